@@ -1,0 +1,270 @@
+//! Which algebra a ciphertext lives in, and its arithmetic in the constants of a key.
+
+use std::fmt;
+use std::str::FromStr;
+
+use furthermore_kernels_cpu::{Arithmetic, Bilinear, Combination, Term};
+
+use crate::error::Error;
+use crate::linalg;
+
+/// How a ciphertext is stored and multiplied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Algebra {
+    /// Plaintext: one real number.
+    Real,
+    /// MORE as published: an n x n matrix, row-major (2 <= n <= 8).
+    Blocks(usize),
+    /// PORE: n coordinates in the Chebyshev basis of the key's generator Z; a + bZ for n = 2.
+    Compact(usize),
+}
+
+/// Slots a key can have.
+pub(crate) const SLOTS: std::ops::RangeInclusive<usize> = 2..=8;
+
+impl Algebra {
+    /// Slots of an element: messages and masks together.
+    pub fn slots(self) -> usize {
+        match self {
+            Algebra::Real => 1,
+            Algebra::Blocks(n) | Algebra::Compact(n) => n,
+        }
+    }
+
+    /// Coordinates of an element: planes of a tensor.
+    pub fn dim(self) -> usize {
+        match self {
+            Algebra::Real => 1,
+            Algebra::Blocks(n) => n * n,
+            Algebra::Compact(n) => n,
+        }
+    }
+}
+
+impl fmt::Display for Algebra {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Algebra::Real => f.write_str("real"),
+            Algebra::Blocks(n) => write!(f, "blocks{n}"),
+            Algebra::Compact(n) => write!(f, "compact{n}"),
+        }
+    }
+}
+
+impl FromStr for Algebra {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self, Error> {
+        let unknown = || Error::UnknownAlgebra(name.to_owned());
+        let size = |digits: &str| {
+            digits
+                .parse()
+                .ok()
+                .filter(|n| SLOTS.contains(n))
+                .ok_or_else(unknown)
+        };
+        match name {
+            "real" => Ok(Algebra::Real),
+            _ if name.starts_with("compact") => {
+                size(&name["compact".len()..]).map(Algebra::Compact)
+            }
+            _ if name.starts_with("blocks") => size(&name["blocks".len()..]).map(Algebra::Blocks),
+            _ => Err(unknown()),
+        }
+    }
+}
+
+/// T_k(x), the Chebyshev polynomials of the first kind, for k in 0..count.
+fn chebyshev(x: f64, count: usize) -> Vec<f64> {
+    let mut t = vec![1.0, x];
+    while t.len() < count {
+        let k = t.len();
+        t.push(2.0 * x * t[k - 1] - t[k - 2]);
+    }
+    t.truncate(count);
+    t
+}
+
+/// The arithmetic of Compact(n) over a generator with these eigenvalues.
+pub(crate) fn compact(roots: &[f64]) -> Arithmetic {
+    let n = roots.len();
+    let to_slots: Vec<f64> = roots.iter().flat_map(|&v| chebyshev(v, n)).collect();
+    let from_slots = if n == 2 {
+        let gap = roots[0] - roots[1];
+        vec![-roots[1] / gap, roots[0] / gap, 1.0 / gap, -1.0 / gap]
+    } else {
+        linalg::invert(&to_slots, n)
+    };
+    let product = if n == 2 {
+        karatsuba(roots)
+    } else {
+        by_interpolation(roots, &from_slots)
+    };
+    Arithmetic::new(n, n, to_slots, from_slots, product)
+}
+
+/// (a1 + b1 Z)(a2 + b2 Z) in three products: p = a1 a2, q = b1 b2, s = (a1 + b1)(a2 + b2);
+/// a = p - d q and b = s - p - q + t q, since Z^2 = t Z - d.
+fn karatsuba(roots: &[f64]) -> Bilinear {
+    let (t, d) = (roots[0] + roots[1], roots[0] * roots[1]);
+    let sides: Vec<Combination> = vec![vec![(0, 1.0)], vec![(1, 1.0)], vec![(0, 1.0), (1, 1.0)]];
+    let term = |i, outputs| Term {
+        left: i,
+        right: i,
+        outputs,
+    };
+    Bilinear {
+        left: sides.clone(),
+        right: sides,
+        terms: vec![
+            term(0, vec![(0, 1.0), (1, -1.0)]),
+            term(1, vec![(0, -d), (1, t - 1.0)]),
+            term(2, vec![(1, 1.0)]),
+        ],
+    }
+}
+
+/// Products of the values at the 2n - 1 Chebyshev nodes, interpolated by discrete orthogonality and
+/// reduced by Z's characteristic polynomial.
+fn by_interpolation(roots: &[f64], from_slots: &[f64]) -> Bilinear {
+    let n = roots.len();
+    let count = 2 * n - 1;
+    let node = |j: usize| (std::f64::consts::PI * (2 * j + 1) as f64 / (2 * count) as f64).cos();
+    // T_l(Z) for l < 2n - 1 in the basis T_0 .. T_{n-1}.
+    let reduced = |l: usize| -> Vec<f64> {
+        if l < n {
+            return (0..n).map(|i| f64::from(u8::from(i == l))).collect();
+        }
+        let values: Vec<f64> = roots.iter().map(|&v| chebyshev(v, l + 1)[l]).collect();
+        from_slots
+            .chunks(n)
+            .map(|row| row.iter().zip(&values).map(|(w, x)| w * x).sum())
+            .collect()
+    };
+    let reductions: Vec<Vec<f64>> = (0..count).map(reduced).collect();
+    let evaluations: Vec<Combination> = (0..count)
+        .map(|j| chebyshev(node(j), n).into_iter().enumerate().collect())
+        .collect();
+    let terms = (0..count)
+        .map(|j| {
+            let basis = chebyshev(node(j), count);
+            let outputs = (0..n)
+                .map(|i| {
+                    let weight = (0..count).map(|l| {
+                        let norm = if l == 0 { 1.0 } else { 2.0 } / count as f64;
+                        reductions[l][i] * norm * basis[l]
+                    });
+                    (i, weight.sum())
+                })
+                .collect();
+            Term {
+                left: j,
+                right: j,
+                outputs,
+            }
+        })
+        .collect();
+    Bilinear {
+        left: evaluations.clone(),
+        right: evaluations,
+        terms,
+    }
+}
+
+/// The arithmetic of Blocks(n) whose elements are polynomials of `generator` (n x n) with these
+/// eigenvalues.
+pub(crate) fn blocks(roots: &[f64], generator: &[f64]) -> Arithmetic {
+    let n = roots.len();
+    // The projector on an eigenvector: prod_{j != k} (Z - v_j I) / (v_k - v_j).
+    let projector = |k: usize| {
+        let mut p = linalg::identity(n);
+        for j in (0..n).filter(|&j| j != k) {
+            let mut factor = generator.to_vec();
+            for i in 0..n {
+                factor[i * n + i] -= roots[j];
+            }
+            factor.iter_mut().for_each(|x| *x /= roots[k] - roots[j]);
+            p = linalg::multiply(&p, &factor, n);
+        }
+        p
+    };
+    let projectors: Vec<Vec<f64>> = (0..n).map(projector).collect();
+    let from_slots = (0..n * n)
+        .flat_map(|e| projectors.iter().map(move |p| p[e]))
+        .collect();
+    let to_slots = if n == 2 {
+        // Half the trace, plus and minus half the gap times b, which is read off the entry of
+        // C = aI + bZ whose divisor is largest.
+        let (z, gap) = (generator, roots[0] - roots[1]);
+        let readings = [
+            ([0.0, 1.0, 0.0, 0.0], z[1]),
+            ([0.0, 0.0, 1.0, 0.0], z[2]),
+            ([1.0, 0.0, 0.0, -1.0], z[0] - z[3]),
+        ];
+        let (entries, divisor) = readings
+            .into_iter()
+            .max_by(|a, b| a.1.abs().total_cmp(&b.1.abs()))
+            .expect("there are three");
+        let mean = [0.5, 0.0, 0.0, 0.5];
+        [1.0, -1.0]
+            .iter()
+            .flat_map(|s| (0..4).map(move |i| mean[i] + s * entries[i] * gap / 2.0 / divisor))
+            .collect()
+    } else {
+        // tr(P_k C) is slot k, since P_k has rank one.
+        projectors
+            .iter()
+            .flat_map(|p| linalg::transpose(p, n))
+            .collect()
+    };
+    let planes: Vec<Combination> = (0..n * n).map(|i| vec![(i, 1.0)]).collect();
+    let terms = (0..n * n * n)
+        .map(|e| {
+            let (i, j, l) = (e / (n * n), e / n % n, e % n);
+            Term {
+                left: i * n + l,
+                right: l * n + j,
+                outputs: vec![(i * n + j, 1.0)],
+            }
+        })
+        .collect();
+    let product = Bilinear {
+        left: planes.clone(),
+        right: planes,
+        terms,
+    };
+    Arithmetic::new(n * n, n, to_slots, from_slots, product)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_round_trip() {
+        for algebra in [Algebra::Real, Algebra::Compact(2), Algebra::Blocks(8)] {
+            assert_eq!(
+                algebra
+                    .to_string()
+                    .parse::<Algebra>()
+                    .expect("its own name"),
+                algebra
+            );
+        }
+        for wrong in ["", "compact", "compact1", "blocks9", "compact-2", "more"] {
+            let error = wrong
+                .parse::<Algebra>()
+                .expect_err("no algebra of that name");
+            assert!(error.to_string().contains(&format!("'{wrong}'")), "{error}");
+        }
+    }
+
+    #[test]
+    fn two_slot_constants_are_exact() {
+        let arithmetic = compact(&[0.75, -0.5]);
+        let two = arithmetic.two().expect("two slots");
+        assert_eq!(two.mean, [1.0, 0.125]);
+        assert_eq!(two.half, [0.0, 0.625]);
+        assert_eq!(two.one, [1.0, 0.0]);
+    }
+}

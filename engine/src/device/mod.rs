@@ -1,0 +1,101 @@
+//! Devices: what runs a plan.
+
+mod cpu;
+mod eager;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use furthermore_kernels_cpu::Arithmetic;
+
+pub use cpu::Cpu;
+
+use crate::error::Result;
+use crate::plan::{Plan, Region};
+use crate::scheme::Guard;
+use crate::tensor::Buffer;
+
+/// Something that runs plans.
+pub trait Device: Send + Sync {
+    /// Its name in reports.
+    fn name(&self) -> String;
+
+    /// Sets up everything a plan needs to run: buffers, scratch, compiled kernels.
+    ///
+    /// # Errors
+    /// When the device cannot hold or run the plan.
+    fn load(&self, plan: Arc<Plan>, arithmetic: Arithmetic) -> Result<Box<dyn Program>>;
+}
+
+/// Raises a flag that a run looks at between commands.
+#[derive(Debug, Clone, Default)]
+pub struct Cancel(Arc<AtomicBool>);
+
+impl Cancel {
+    /// Asks runs that hold this flag to stop.
+    pub fn cancel(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether they were asked to.
+    pub fn is_cancelled(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// What may differ from run to run.
+#[derive(Debug, Clone, Copy)]
+pub struct RunOptions<'a> {
+    /// Step size of updates.
+    pub learning_rate: f64,
+    /// Limits on how far slots grow apart.
+    pub guard: Guard,
+    /// Looked at between commands.
+    pub cancel: Option<&'a Cancel>,
+}
+
+/// Where a tensor to upload lies: planes at `stride` in `buffer`, one or as many as the region has.
+#[derive(Debug, Clone, Copy)]
+pub struct Source<'a> {
+    /// The numbers.
+    pub buffer: &'a Buffer,
+    /// Elements from one plane to the next.
+    pub stride: usize,
+    /// Elements of a row.
+    pub row: usize,
+    /// The rows to take, or all of them as they are.
+    pub rows: Option<&'a [usize]>,
+    /// For a plaintext that goes into an encrypted region: coordinates of the algebra's one.
+    pub embed: Option<&'a [f64]>,
+}
+
+/// A plan loaded on a device, with its buffers.
+pub trait Program: Send {
+    /// Copies a tensor into a region.
+    ///
+    /// # Errors
+    /// When the device fails.
+    fn upload(&mut self, region: &Region, source: Source<'_>) -> Result<()>;
+
+    /// Copies a region's planes out, `region.stride` apart.
+    ///
+    /// # Errors
+    /// When the device fails.
+    fn download(&self, region: &Region, target: &mut Buffer) -> Result<()>;
+
+    /// Fills a region with zeros.
+    ///
+    /// # Errors
+    /// When the device fails.
+    fn clear(&mut self, region: &Region) -> Result<()>;
+
+    /// Runs every command once.
+    ///
+    /// # Errors
+    /// When a result is not finite or trips the guard, naming the operation where it began; when
+    /// cancelled; when the device fails. Parameters are then as they were before the run.
+    fn run(&mut self, options: &RunOptions<'_>) -> Result<()>;
+
+    /// Bytes it holds: buffers and scratch.
+    fn bytes(&self) -> usize;
+}

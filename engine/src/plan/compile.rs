@@ -1,0 +1,460 @@
+//! From a network to a plan: shapes and encryption of every value, fusion, commands, memory.
+
+use std::ops::Range;
+
+use furthermore_kernels_cpu::function_map::Function;
+
+use super::memory::{self, Storage};
+use super::{Binding, Command, CompileOptions, Kernel, Plan, Region, Role, Watch};
+use crate::algebra::{Algebra, SLOTS};
+use crate::error::{Error, Result};
+use crate::network::{Network, Op, Value, matmul_shape};
+use crate::tensor::Shape;
+
+impl Plan {
+    /// Compiles `network`.
+    ///
+    /// Operations that neither an output nor an update needs are left out. A matrix product, the row
+    /// added to it and the function applied to it become one command where nothing else reads what
+    /// lies between. Updates come last, after every gradient has passed the guard, so that a run
+    /// that fails leaves the parameters as they were.
+    ///
+    /// # Errors
+    /// When shapes do not go together, or an encrypted gradient meets a plaintext parameter.
+    pub fn compile(network: &Network, options: &CompileOptions) -> Result<Plan> {
+        if let Algebra::Blocks(n) | Algebra::Compact(n) = options.algebra
+            && !SLOTS.contains(&n)
+        {
+            return Err(Error::UnknownAlgebra(options.algebra.to_string()));
+        }
+        if options.batch == 0 {
+            let reason = "a batch of 0 samples has nothing to compute".to_owned();
+            return Err(Error::Operation {
+                operation: "compile".to_owned(),
+                reason,
+            });
+        }
+        let mut compiler = Compiler::new(network, options)?;
+        for value in network.values() {
+            if compiler.live[value.0] {
+                compiler.emit(value)?;
+            }
+        }
+        compiler.finish()
+    }
+}
+
+/// A matrix product with what is fused to it.
+#[derive(Clone, Copy)]
+struct Chain {
+    product: Value,
+    bias: Option<Value>,
+    activation: Option<Function>,
+    /// The last value of the chain, which is the one that exists.
+    end: Value,
+}
+
+struct Compiler<'a> {
+    network: &'a Network,
+    options: &'a CompileOptions,
+    shapes: Vec<Shape>,
+    encrypted: Vec<bool>,
+    live: Vec<bool>,
+    /// When the value is last read, in node order.
+    last_use: Vec<usize>,
+    /// By the end of a chain.
+    chains: Vec<Option<Chain>>,
+    /// The value is inside a chain and never exists.
+    inside: Vec<bool>,
+    storages: Vec<Storage>,
+    regions: Vec<Option<Region>>,
+    commands: Vec<Command>,
+    updates: Vec<Command>,
+    bindings: Vec<Binding>,
+}
+
+impl<'a> Compiler<'a> {
+    fn new(network: &'a Network, options: &'a CompileOptions) -> Result<Self> {
+        let shapes = network.shapes(options.batch)?;
+        let count = network.nodes().len();
+        let mut encrypted = vec![false; count];
+        for value in network.values() {
+            let node = network.node(value);
+            let stays_plain = options.plaintext.contains(&node.name);
+            encrypted[value.0] = match node.op {
+                Op::Input { .. } => options.encrypted_inputs && !stays_plain,
+                Op::Parameter { .. } => options.encrypted_parameters && !stays_plain,
+                Op::State { .. } => options.encrypted_parameters,
+                _ => node.operands.iter().any(|v| encrypted[v.0]),
+            };
+        }
+        let mut live = vec![false; count];
+        for (_, value) in network.outputs() {
+            live[value.0] = true;
+        }
+        for value in network.values().rev() {
+            let node = network.node(value);
+            live[value.0] |= matches!(node.op, Op::Sgd { .. });
+            if live[value.0] {
+                node.operands.iter().for_each(|v| live[v.0] = true);
+            }
+        }
+        let mut compiler = Self {
+            network,
+            options,
+            shapes,
+            encrypted,
+            live,
+            last_use: vec![0; count],
+            chains: vec![None; count],
+            inside: vec![false; count],
+            storages: Vec::new(),
+            regions: vec![None; count],
+            commands: Vec::new(),
+            updates: Vec::new(),
+            bindings: Vec::new(),
+        };
+        compiler.fuse();
+        Ok(compiler)
+    }
+
+    fn is_output(&self, value: Value) -> bool {
+        self.network.outputs().iter().any(|(_, v)| *v == value)
+    }
+
+    /// Finds chains, and from them when each value is last read.
+    fn fuse(&mut self) {
+        let mut users: Vec<Vec<Value>> = vec![Vec::new(); self.shapes.len()];
+        for user in self.network.values().filter(|v| self.live[v.0]) {
+            for operand in &self.network.node(user).operands {
+                users[operand.0].push(user);
+            }
+        }
+        let only_user = |compiler: &Self, value: Value| match users[value.0][..] {
+            [user] if !compiler.is_output(value) => Some(user),
+            _ => None,
+        };
+        for product in self.network.values().filter(|v| self.live[v.0]) {
+            if !matches!(self.network.node(product).op, Op::MatMul { .. }) {
+                continue;
+            }
+            let mut chain = Chain {
+                product,
+                bias: None,
+                activation: None,
+                end: product,
+            };
+            if let Some(user) = only_user(self, product)
+                && let (
+                    Op::Linear {
+                        alpha: 1.0,
+                        beta: 1.0,
+                    },
+                    &[a, bias],
+                ) = (
+                    &self.network.node(user).op,
+                    &self.network.node(user).operands[..],
+                )
+                && a == product
+                && self.shapes[bias.0].len() == 1
+                && self.encrypted[product.0] == self.encrypted[user.0]
+            {
+                (chain.bias, chain.end) = (Some(bias), user);
+            }
+            if let Some(user) = only_user(self, chain.end)
+                && let Op::Map { function } = self.network.node(user).op
+            {
+                (chain.activation, chain.end) = (Some(function), user);
+            }
+            self.chains[chain.end.0] = Some(chain);
+            let mut within = product;
+            while within != chain.end {
+                self.inside[within.0] = true;
+                within = users[within.0][0];
+            }
+        }
+        let network = self.network;
+        for value in network.values().filter(|v| self.live[v.0]) {
+            // What a chain's inner operations read is read when its end is computed.
+            let mut at = value;
+            while self.inside[at.0] {
+                at = users[at.0][0];
+            }
+            for operand in &network.node(value).operands {
+                self.last_use[operand.0] = self.last_use[operand.0].max(at.0);
+            }
+        }
+    }
+
+    /// A new tensor for `value`.
+    fn create(&mut self, value: Value, pinned: bool) -> Region {
+        let planes = if self.encrypted[value.0] {
+            self.options.algebra.dim()
+        } else {
+            1
+        };
+        let elements = self.shapes[value.0].iter().product();
+        let stride = self.options.dtype.plane_stride(elements);
+        self.storages.push(Storage {
+            elements: planes * stride,
+            pinned,
+        });
+        let region = Region {
+            buffer: self.storages.len() - 1,
+            planes,
+            elements,
+            stride,
+        };
+        self.regions[value.0] = Some(region);
+        region
+    }
+
+    fn result(&mut self, value: Value) -> Region {
+        let pinned = self.is_output(value);
+        self.create(value, pinned)
+    }
+
+    fn region(&self, value: Value) -> Region {
+        self.regions[value.0].expect("operands are computed before what reads them")
+    }
+
+    /// Whether `operand` may be overwritten when `by` is computed.
+    fn dies(&self, operand: Value, by: Value) -> bool {
+        self.last_use[operand.0] == by.0 && !self.storages[self.region(operand).buffer].pinned
+    }
+
+    fn command(&mut self, value: Value, kernel: Kernel, reads: &[Region], writes: &[Region]) {
+        let watch = Watch::Ratio;
+        let name = self.network.node(value).name.clone();
+        let (reads, writes) = (reads.to_vec(), writes.to_vec());
+        self.commands.push(Command {
+            name,
+            kernel,
+            reads,
+            writes,
+            watch,
+        });
+    }
+
+    fn refuse<T>(&self, value: Value, reason: &str) -> Result<T> {
+        let operation = self.network.node(value).name.clone();
+        Err(Error::Operation {
+            operation,
+            reason: reason.to_owned(),
+        })
+    }
+
+    fn bind(&mut self, value: Value, role: Role) {
+        let binding = Binding {
+            name: self.network.node(value).name.clone(),
+            role,
+            shape: self.shapes[value.0].clone(),
+            encrypted: self.encrypted[value.0],
+            region: self.create(value, true),
+        };
+        self.bindings.push(binding);
+    }
+
+    fn emit(&mut self, value: Value) -> Result<()> {
+        if self.inside[value.0] {
+            return Ok(());
+        }
+        if let Some(chain) = self.chains[value.0] {
+            return self.emit_product(&chain);
+        }
+        let network = self.network;
+        let node = network.node(value);
+        let reads: Vec<Region> = node.operands.iter().map(|v| self.region(*v)).collect();
+        let columns = node
+            .operands
+            .first()
+            .map_or(0, |v| self.shapes[v.0].row_elements());
+        let operands = &node.operands[..];
+        match node.op {
+            Op::Input { .. } => self.bind(value, Role::Input),
+            Op::Parameter { .. } => self.bind(value, Role::Parameter),
+            Op::State { .. } => self.bind(value, Role::State),
+            Op::MatMul { .. } => unreachable!("every product is the start of a chain"),
+            Op::Linear { alpha, beta } => {
+                self.plain_call(value, Kernel::Linear { alpha, beta }, &reads)
+            }
+            Op::Scale { factor } => {
+                let kernel = Kernel::Linear {
+                    alpha: factor,
+                    beta: 0.0,
+                };
+                self.plain_call(value, kernel, &[reads[0], reads[0]]);
+            }
+            Op::Multiply => self.plain_call(value, Kernel::Multiply, &reads),
+            Op::SumRows => self.plain_call(value, Kernel::SumRows, &reads),
+            Op::Map { function } => {
+                let target = if self.dies(operands[0], value) && !self.is_output(value) {
+                    self.regions[value.0] = Some(reads[0]);
+                    reads[0]
+                } else {
+                    self.result(value)
+                };
+                self.command(value, Kernel::FunctionMap { function }, &reads, &[target]);
+            }
+            Op::MapGradient { function } => {
+                if self.encrypted[operands[0].0] != self.encrypted[operands[1].0] {
+                    return self.refuse(
+                        value,
+                        "what was saved and its gradient are not encrypted alike",
+                    );
+                }
+                let overwrite = self.dies(operands[1], value)
+                    && !self.is_output(value)
+                    && reads[0].buffer != reads[1].buffer;
+                let target = if overwrite {
+                    self.regions[value.0] = Some(reads[1]);
+                    reads[1]
+                } else {
+                    let target = self.result(value);
+                    let copy = Kernel::Linear {
+                        alpha: 1.0,
+                        beta: 0.0,
+                    };
+                    self.command(value, copy, &[reads[1], reads[1]], &[target]);
+                    target
+                };
+                let kernel = Kernel::FunctionMapGradient { function };
+                self.command(value, kernel, &reads[..1], &[target]);
+            }
+            Op::SoftmaxCrossEntropy => {
+                self.loss(value, Kernel::SoftmaxCrossEntropy { columns }, &reads)?;
+            }
+            Op::SoftmaxCrossEntropyGradient => {
+                self.loss(
+                    value,
+                    Kernel::SoftmaxCrossEntropyGradient { columns },
+                    &reads,
+                )?;
+            }
+            Op::MeanSquaredError => self.loss(value, Kernel::MeanSquaredError, &reads)?,
+            Op::MeanSquaredErrorGradient => {
+                let scale = 2.0 / reads[0].elements.max(1) as f64;
+                let kernel = Kernel::Linear {
+                    alpha: scale,
+                    beta: -scale,
+                };
+                self.plain_call(value, kernel, &reads);
+            }
+            Op::Sgd { momentum } => {
+                if self.encrypted[operands[0].0] != self.encrypted[operands[2].0] {
+                    return self.refuse(
+                        value,
+                        "the gradient is encrypted and the parameter is not: compile with encrypted \
+                         parameters to train on encrypted inputs",
+                    );
+                }
+                self.regions[value.0] = Some(reads[2]);
+                self.updates.push(Command {
+                    name: node.name.clone(),
+                    kernel: Kernel::Sgd { momentum },
+                    reads: vec![reads[0]],
+                    writes: vec![reads[1], reads[2]],
+                    watch: Watch::Finite,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// A command that writes a new tensor.
+    fn plain_call(&mut self, value: Value, kernel: Kernel, reads: &[Region]) {
+        let target = self.result(value);
+        self.command(value, kernel, reads, &[target]);
+    }
+
+    fn loss(&mut self, value: Value, kernel: Kernel, reads: &[Region]) -> Result<()> {
+        if reads[0].planes < reads[1].planes {
+            return self.refuse(value, "targets are encrypted and predictions are not");
+        }
+        self.plain_call(value, kernel, reads);
+        Ok(())
+    }
+
+    fn emit_product(&mut self, chain: &Chain) -> Result<()> {
+        let network = self.network;
+        let node = network.node(chain.product);
+        let (
+            Op::MatMul {
+                transpose_a,
+                transpose_b,
+            },
+            &[a, b],
+        ) = (&node.op, &node.operands[..])
+        else {
+            return self.refuse(chain.product, "it is no product of two operands");
+        };
+        let shape = matmul_shape(
+            &self.shapes[a.0],
+            &self.shapes[b.0],
+            *transpose_a,
+            *transpose_b,
+        )
+        .map_err(|reason| Error::Operation {
+            operation: node.name.clone(),
+            reason,
+        })?;
+        let mut reads = vec![self.region(a), self.region(b)];
+        reads.extend(chain.bias.map(|bias| self.region(bias)));
+        let target = self.result(chain.end);
+        let kernel = Kernel::BlockMatmul {
+            shape,
+            bias: chain.bias.is_some(),
+            activation: chain.activation,
+        };
+        self.command(chain.end, kernel, &reads, &[target]);
+        Ok(())
+    }
+
+    /// Looks at a tensor that leaves the plan or steps a parameter.
+    fn watch(&mut self, name: &str, region: Region, watch: Watch) {
+        self.commands.push(Command {
+            name: name.to_owned(),
+            kernel: Kernel::SlotMaxima,
+            reads: vec![region],
+            writes: Vec::new(),
+            watch,
+        });
+    }
+
+    fn finish(mut self) -> Result<Plan> {
+        let network = self.network;
+        let updates: Range<usize> = 0..self.updates.len();
+        for i in updates {
+            let step = &self.updates[i];
+            let (name, gradient) = (step.name.clone(), step.reads[0]);
+            self.watch(&name, gradient, Watch::Ratio);
+        }
+        for (name, value) in network.outputs() {
+            let node = network.node(*value);
+            let is_loss = matches!(node.op, Op::SoftmaxCrossEntropy | Op::MeanSquaredError);
+            let region = self.region(*value);
+            self.bindings.push(Binding {
+                name: name.clone(),
+                role: Role::Output,
+                shape: self.shapes[value.0].clone(),
+                encrypted: self.encrypted[value.0],
+                region,
+            });
+            // A loss shrinks in each slot at its own pace, and nothing is computed from it.
+            self.watch(
+                &node.name,
+                region,
+                if is_loss { Watch::Finite } else { Watch::Ratio },
+            );
+        }
+        self.commands.append(&mut self.updates);
+        let pinned = self.bindings.iter_mut().map(|b| &mut b.region);
+        let buffers = memory::assign(&self.storages, &mut self.commands, pinned);
+        Ok(Plan {
+            options: self.options.clone(),
+            commands: self.commands,
+            bindings: self.bindings,
+            buffers,
+        })
+    }
+}

@@ -1,0 +1,278 @@
+//! Secret keys.
+
+use std::fmt;
+use std::sync::Arc;
+
+use rand::rngs::SysRng;
+use rand::{Rng, RngExt, SeedableRng};
+use rand_chacha::ChaCha20Rng;
+use zeroize::{Zeroize, ZeroizeOnDrop};
+
+use super::evaluation::{EvaluationKey, KeyId};
+use crate::algebra::SLOTS;
+use crate::error::{Error, Result};
+use crate::linalg;
+
+/// Eigenvalues lie on multiples of this, so that their sum, product and half difference are exact in
+/// single precision.
+const GRID: f64 = 1.0 / 256.0;
+/// The largest condition number of S: in f32, sixteen products of blocks lose a digit at 10 and all
+/// of them at 100.
+const MAX_CONDITION: f64 = 4.5;
+/// Z's off-diagonal entries are at least this part of the eigenvalues' gap, or a block shows its
+/// message in a corner.
+const MIN_MIXING: f64 = 0.1;
+/// For more than two slots, how far an eigenvalue strays from its Chebyshev node, as a part of the
+/// nodes' smallest gap.
+const NODE_SPREAD: f64 = 0.15;
+
+/// The secret key: the matrix S, whose first column belongs to the message, and the eigenvalues of
+/// the public generator in that order.
+///
+/// It is wiped when dropped, prints nothing of itself, and has no serialised form.
+#[derive(Zeroize, ZeroizeOnDrop)]
+pub struct SecretKey {
+    s: Vec<f64>,
+    s_inverse: Vec<f64>,
+    /// Which of the evaluation key's slots is the message.
+    message_slot: usize,
+    #[zeroize(skip)]
+    evaluation: Arc<EvaluationKey>,
+}
+
+impl SecretKey {
+    /// A key of `slots` slots (one message, the rest masks) from the operating system's randomness.
+    ///
+    /// # Errors
+    /// When `slots` is not 2 to 8, or the system gives no randomness.
+    pub fn generate(slots: usize) -> Result<Self> {
+        let rng = ChaCha20Rng::try_from_rng(&mut SysRng)
+            .map_err(|error| Error::Randomness(error.to_string()))?;
+        Self::draw(slots, rng)
+    }
+
+    /// A key that anyone who knows the seed can make: for tests and experiments that have to be
+    /// repeated.
+    ///
+    /// # Errors
+    /// When `slots` is not 2 to 8.
+    pub fn from_known_seed(slots: usize, seed: u64) -> Result<Self> {
+        Self::draw(slots, ChaCha20Rng::seed_from_u64(seed))
+    }
+
+    fn draw(slots: usize, mut rng: ChaCha20Rng) -> Result<Self> {
+        if !SLOTS.contains(&slots) {
+            return Err(Error::KeySize(slots));
+        }
+        let id = KeyId(rng.next_u64());
+        let v = if slots == 2 {
+            two_eigenvalues(&mut rng)
+        } else {
+            eigenvalues(slots, &mut rng)
+        };
+        loop {
+            let (s, s_inverse) = mixing_matrix(slots, &mut rng);
+            let mut scaled = s.clone();
+            for (e, x) in scaled.iter_mut().enumerate() {
+                *x *= v[e % slots];
+            }
+            let generator = linalg::multiply(&scaled, &s_inverse, slots);
+            scaled.zeroize();
+            if !mixes(&generator, &v) {
+                continue;
+            }
+            let mut roots = v.clone();
+            roots.sort_by(|a, b| b.total_cmp(a));
+            let message_slot = roots.iter().position(|&r| r == v[0]).unwrap_or(0);
+            let evaluation = Arc::new(EvaluationKey::new(id, roots, generator));
+            return Ok(Self {
+                s,
+                s_inverse,
+                message_slot,
+                evaluation,
+            });
+        }
+    }
+
+    /// The public part, which every ciphertext carries.
+    pub fn evaluation_key(&self) -> &Arc<EvaluationKey> {
+        &self.evaluation
+    }
+
+    /// The key's name.
+    pub fn id(&self) -> KeyId {
+        self.evaluation.id()
+    }
+
+    /// Which of the evaluation key's slots holds the message.
+    pub(super) fn message_slot(&self) -> usize {
+        self.message_slot
+    }
+
+    /// S and its inverse, n x n.
+    pub(super) fn matrices(&self) -> (&[f64], &[f64]) {
+        (&self.s, &self.s_inverse)
+    }
+}
+
+impl fmt::Debug for SecretKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "SecretKey({}, {} slots)",
+            self.id(),
+            self.evaluation.slots()
+        )
+    }
+}
+
+/// v1 and v2 in [-1, 1] on the grid, at least 1 apart, in either order.
+fn two_eigenvalues(rng: &mut impl Rng) -> Vec<f64> {
+    loop {
+        let v: Vec<f64> = (0..2)
+            .map(|_| f64::from(rng.random_range(-256..=256)) * GRID)
+            .collect();
+        if (v[0] - v[1]).abs() >= 1.0 {
+            return v;
+        }
+    }
+}
+
+/// Eigenvalues near the Chebyshev nodes, on the grid, in random order.
+fn eigenvalues(n: usize, rng: &mut impl Rng) -> Vec<f64> {
+    let node = |i: usize| (std::f64::consts::PI * (2 * i + 1) as f64 / (2 * n) as f64).cos();
+    let gap = (1..n)
+        .map(|i| node(i - 1) - node(i))
+        .fold(f64::INFINITY, f64::min);
+    let steps = (NODE_SPREAD * gap / GRID).floor() as i32;
+    let mut v: Vec<f64> = (0..n)
+        .map(|i| {
+            // Rounding towards zero keeps the node's part of the spread within bounds.
+            let nearest = (node(i) / GRID).round() as i32;
+            f64::from(nearest + rng.random_range(-(steps - 1)..steps)) * GRID
+        })
+        .collect();
+    for i in (1..n).rev() {
+        v.swap(i, rng.random_range(0..=i));
+    }
+    v
+}
+
+/// A standard normal number (Box and Muller).
+pub(super) fn normal(rng: &mut impl Rng) -> f64 {
+    let radius = (-2.0 * (1.0 - rng.random::<f64>()).ln()).sqrt();
+    radius * (std::f64::consts::TAU * rng.random::<f64>()).cos()
+}
+
+/// A random matrix of bounded condition number and its inverse, through singular values: U D V.
+fn mixing_matrix(n: usize, rng: &mut impl Rng) -> (Vec<f64>, Vec<f64>) {
+    let mut orthogonal = || {
+        let gaussian: Vec<f64> = (0..n * n).map(|_| normal(rng)).collect();
+        linalg::orthogonalise(&gaussian, n)
+    };
+    let (u, v) = (orthogonal(), orthogonal());
+    let stretch: Vec<f64> = (0..n)
+        .map(|_| (rng.random::<f64>() * MAX_CONDITION.ln()).exp())
+        .collect();
+    let times = |a: &[f64], d: &dyn Fn(usize) -> f64, b: &[f64]| {
+        let scaled: Vec<f64> = a.iter().enumerate().map(|(e, x)| x * d(e % n)).collect();
+        linalg::multiply(&scaled, b, n)
+    };
+    let (ut, vt) = (linalg::transpose(&u, n), linalg::transpose(&v, n));
+    (
+        times(&u, &|k| stretch[k], &v),
+        times(&vt, &|k| 1.0 / stretch[k], &ut),
+    )
+}
+
+/// Whether every row and column of Z mixes slots: its part off the diagonal is not small.
+fn mixes(generator: &[f64], v: &[f64]) -> bool {
+    let n = v.len();
+    let gap = v
+        .iter()
+        .enumerate()
+        .flat_map(|(i, a)| v[..i].iter().map(move |b| (a - b).abs()))
+        .fold(f64::INFINITY, f64::min);
+    let off = |at: &dyn Fn(usize, usize) -> usize, i: usize| {
+        (0..n)
+            .filter(|&j| j != i)
+            .map(|j| generator[at(i, j)].powi(2))
+            .sum::<f64>()
+            .sqrt()
+    };
+    (0..n).all(|i| {
+        off(&|i, j| i * n + j, i) >= MIN_MIXING * gap
+            && off(&|i, j| j * n + i, i) >= MIN_MIXING * gap
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_follow_the_rules() {
+        for seed in 0..200 {
+            let key = SecretKey::from_known_seed(2, seed).expect("a key");
+            let (z, roots) = (key.evaluation.generator(), key.evaluation.roots());
+            let gap = roots[0] - roots[1];
+            assert!(
+                gap >= 1.0 && roots.iter().all(|v| v.abs() <= 1.0),
+                "{roots:?}"
+            );
+            for exact in [roots[0] + roots[1], roots[0] * roots[1], gap / 2.0] {
+                assert_eq!(f64::from(exact as f32), exact);
+            }
+            assert!(z[1].abs() >= 0.1 * gap && z[2].abs() >= 0.1 * gap, "{z:?}");
+            let frobenius = |m: &[f64]| m.iter().map(|x| x * x).sum::<f64>().sqrt();
+            // For 2 x 2 the product of Frobenius norms is cond + 1/cond.
+            assert!(frobenius(&key.s) * frobenius(&key.s_inverse) <= 5.0 + 0.2 + 1e-12);
+            assert_eq!(roots[key.message_slot], z_root_of_first_column(&key));
+        }
+    }
+
+    fn z_root_of_first_column(key: &SecretKey) -> f64 {
+        let (z, s) = (key.evaluation.generator(), &key.s);
+        let image = z[0] * s[0] + z[1] * s[2];
+        let estimate = image / s[0];
+        let nearest = |a: &&f64, b: &&f64| (*a - estimate).abs().total_cmp(&(*b - estimate).abs());
+        *key.evaluation
+            .roots()
+            .iter()
+            .min_by(nearest)
+            .expect("two roots")
+    }
+
+    #[test]
+    fn larger_keys_stay_near_the_nodes() {
+        for slots in 3..=8 {
+            for seed in 0..20 {
+                let key = SecretKey::from_known_seed(slots, seed).expect("a key");
+                let node = |i: usize| {
+                    (std::f64::consts::PI * (2 * i + 1) as f64 / (2 * slots) as f64).cos()
+                };
+                let gap = (1..slots)
+                    .map(|i| node(i - 1) - node(i))
+                    .fold(f64::INFINITY, f64::min);
+                for (i, root) in key.evaluation.roots().iter().enumerate() {
+                    assert!(
+                        (root - node(i)).abs() <= NODE_SPREAD * gap,
+                        "{slots} slots: {root}"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn debug_shows_no_secret() {
+        let key = SecretKey::from_known_seed(2, 1).expect("a key");
+        let shown = format!("{key:?}");
+        assert_eq!(shown, format!("SecretKey({}, 2 slots)", key.id()));
+        assert!(SecretKey::generate(1).is_err() && SecretKey::generate(9).is_err());
+        assert_ne!(
+            SecretKey::generate(2).expect("randomness").id(),
+            SecretKey::generate(2).expect("randomness").id()
+        );
+    }
+}

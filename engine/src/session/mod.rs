@@ -1,0 +1,315 @@
+//! Sessions: a plan bound to a device and a key, with its weights resident.
+
+use std::fmt;
+use std::sync::Arc;
+
+use furthermore_kernels_cpu::Arithmetic;
+
+use crate::algebra::Algebra;
+use crate::device::{Cancel, Device, Program, RunOptions, Source};
+use crate::error::{Error, Result};
+use crate::network::Parameters;
+use crate::plan::{Binding, Plan, Role};
+use crate::scheme::{EvaluationKey, Guard};
+use crate::tensor::{Ciphertext, Plaintext, Shape, Tensor, TensorView};
+
+/// A plan ready to run: write inputs, run, read outputs. A run allocates nothing.
+pub struct Session {
+    plan: Arc<Plan>,
+    program: Box<dyn Program>,
+    key: Option<Arc<EvaluationKey>>,
+    /// Coordinates of the algebra's one.
+    one: Vec<f64>,
+    learning_rate: f64,
+    guard: Guard,
+    cancel: Option<Cancel>,
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let options = self.plan.options();
+        write!(
+            f,
+            "Session({}, {}, batch {})",
+            options.algebra, options.dtype, options.batch
+        )
+    }
+}
+
+const WRITABLE: &[Role] = &[Role::Input, Role::Parameter, Role::State];
+const READABLE: &[Role] = &[Role::Output, Role::Parameter, Role::State];
+
+impl Session {
+    /// Loads `plan` on `device`. A plan with ciphertexts needs the evaluation key they are under.
+    ///
+    /// # Errors
+    /// When the key is missing or does not fit the plan's algebra, or the device cannot hold it.
+    pub fn new(
+        device: &dyn Device,
+        plan: Arc<Plan>,
+        key: Option<&Arc<EvaluationKey>>,
+    ) -> Result<Self> {
+        let options = plan.options();
+        let (algebra, dtype) = (options.algebra, options.dtype);
+        let (key, arithmetic) = match (algebra, key) {
+            (Algebra::Real, _) => (None, Arithmetic::real()),
+            (_, None) => {
+                let needs = "the evaluation key of the ciphertexts it computes on".to_owned();
+                return Err(Error::NoKey { algebra, needs });
+            }
+            (_, Some(key)) => (Some(Arc::clone(key)), key.arithmetic(algebra)?),
+        };
+        let one = arithmetic.one().to_vec();
+        let program = device.load(Arc::clone(&plan), arithmetic)?;
+        let guard = Guard::for_dtype(dtype);
+        Ok(Self {
+            plan,
+            program,
+            key,
+            one,
+            learning_rate: 0.0,
+            guard,
+            cancel: None,
+        })
+    }
+
+    /// The plan.
+    pub fn plan(&self) -> &Arc<Plan> {
+        &self.plan
+    }
+
+    /// Bytes it holds on the device.
+    pub fn bytes(&self) -> usize {
+        self.program.bytes()
+    }
+
+    /// Sets the step size of updates. It starts at 0.
+    ///
+    /// # Errors
+    /// When it is negative or not finite.
+    pub fn set_learning_rate(&mut self, learning_rate: f64) -> Result<()> {
+        if !(learning_rate.is_finite() && learning_rate >= 0.0) {
+            let reason = format!("learning rate {learning_rate} is negative or not finite");
+            return Err(Error::Operation {
+                operation: "update".to_owned(),
+                reason,
+            });
+        }
+        self.learning_rate = learning_rate;
+        Ok(())
+    }
+
+    /// Sets the limits of the mask guard.
+    pub fn set_guard(&mut self, guard: Guard) {
+        self.guard = guard;
+    }
+
+    /// Sets a flag that runs look at between commands.
+    pub fn set_cancel(&mut self, cancel: Option<Cancel>) {
+        self.cancel = cancel;
+    }
+
+    /// Writes an input or a parameter. A plaintext written to an encrypted parameter becomes a
+    /// multiple of the algebra's one, which anyone can read: such weights are public until training
+    /// has moved them.
+    ///
+    /// # Errors
+    /// When there is no such tensor, or shape, element type, algebra, key or encryption differ.
+    pub fn write<'a>(&mut self, name: &str, tensor: impl Into<TensorView<'a>>) -> Result<()> {
+        let (plan, tensor) = (Arc::clone(&self.plan), tensor.into());
+        let binding = plan.binding("input or parameter", name, WRITABLE)?;
+        if tensor.shape() != &binding.shape {
+            return Err(self.wrong_shape(binding, tensor.shape()));
+        }
+        self.upload(binding, tensor, None)
+    }
+
+    /// Writes an input from rows of a larger tensor, in that order.
+    ///
+    /// # Errors
+    /// As [`Session::write`], or when a row is past the end.
+    pub fn write_rows<'a>(
+        &mut self,
+        name: &str,
+        tensor: impl Into<TensorView<'a>>,
+        rows: &[usize],
+    ) -> Result<()> {
+        let (plan, tensor) = (Arc::clone(&self.plan), tensor.into());
+        let binding = plan.binding("input", name, &[Role::Input])?;
+        let shape = tensor.shape();
+        if shape.get(1..) != binding.shape.get(1..) || rows.len() != binding.shape.rows() {
+            let mut taken = shape.to_vec();
+            if let Some(first) = taken.first_mut() {
+                *first = rows.len();
+            }
+            return Err(self.wrong_shape(binding, &taken.into()));
+        }
+        if let Some(&row) = rows.iter().find(|&&row| row >= shape.rows()) {
+            let what = format!("input '{name}'");
+            return Err(Error::Row {
+                what,
+                row,
+                rows: shape.rows(),
+            });
+        }
+        self.upload(binding, tensor, Some(rows))
+    }
+
+    fn wrong_shape(&self, binding: &Binding, found: &Shape) -> Error {
+        let what = describe(binding);
+        Error::Shape {
+            what,
+            expected: binding.shape.clone(),
+            found: found.clone(),
+        }
+    }
+
+    fn upload(
+        &mut self,
+        binding: &Binding,
+        tensor: TensorView<'_>,
+        rows: Option<&[usize]>,
+    ) -> Result<()> {
+        let what = || describe(binding);
+        let options = self.plan.options();
+        if tensor.dtype() != options.dtype {
+            let (expected, found) = (options.dtype, tensor.dtype());
+            return Err(Error::DType {
+                what: what(),
+                expected,
+                found,
+            });
+        }
+        let row = tensor.shape().row_elements();
+        let source = match tensor {
+            TensorView::Plaintext(plaintext) => {
+                if binding.encrypted && binding.role == Role::Input {
+                    return Err(Error::NotEncrypted { what: what() });
+                }
+                plaintext.check_finite(&what())?;
+                let embed = binding.encrypted.then_some(&self.one[..]);
+                Source {
+                    buffer: plaintext.buffer(),
+                    stride: 0,
+                    row,
+                    rows,
+                    embed,
+                }
+            }
+            TensorView::Ciphertext(ciphertext) => {
+                if !binding.encrypted {
+                    return Err(Error::Encrypted { what: what() });
+                }
+                if ciphertext.algebra() != options.algebra {
+                    let (expected, found) = (options.algebra, ciphertext.algebra());
+                    return Err(Error::Algebra {
+                        what: what(),
+                        expected,
+                        found,
+                    });
+                }
+                if let Some(key) = &self.key
+                    && key.id() != ciphertext.key().id()
+                {
+                    let (expected, found) = (key.id(), ciphertext.key().id());
+                    return Err(Error::Key {
+                        what: what(),
+                        expected,
+                        found,
+                    });
+                }
+                let elements: usize = ciphertext.shape().iter().product();
+                let stride = options.dtype.plane_stride(elements);
+                Source {
+                    buffer: ciphertext.buffer(),
+                    stride,
+                    row,
+                    rows,
+                    embed: None,
+                }
+            }
+        };
+        self.program.upload(&binding.region, source)
+    }
+
+    /// Runs the plan once on what has been written.
+    ///
+    /// # Errors
+    /// When a result is not finite or slots have grown apart, naming the operation where it began;
+    /// when cancelled. Parameters are then as they were before the run.
+    pub fn run(&mut self) -> Result<()> {
+        let (learning_rate, guard) = (self.learning_rate, self.guard);
+        let options = RunOptions {
+            learning_rate,
+            guard,
+            cancel: self.cancel.as_ref(),
+        };
+        self.program.run(&options)
+    }
+
+    /// Reads an output, a parameter or an optimiser's state.
+    ///
+    /// # Errors
+    /// When there is none of that name.
+    pub fn read(&self, name: &str) -> Result<Tensor> {
+        let binding = self.plan.binding("output or parameter", name, READABLE)?;
+        let options = self.plan.options();
+        let shape = binding.shape.clone();
+        match &self.key {
+            Some(key) if binding.encrypted => {
+                let mut tensor = Ciphertext::zeros(shape, options.dtype, options.algebra, key)?;
+                self.program
+                    .download(&binding.region, tensor.buffer_mut())?;
+                Ok(Tensor::Ciphertext(tensor))
+            }
+            _ => {
+                let mut tensor = Plaintext::zeros(shape, options.dtype)?;
+                self.program
+                    .download(&binding.region, tensor.buffer_mut())?;
+                Ok(Tensor::Plaintext(tensor))
+            }
+        }
+    }
+
+    /// Writes every parameter of the plan and sets optimiser states to zero.
+    ///
+    /// # Errors
+    /// When a parameter is missing or does not fit.
+    pub fn load_parameters(&mut self, parameters: &Parameters) -> Result<()> {
+        let plan = Arc::clone(&self.plan);
+        for binding in plan.bindings() {
+            match binding.role {
+                Role::Parameter => self.write(&binding.name, parameters.get(&binding.name)?)?,
+                Role::State => self.program.clear(&binding.region)?,
+                Role::Input | Role::Output => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads every parameter of the plan.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub fn parameters(&self) -> Result<Parameters> {
+        let mut parameters = Parameters::default();
+        for binding in self
+            .plan
+            .bindings()
+            .iter()
+            .filter(|b| b.role == Role::Parameter)
+        {
+            parameters.insert(&binding.name, self.read(&binding.name)?);
+        }
+        Ok(parameters)
+    }
+}
+
+fn describe(binding: &Binding) -> String {
+    let kind = if binding.role == Role::Input {
+        "input"
+    } else {
+        "parameter"
+    };
+    format!("{kind} '{}'", binding.name)
+}

@@ -1,0 +1,133 @@
+//! Numbers of a type known at run time, aligned to 64 bytes.
+
+use std::fmt;
+use std::str::FromStr;
+
+use bytemuck::{Pod, Zeroable};
+use furthermore_kernels_cpu::Element;
+
+use crate::error::Error;
+
+/// Element type of a tensor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum DType {
+    /// IEEE single precision.
+    F32,
+    /// IEEE double precision.
+    F64,
+}
+
+impl DType {
+    /// Bytes of an element.
+    pub fn size(self) -> usize {
+        match self {
+            DType::F32 => 4,
+            DType::F64 => 8,
+        }
+    }
+
+    /// The type of the elements `T`.
+    pub fn of<T: Element>() -> DType {
+        if size_of::<T>() == 4 {
+            DType::F32
+        } else {
+            DType::F64
+        }
+    }
+
+    /// The distance from 1 to the next number, halved: the relative error of one rounding.
+    pub fn unit_roundoff(self) -> f64 {
+        match self {
+            DType::F32 => f64::from(f32::EPSILON) / 2.0,
+            DType::F64 => f64::EPSILON / 2.0,
+        }
+    }
+
+    /// Elements from one plane's start to the next's: planes start on cache lines.
+    pub(crate) fn plane_stride(self, elements: usize) -> usize {
+        elements.next_multiple_of(LINE / self.size())
+    }
+}
+
+impl fmt::Display for DType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            DType::F32 => f32::NAME,
+            DType::F64 => f64::NAME,
+        })
+    }
+}
+
+impl FromStr for DType {
+    type Err = Error;
+    fn from_str(name: &str) -> Result<Self, Error> {
+        match name {
+            "f32" => Ok(DType::F32),
+            "f64" => Ok(DType::F64),
+            _ => Err(Error::UnknownDType(name.to_owned())),
+        }
+    }
+}
+
+/// Runs `$body` with `$t` naming the element type that a [`DType`] stands for.
+macro_rules! with_dtype {
+    ($dtype:expr, $t:ident => $body:expr) => {
+        match $dtype {
+            $crate::tensor::DType::F32 => {
+                type $t = f32;
+                $body
+            }
+            $crate::tensor::DType::F64 => {
+                type $t = f64;
+                $body
+            }
+        }
+    };
+}
+pub(crate) use with_dtype;
+
+/// Bytes of a cache line, and the alignment of every buffer.
+const LINE: usize = 64;
+
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C, align(64))]
+struct Line([u8; LINE]);
+
+/// Zeroed numbers of one type, aligned to 64 bytes.
+#[derive(Clone, Default)]
+pub struct Buffer {
+    lines: Vec<Line>,
+    bytes: usize,
+}
+
+impl Buffer {
+    /// `len` zeros of type `dtype`.
+    pub fn zeroed(dtype: DType, len: usize) -> Self {
+        let bytes = len * dtype.size();
+        Self {
+            lines: vec![Line::zeroed(); bytes.div_ceil(LINE)],
+            bytes,
+        }
+    }
+
+    /// Its length in bytes.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Its numbers. Reading them as another type than they were written reads nonsense, safely.
+    pub fn as_slice<T: Element>(&self) -> &[T] {
+        &bytemuck::cast_slice(&self.lines)[..self.bytes / size_of::<T>()]
+    }
+
+    /// Its numbers, to write.
+    pub fn as_mut_slice<T: Element>(&mut self) -> &mut [T] {
+        &mut bytemuck::cast_slice_mut(&mut self.lines)[..self.bytes / size_of::<T>()]
+    }
+}
+
+impl fmt::Debug for Buffer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Buffer({} bytes)", self.bytes)
+    }
+}

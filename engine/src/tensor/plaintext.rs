@@ -1,0 +1,149 @@
+//! Tensors that are not encrypted.
+
+use furthermore_kernels_cpu::Element;
+
+use super::buffer::with_dtype;
+use super::{Buffer, DType, Shape};
+use crate::error::{Error, Result};
+
+/// A dense row-major tensor of real numbers.
+#[derive(Debug, Clone)]
+pub struct Plaintext {
+    shape: Shape,
+    dtype: DType,
+    buffer: Buffer,
+}
+
+impl Plaintext {
+    /// A tensor of `shape` with these numbers, row-major.
+    ///
+    /// # Errors
+    /// When their count is not the shape's.
+    pub fn new<T: Element>(shape: impl Into<Shape>, numbers: &[T]) -> Result<Self> {
+        let shape = shape.into();
+        let expected = shape.elements()?;
+        if expected != numbers.len() {
+            let (what, found) = ("plaintext".to_owned(), numbers.len());
+            return Err(Error::Length {
+                what,
+                shape,
+                expected,
+                found,
+            });
+        }
+        let mut plaintext = Self::zeros(shape, DType::of::<T>())?;
+        plaintext.buffer.as_mut_slice().copy_from_slice(numbers);
+        Ok(plaintext)
+    }
+
+    /// A tensor of zeros.
+    ///
+    /// # Errors
+    /// When the shape is too large.
+    pub fn zeros(shape: impl Into<Shape>, dtype: DType) -> Result<Self> {
+        let shape = shape.into();
+        let buffer = Buffer::zeroed(dtype, shape.elements()?);
+        Ok(Self {
+            shape,
+            dtype,
+            buffer,
+        })
+    }
+
+    /// Its shape.
+    pub fn shape(&self) -> &Shape {
+        &self.shape
+    }
+
+    /// Its element type.
+    pub fn dtype(&self) -> DType {
+        self.dtype
+    }
+
+    /// Its numbers, if they are of type `T`.
+    ///
+    /// # Errors
+    /// When they are of the other type.
+    pub fn as_slice<T: Element>(&self) -> Result<&[T]> {
+        if DType::of::<T>() != self.dtype {
+            let (expected, found) = (DType::of::<T>(), self.dtype);
+            return Err(Error::DType {
+                what: "plaintext".to_owned(),
+                expected,
+                found,
+            });
+        }
+        Ok(self.buffer.as_slice())
+    }
+
+    /// Its numbers in double precision.
+    pub fn to_f64(&self) -> Vec<f64> {
+        with_dtype!(self.dtype, T => self.buffer.as_slice::<T>().iter().map(|x| x.wide()).collect())
+    }
+
+    /// The same numbers rounded to another type.
+    pub fn to_dtype(&self, dtype: DType) -> Self {
+        let mut buffer = Buffer::zeroed(dtype, self.to_f64().len());
+        with_dtype!(dtype, T => {
+            for (to, from) in buffer.as_mut_slice::<T>().iter_mut().zip(self.to_f64()) {
+                *to = T::of(from);
+            }
+        });
+        Self {
+            shape: self.shape.clone(),
+            dtype,
+            buffer,
+        }
+    }
+
+    /// Rows `rows` along the first axis, in that order.
+    ///
+    /// # Errors
+    /// When a row is past the end.
+    pub fn rows(&self, rows: &[usize]) -> Result<Self> {
+        let mut sizes = self.shape.to_vec();
+        if let Some(first) = sizes.first_mut() {
+            *first = rows.len();
+        }
+        let (there, width) = (self.shape.rows(), self.shape.row_elements());
+        if let Some(&row) = rows.iter().find(|&&row| row >= there) {
+            return Err(Error::Row {
+                what: "plaintext".to_owned(),
+                row,
+                rows: there,
+            });
+        }
+        let mut taken = Self::zeros(sizes, self.dtype)?;
+        with_dtype!(self.dtype, T => {
+            let from = self.buffer.as_slice::<T>();
+            let to = taken.buffer.as_mut_slice::<T>();
+            for (nth, &row) in rows.iter().enumerate() {
+                to[nth * width..][..width].copy_from_slice(&from[row * width..][..width]);
+            }
+        });
+        Ok(taken)
+    }
+
+    pub(crate) fn buffer(&self) -> &Buffer {
+        &self.buffer
+    }
+
+    pub(crate) fn buffer_mut(&mut self) -> &mut Buffer {
+        &mut self.buffer
+    }
+
+    /// # Errors
+    /// When a number is NaN or infinite, naming the first.
+    pub(crate) fn check_finite(&self, what: &str) -> Result<()> {
+        with_dtype!(self.dtype, T => {
+            match self.buffer.as_slice::<T>().iter().position(|x| !x.is_finite()) {
+                None => Ok(()),
+                Some(index) => Err(Error::NotFinite {
+                    what: what.to_owned(),
+                    index,
+                    value: self.buffer.as_slice::<T>()[index].wide(),
+                }),
+            }
+        })
+    }
+}

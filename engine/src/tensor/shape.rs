@@ -1,0 +1,69 @@
+//! Sizes along each axis, row-major.
+
+use std::fmt;
+use std::ops::Deref;
+
+use crate::error::{Error, Result};
+
+/// Sizes along each axis, outermost first. A shape without axes is one number.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub struct Shape(Vec<usize>);
+
+impl Shape {
+    /// Elements of a tensor of this shape.
+    ///
+    /// # Errors
+    /// When there are more than can be addressed.
+    pub fn elements(&self) -> Result<usize> {
+        self.0
+            .iter()
+            .try_fold(1usize, |product, &size| product.checked_mul(size))
+            // A plane's bytes, in up to 64 planes, have to stay addressable too.
+            .filter(|&count| count <= isize::MAX as usize / 1024)
+            .ok_or_else(|| Error::TooLarge {
+                what: "tensor".to_owned(),
+                shape: self.clone(),
+            })
+    }
+
+    /// Size along the first axis: rows. One for a single number.
+    pub fn rows(&self) -> usize {
+        self.0.first().copied().unwrap_or(1)
+    }
+
+    /// Elements of one row.
+    pub fn row_elements(&self) -> usize {
+        self.0.iter().skip(1).product()
+    }
+}
+
+impl Deref for Shape {
+    type Target = [usize];
+    fn deref(&self) -> &[usize] {
+        &self.0
+    }
+}
+
+impl From<Vec<usize>> for Shape {
+    fn from(sizes: Vec<usize>) -> Self {
+        Self(sizes)
+    }
+}
+
+impl<const N: usize> From<[usize; N]> for Shape {
+    fn from(sizes: [usize; N]) -> Self {
+        Self(sizes.to_vec())
+    }
+}
+
+impl From<&[usize]> for Shape {
+    fn from(sizes: &[usize]) -> Self {
+        Self(sizes.to_vec())
+    }
+}
+
+impl fmt::Display for Shape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}

@@ -1,0 +1,185 @@
+//! What a kernel knows of a ciphertext algebra: its product and its slots, in public constants.
+
+/// Most coordinates an element can have: blocks of 8 x 8.
+pub const MAX_DIM: usize = 64;
+/// Most slots an element can have.
+pub const MAX_SLOTS: usize = 8;
+
+/// A linear combination of coordinates: pairs of plane and coefficient.
+pub type Combination = Vec<(usize, f64)>;
+
+/// One real product of a bilinear program.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Term {
+    /// Which left combination.
+    pub left: usize,
+    /// Which right combination.
+    pub right: usize,
+    /// The coordinates of the result it is added to, and with what coefficient.
+    pub outputs: Combination,
+}
+
+/// An algebra's product as real products between linear combinations of coordinates.
+///
+/// Read with "product" as a real matrix product or convolution, it multiplies matrices of
+/// ciphertexts or convolves them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Bilinear {
+    /// Combinations of the left operand's coordinates.
+    pub left: Vec<Combination>,
+    /// Combinations of the right operand's coordinates.
+    pub right: Vec<Combination>,
+    /// The real products.
+    pub terms: Vec<Term>,
+}
+
+impl Bilinear {
+    /// The program of a ciphertext of `dim` coordinates and a plaintext, on whichever side has the
+    /// single plane: each coordinate times the plaintext.
+    fn by_plain(dim: usize, plain_left: bool) -> Self {
+        let planes: Vec<Combination> = (0..dim).map(|i| vec![(i, 1.0)]).collect();
+        let plain = vec![vec![(0, 1.0)]];
+        let terms = (0..dim)
+            .map(|i| Term {
+                left: if plain_left { 0 } else { i },
+                right: if plain_left { i } else { 0 },
+                outputs: vec![(i, 1.0)],
+            })
+            .collect();
+        let (left, right) = if plain_left {
+            (plain, planes)
+        } else {
+            (planes, plain)
+        };
+        Self { left, right, terms }
+    }
+}
+
+/// For an algebra of two slots: the slots are `mean . c` plus and minus `half . c`, and the element
+/// whose slots are `m + h` and `m - h` is `m one + h span`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TwoSlots {
+    /// Half the slots' sum, as a combination of coordinates.
+    pub mean: Vec<f64>,
+    /// Half the slots' difference.
+    pub half: Vec<f64>,
+    /// Coordinates of the element with slots 1 and 1.
+    pub one: Vec<f64>,
+    /// Coordinates of the element with slots 1 and -1.
+    pub span: Vec<f64>,
+}
+
+/// The arithmetic of one ciphertext algebra in the constants of one evaluation key.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Arithmetic {
+    dim: usize,
+    slots: usize,
+    to_slots: Vec<f64>,
+    from_slots: Vec<f64>,
+    one: Vec<f64>,
+    two: Option<TwoSlots>,
+    cipher: Bilinear,
+    plain_left: Bilinear,
+    plain_right: Bilinear,
+    plain: Bilinear,
+}
+
+impl Arithmetic {
+    /// Plaintext: the algebra of one coordinate.
+    pub fn real() -> Self {
+        Self::new(1, 1, vec![1.0], vec![1.0], Bilinear::by_plain(1, false))
+    }
+
+    /// An algebra of `dim` coordinates and `slots` slots.
+    ///
+    /// `to_slots` (slots x dim, row-major) takes coordinates to slots, `from_slots` (dim x slots)
+    /// takes them back, and `product` multiplies two elements.
+    ///
+    /// # Panics
+    /// When the sizes disagree or pass [`MAX_DIM`] and [`MAX_SLOTS`].
+    pub fn new(
+        dim: usize,
+        slots: usize,
+        to_slots: Vec<f64>,
+        from_slots: Vec<f64>,
+        product: Bilinear,
+    ) -> Self {
+        assert!((1..=MAX_DIM).contains(&dim) && (1..=MAX_SLOTS).contains(&slots));
+        assert_eq!(to_slots.len(), slots * dim);
+        assert_eq!(from_slots.len(), dim * slots);
+        let one: Vec<f64> = from_slots
+            .chunks(slots)
+            .map(|row| row.iter().sum())
+            .collect();
+        let two = (slots == 2).then(|| {
+            let pair = |sign: f64| {
+                (0..dim)
+                    .map(|i| (to_slots[i] + sign * to_slots[dim + i]) / 2.0)
+                    .collect()
+            };
+            TwoSlots {
+                mean: pair(1.0),
+                half: pair(-1.0),
+                one: one.clone(),
+                span: from_slots.chunks(2).map(|row| row[0] - row[1]).collect(),
+            }
+        });
+        Self {
+            dim,
+            slots,
+            to_slots,
+            from_slots,
+            one,
+            two,
+            cipher: product,
+            plain_left: Bilinear::by_plain(dim, true),
+            plain_right: Bilinear::by_plain(dim, false),
+            plain: Bilinear::by_plain(1, false),
+        }
+    }
+
+    /// Coordinates of an element.
+    pub fn dim(&self) -> usize {
+        self.dim
+    }
+
+    /// Slots of an element.
+    pub fn slots(&self) -> usize {
+        self.slots
+    }
+
+    /// Coordinates of the element 1, by which a plaintext is embedded.
+    pub fn one(&self) -> &[f64] {
+        &self.one
+    }
+
+    /// Coordinates to slots (slots x dim).
+    pub fn to_slots(&self) -> &[f64] {
+        &self.to_slots
+    }
+
+    /// Slots to coordinates (dim x slots).
+    pub fn from_slots(&self) -> &[f64] {
+        &self.from_slots
+    }
+
+    /// The constants of an algebra of two slots.
+    pub fn two(&self) -> Option<&TwoSlots> {
+        self.two.as_ref()
+    }
+
+    /// The program for operands of that many planes: 1 for plaintext, `dim` for ciphertexts.
+    pub fn product(&self, left_planes: usize, right_planes: usize) -> &Bilinear {
+        match (left_planes == self.dim, right_planes == self.dim) {
+            (true, true) => &self.cipher,
+            (true, false) => &self.plain_right,
+            (false, true) => &self.plain_left,
+            (false, false) => &self.plain,
+        }
+    }
+
+    /// Planes of the result of an operation between operands of that many planes.
+    pub fn result_planes(&self, left_planes: usize, right_planes: usize) -> usize {
+        left_planes.max(right_planes)
+    }
+}

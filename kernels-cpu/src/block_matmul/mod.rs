@@ -1,0 +1,227 @@
+//! Matrix products of planes: an algebra's bilinear program over one real packed GEMM.
+//!
+//! A product of ciphertext matrices is R real products between linear combinations of planes. The
+//! combinations are formed while packing, and every real product adds its accumulator tile straight
+//! into the result's planes, so no pass over memory is spent on them; bias and activation are
+//! applied to a block of the result while it is in cache.
+//!
+//! The loops, outermost first, for one thread's rectangle of the result:
+//!
+//! | loop | step | what then stays where |
+//! | --- | --- | --- |
+//! | rows | `ROWS_RESIDENT` | packed A of this depth, level 3 |
+//! | depth | `depth` | |
+//! | columns | `columns` | packed B, level 2 |
+//! | rows | `ROWS_BLOCK` | packed A block, level 2 |
+//! | columns | a tile's columns | |
+//! | products | the program's terms | packed B panel, level 1 |
+//! | rows | a tile's rows | accumulator tile, registers |
+
+mod micro;
+mod pack;
+mod task;
+
+use crate::algebra::{Arithmetic, Bilinear};
+use crate::element::Element;
+use crate::error::KernelError;
+use crate::function_map::Function;
+use crate::planes::{Planes, PlanesMut};
+use crate::slots::SlotMaxima;
+use crate::threads::Exec;
+
+const NAME: &str = "block_matmul";
+
+/// Bytes of one packed panel of B: most of a 48 KiB level-1 cache.
+const PANEL_BYTES: usize = 40 << 10;
+/// Bytes of packed B, all its combinations together: half of a 2 MiB level-2 cache.
+const PACKED_B_BYTES: usize = 1 << 20;
+/// Rows of A in a level-2 block: a multiple of every tile height.
+const ROWS_BLOCK: usize = 144;
+/// Rows of A packed at a time.
+const ROWS_RESIDENT: usize = 5 * ROWS_BLOCK;
+/// Real multiplications below which a product stays on one thread: some 10 microseconds' worth.
+const MIN_PRODUCTS_PER_PIECE: usize = 1 << 19;
+
+/// The shape of `C = op(A) op(B)`: op(A) is m x k, op(B) k x n, C m x n, all row-major.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct MatmulShape {
+    /// Rows of C.
+    pub m: usize,
+    /// Depth.
+    pub k: usize,
+    /// Columns of C.
+    pub n: usize,
+    /// A is stored k x m.
+    pub transpose_a: bool,
+    /// B is stored n x k.
+    pub transpose_b: bool,
+}
+
+/// What is done to each element of the result before it leaves the cache.
+#[derive(Debug, Clone, Copy)]
+pub struct Epilogue<'a, T> {
+    /// A row of n elements added to each row of C, plaintext or ciphertext.
+    pub bias: Option<Planes<'a, T>>,
+    /// A function applied after the bias.
+    pub activation: Option<Function>,
+}
+
+impl<T> Epilogue<'_, T> {
+    /// Nothing is done.
+    pub const NONE: Self = Epilogue {
+        bias: None,
+        activation: None,
+    };
+}
+
+/// How one product is cut: into `row_pieces x column_pieces` rectangles, one a thread, each with
+/// its own scratch.
+#[derive(Debug, Clone, Copy)]
+struct Cut {
+    row_pieces: usize,
+    column_pieces: usize,
+    rows: usize,
+    columns: usize,
+    depth: usize,
+    /// Columns of B packed at a time.
+    columns_packed: usize,
+    pack_a: bool,
+    pack_b: bool,
+    /// Elements of scratch of one piece for packed A, and for packed B.
+    scratch_a: usize,
+    scratch_b: usize,
+}
+
+/// Rows of A below which packing B does not pay: it is then read where it is.
+const MIN_ROWS_TO_PACK_B: usize = 128;
+/// Columns of B below which packing A does not pay.
+const MIN_COLUMNS_TO_PACK_A: usize = 192;
+
+impl Cut {
+    fn new<T: Element>(exec: &Exec, program: &Bilinear, shape: &MatmulShape) -> Cut {
+        let (tile_rows, tile_columns) = micro::tile::<T>(exec.isa);
+        let work = shape.m * shape.n * shape.k * program.terms.len();
+        let pieces = (work / MIN_PRODUCTS_PER_PIECE).clamp(1, exec.threads.max(1));
+        let row_tiles = shape.m.div_ceil(tile_rows).max(1);
+        let column_tiles = shape.n.div_ceil(tile_columns).max(1);
+        // The cut with the smallest largest rectangle; among equals the one nearest to square, which
+        // packs least twice.
+        let (row_pieces, column_pieces) = (1..=pieces)
+            .filter(|r| pieces.is_multiple_of(*r))
+            .map(|r| (r, pieces / r))
+            .min_by_key(|&(r, c)| {
+                let (rows, columns) = (row_tiles.div_ceil(r), column_tiles.div_ceil(c));
+                (rows * columns, rows * tile_rows + columns * tile_columns)
+            })
+            .expect("one piece is always a cut");
+        let columns = column_tiles.div_ceil(column_pieces) * tile_columns;
+        // Rows split evenly, not by tiles: tiles of any height up to the full one exist.
+        let rows = shape.m.div_ceil(row_pieces).max(1);
+
+        let combined = |side: &[crate::algebra::Combination]| {
+            side.iter().any(|c| c.len() != 1 || c[0].1 != 1.0)
+        };
+        let pack_a =
+            combined(&program.left) || (columns >= MIN_COLUMNS_TO_PACK_A && shape.m > tile_rows);
+        let pack_b = shape.transpose_b || combined(&program.right) || rows >= MIN_ROWS_TO_PACK_B;
+        let even = |total: usize, most: usize| total.max(1).div_ceil(total.max(1).div_ceil(most));
+        let depth = even(shape.k, PANEL_BYTES / (tile_columns * size_of::<T>()));
+        let column_bytes = depth * size_of::<T>() * program.right.len();
+        let most_columns = (PACKED_B_BYTES / column_bytes / tile_columns).max(1) * tile_columns;
+        let columns_packed =
+            even(columns / tile_columns, most_columns / tile_columns) * tile_columns;
+        let line = 64 / size_of::<T>();
+        let scratch_a = if pack_a {
+            rows.min(ROWS_RESIDENT) * depth * program.left.len()
+        } else {
+            0
+        };
+        // Without packing, the last panel alone is packed, so that no load leaves the matrix.
+        let panel_columns = if pack_b { columns_packed } else { tile_columns };
+        let scratch_b = panel_columns * depth * program.right.len();
+        Cut {
+            row_pieces,
+            column_pieces,
+            rows,
+            columns,
+            depth,
+            columns_packed,
+            pack_a,
+            pack_b,
+            scratch_a: scratch_a.next_multiple_of(line),
+            scratch_b: scratch_b.next_multiple_of(line),
+        }
+    }
+}
+
+/// Elements of scratch that [`block_matmul`] needs for operands of that many planes.
+pub fn scratch_len<T: Element>(
+    exec: &Exec,
+    arithmetic: &Arithmetic,
+    shape: &MatmulShape,
+    a_planes: usize,
+    b_planes: usize,
+) -> usize {
+    let cut = Cut::new::<T>(exec, arithmetic.product(a_planes, b_planes), shape);
+    cut.row_pieces * cut.column_pieces * (cut.scratch_a + cut.scratch_b)
+}
+
+/// Computes `C = f(op(A) op(B) + bias)` for plaintext (one plane) or ciphertext (`dim` planes)
+/// operands; C has the planes of the larger.
+///
+/// What C held before does not matter. `scratch` needs [`scratch_len`] elements of any content.
+/// Returns the magnitudes of the activation's arguments, nothing where there is no activation.
+///
+/// # Errors
+/// When planes, lengths or scratch do not fit `shape`.
+pub fn block_matmul<T: Element>(
+    exec: &Exec,
+    arithmetic: &Arithmetic,
+    shape: &MatmulShape,
+    a: Planes<'_, T>,
+    b: Planes<'_, T>,
+    c: &mut PlanesMut<'_, T>,
+    epilogue: &Epilogue<'_, T>,
+    scratch: &mut [T],
+) -> Result<SlotMaxima, KernelError> {
+    let either = [1, arithmetic.dim()];
+    a.expect(NAME, "A", &either, shape.m * shape.k)?;
+    b.expect(NAME, "B", &either, shape.k * shape.n)?;
+    let planes = arithmetic.result_planes(a.count(), b.count());
+    c.expect(NAME, "C", &[planes], shape.m * shape.n)?;
+    if let Some(bias) = &epilogue.bias {
+        bias.expect(NAME, "bias", &[1, planes], shape.n)?;
+    }
+    let program = arithmetic.product(a.count(), b.count());
+    let cut = Cut::new::<T>(exec, program, shape);
+    let pieces = cut.row_pieces * cut.column_pieces;
+    let per_piece = cut.scratch_a + cut.scratch_b;
+    if scratch.len() < pieces * per_piece {
+        return Err(KernelError::Length {
+            kernel: NAME,
+            operand: "scratch",
+            needs: pieces * per_piece,
+            has: scratch.len(),
+        });
+    }
+    if shape.m == 0 || shape.n == 0 {
+        return Ok(SlotMaxima::NONE);
+    }
+    let scratch = PlanesMut::new(scratch, pieces, per_piece, per_piece)?.raw();
+    let target = c.raw();
+    let piece = |i: usize| {
+        let (r, q) = (i / cut.column_pieces, i % cut.column_pieces);
+        let rows = (r * cut.rows).min(shape.m)..((r + 1) * cut.rows).min(shape.m);
+        let columns = (q * cut.columns).min(shape.n)..((q + 1) * cut.columns).min(shape.n);
+        let own = scratch.plane(i);
+        // SAFETY: operands and scratch were checked above against the shape; the pieces' rectangles
+        // and scratches are disjoint, and `c` and `scratch` are borrowed mutably until all are done.
+        let task = unsafe {
+            task::Task::new(
+                arithmetic, program, shape, &cut, &a, &b, target, epilogue, own, rows, columns,
+            )
+        };
+        exec.isa.run(task)
+    };
+    Ok(exec.pieces(pieces, piece, SlotMaxima::merge))
+}

@@ -1,0 +1,317 @@
+//! One thread's rectangle of the result, through the loops that the module describes.
+
+use std::ops::Range;
+
+use super::micro::{self, Left, Right, Target};
+use super::pack::{self, Stored};
+use super::{Cut, Epilogue, MatmulShape, ROWS_BLOCK, ROWS_RESIDENT};
+use crate::algebra::{Arithmetic, Bilinear};
+use crate::element::Element;
+use crate::function_map;
+use crate::planes::{Planes, RawPlanes};
+use crate::simd::{Simd, WithSimd};
+use crate::slots::{self, SlotMaxima};
+
+pub(super) struct Task<'a, T> {
+    arithmetic: &'a Arithmetic,
+    program: &'a Bilinear,
+    shape: &'a MatmulShape,
+    cut: &'a Cut,
+    a: Stored<'a, T>,
+    b: Stored<'a, T>,
+    c: RawPlanes<T>,
+    epilogue: &'a Epilogue<'a, T>,
+    scratch: *mut T,
+    rows: Range<usize>,
+    columns: Range<usize>,
+}
+
+impl<'a, T: Element> Task<'a, T> {
+    /// # Safety
+    /// `a`, `b` and `c` have the elements and planes that `shape` and `program` need; `scratch` is
+    /// writable for `cut.scratch_a + cut.scratch_b` elements; until the task is done nothing else
+    /// touches `scratch` or the rectangle `rows` x `columns` of `c`.
+    pub(super) unsafe fn new(
+        arithmetic: &'a Arithmetic,
+        program: &'a Bilinear,
+        shape: &'a MatmulShape,
+        cut: &'a Cut,
+        a: &Planes<'a, T>,
+        b: &Planes<'a, T>,
+        c: RawPlanes<T>,
+        epilogue: &'a Epilogue<'a, T>,
+        scratch: *mut T,
+        rows: Range<usize>,
+        columns: Range<usize>,
+    ) -> Self {
+        let stored = |planes: &Planes<'a, T>, transposed: bool, rows: usize, columns: usize| {
+            let (row_stride, column_stride) = if transposed { (1, rows) } else { (columns, 1) };
+            Stored {
+                planes: *planes,
+                row_stride,
+                column_stride,
+            }
+        };
+        Self {
+            arithmetic,
+            program,
+            shape,
+            cut,
+            a: stored(a, shape.transpose_a, shape.m, shape.k),
+            b: stored(b, shape.transpose_b, shape.k, shape.n),
+            c,
+            epilogue,
+            scratch,
+            rows,
+            columns,
+        }
+    }
+}
+
+/// Cuts `len` into the fewest parts of at most `most`, as even as they come.
+fn parts(start: usize, len: usize, most: usize) -> impl Iterator<Item = Range<usize>> + Clone {
+    let count = len.div_ceil(most);
+    (0..count).map(move |i| start + len * i / count..start + len * (i + 1) / count)
+}
+
+/// Cuts `len` into parts of exactly `step`, but for the last.
+fn steps(range: Range<usize>, step: usize) -> impl Iterator<Item = Range<usize>> + Clone {
+    let end = range.end;
+    range
+        .step_by(step)
+        .map(move |start| start..(start + step).min(end))
+}
+
+impl<T: Element> WithSimd<T> for Task<'_, T> {
+    type Output = SlotMaxima;
+
+    #[inline(always)]
+    fn run<S: Simd<T>>(self) -> SlotMaxima {
+        let mut seen = SlotMaxima::NONE;
+        let packed_a = self.scratch;
+        let packed_b = self.scratch.wrapping_add(self.cut.scratch_a);
+        for resident in steps(self.rows.clone(), ROWS_RESIDENT) {
+            // A product of depth 0 still writes its zeros: one empty step.
+            let depths = self.shape.k.div_ceil(self.cut.depth).max(1);
+            for nth in 0..depths {
+                let deep = nth * self.cut.depth..((nth + 1) * self.cut.depth).min(self.shape.k);
+                if self.cut.pack_a {
+                    self.pack_a::<S>(&resident, &deep, packed_a);
+                }
+                for across in steps(self.columns.clone(), self.cut.columns_packed) {
+                    if self.cut.pack_b {
+                        self.pack_b::<S>(&across, &deep, packed_b);
+                    }
+                    for block in steps(resident.clone(), ROWS_BLOCK) {
+                        self.block::<S>(&resident, &block, &across, &deep, packed_a, packed_b);
+                        if nth + 1 == depths {
+                            seen = seen.merge(self.finish::<S>(&block, &across));
+                        }
+                    }
+                }
+            }
+        }
+        seen
+    }
+}
+
+impl<T: Element> Task<'_, T> {
+    /// Packs every combination of A's rows, one after another, in strips of a tile's rows.
+    #[inline(always)]
+    fn pack_a<S: Simd<T>>(&self, rows: &Range<usize>, deep: &Range<usize>, to: *mut T) {
+        for (i, combination) in self.program.left.iter().enumerate() {
+            let base = to.wrapping_add(i * rows.len() * deep.len());
+            for block in steps(rows.clone(), ROWS_BLOCK) {
+                for strip in parts(block.start, block.len(), S::TILE_ROWS) {
+                    let to = base.wrapping_add((strip.start - rows.start) * deep.len());
+                    // SAFETY: the strip lies in A, and strips follow each other in the scratch.
+                    unsafe {
+                        pack::strip::<T, S>(
+                            &self.a,
+                            true,
+                            combination,
+                            strip.start,
+                            strip.len(),
+                            deep.start,
+                            deep.len(),
+                            to,
+                            strip.len(),
+                        );
+                    }
+                }
+            }
+        }
+    }
+
+    /// Packs every combination of B's columns in strips of a tile's columns, zeros past the last.
+    #[inline(always)]
+    fn pack_b<S: Simd<T>>(&self, columns: &Range<usize>, deep: &Range<usize>, to: *mut T) {
+        let width = S::TILE_VECTORS * S::LANES;
+        let padded = columns.len().next_multiple_of(width);
+        for (i, combination) in self.program.right.iter().enumerate() {
+            let base = to.wrapping_add(i * padded * deep.len());
+            for strip in steps(columns.clone(), width) {
+                let to = base.wrapping_add((strip.start - columns.start) * deep.len());
+                // SAFETY: the strip lies in B; the scratch holds `columns_packed` whole strips.
+                unsafe {
+                    pack::strip::<T, S>(
+                        &self.b,
+                        false,
+                        combination,
+                        strip.start,
+                        strip.len(),
+                        deep.start,
+                        deep.len(),
+                        to,
+                        width,
+                    );
+                }
+            }
+        }
+    }
+
+    /// All products of one block of rows and one range of columns over one range of depth.
+    #[inline(always)]
+    fn block<S: Simd<T>>(
+        &self,
+        resident: &Range<usize>,
+        block: &Range<usize>,
+        across: &Range<usize>,
+        deep: &Range<usize>,
+        packed_a: *mut T,
+        packed_b: *mut T,
+    ) {
+        let width = S::TILE_VECTORS * S::LANES;
+        let padded = across.len().next_multiple_of(width);
+        for strip in steps(across.clone(), width) {
+            // Vectors of a narrow last strip would leave the matrix, so it is packed in any case.
+            let pack_strip = !self.cut.pack_b && strip.len() < width;
+            if pack_strip {
+                self.pack_b::<S>(&strip, deep, packed_b);
+            }
+            for (nth, term) in self.program.terms.iter().enumerate() {
+                let right = if self.cut.pack_b {
+                    let panel = term.right * padded + (strip.start - across.start);
+                    Right {
+                        start: packed_b.wrapping_add(panel * deep.len()),
+                        step: width,
+                    }
+                } else if pack_strip {
+                    let panel = term.right * width * deep.len();
+                    Right {
+                        start: packed_b.wrapping_add(panel),
+                        step: width,
+                    }
+                } else {
+                    let plane = self.program.right[term.right][0].0;
+                    Right {
+                        start: self.b.at(plane, deep.start, strip.start),
+                        step: self.b.row_stride,
+                    }
+                };
+                for tile in parts(block.start, block.len(), S::TILE_ROWS) {
+                    let left = if self.cut.pack_a {
+                        let line = term.left * resident.len() + (tile.start - resident.start);
+                        let start = packed_a.wrapping_add(line * deep.len()).cast_const();
+                        Left {
+                            start,
+                            row: 1,
+                            step: tile.len(),
+                        }
+                    } else {
+                        let plane = self.program.left[term.left][0].0;
+                        let (row, step) = (self.a.row_stride, self.a.column_stride);
+                        Left {
+                            start: self.a.at(plane, tile.start, deep.start),
+                            row,
+                            step,
+                        }
+                    };
+                    let at = tile.start * self.shape.n + strip.start;
+                    let targets = term.outputs.iter().map(|&(plane, coefficient)| Target {
+                        start: self.c.plane(plane).wrapping_add(at),
+                        coefficient: T::of(coefficient),
+                        first: deep.start == 0 && self.is_first(nth, plane),
+                    });
+                    // SAFETY: the tile lies in the task's rectangle, its operands in their matrices
+                    // or in panels packed for it.
+                    unsafe {
+                        micro::tile_product::<T, S>(
+                            tile.len(),
+                            strip.len(),
+                            deep.len(),
+                            left,
+                            right,
+                            targets,
+                            self.shape.n,
+                        );
+                    }
+                }
+            }
+        }
+    }
+
+    /// Whether term `nth` is the first that reaches that plane of the result.
+    #[inline(always)]
+    fn is_first(&self, nth: usize, plane: usize) -> bool {
+        !self.program.terms[..nth]
+            .iter()
+            .any(|t| t.outputs.iter().any(|&(p, _)| p == plane))
+    }
+
+    /// Bias and activation on finished rows.
+    #[inline(always)]
+    fn finish<S: Simd<T>>(&self, rows: &Range<usize>, columns: &Range<usize>) -> SlotMaxima {
+        let mut seen = SlotMaxima::NONE;
+        if self.epilogue.bias.is_none() && self.epilogue.activation.is_none() {
+            return seen;
+        }
+        for row in rows.clone() {
+            let at = row * self.shape.n + columns.start;
+            if let Some(bias) = &self.epilogue.bias {
+                self.add_bias::<S>(bias, at, columns);
+            }
+            if let Some(function) = self.epilogue.activation {
+                // SAFETY: these elements lie in the task's rectangle.
+                let span = unsafe {
+                    function_map::in_place(self.arithmetic, function, self.c, at, columns.len())
+                };
+                seen = seen.merge(span.run::<S>());
+            }
+        }
+        seen
+    }
+
+    #[inline(always)]
+    fn add_bias<S: Simd<T>>(&self, bias: &Planes<'_, T>, at: usize, columns: &Range<usize>) {
+        let one = self.arithmetic.one();
+        for i in 0..self.c.count {
+            // A plaintext bias is a multiple of the algebra's one.
+            let (plane, weight) = if bias.count() == self.c.count {
+                (i, 1.0)
+            } else {
+                (0, one[i])
+            };
+            if weight == 0.0 {
+                continue;
+            }
+            let from = bias.plane(plane).as_ptr().wrapping_add(columns.start);
+            let to = self.c.plane(i).wrapping_add(at);
+            let weight = S::splat(T::of(weight));
+            slots::sweep(columns.len(), S::LANES, |j, count| {
+                // SAFETY: the row lies in the task's rectangle, and the bias has n elements.
+                unsafe {
+                    let (from, to) = (from.add(j), to.add(j));
+                    if count == S::LANES {
+                        weight.mul_add(S::load(from), S::load(to)).store(to);
+                    } else {
+                        let sum = S::load_partial(from, count);
+                        weight
+                            .mul_add(sum, S::load_partial(to, count))
+                            .store_partial(to, count);
+                    }
+                }
+            });
+        }
+    }
+}

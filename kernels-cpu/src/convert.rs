@@ -1,0 +1,127 @@
+//! Linear maps between slots, planes and blocks: encryption, decryption, layouts.
+
+use crate::element::Element;
+use crate::error::KernelError;
+use crate::planes::{Planes, PlanesMut, RawPlanes};
+use crate::simd::{Simd, WithSimd};
+use crate::threads::Exec;
+
+const NAME: &str = "convert";
+
+/// Computes plane `i` of `output` as `sum_j matrix[i][j] inputs[j]`, in f64, rounded once.
+///
+/// `matrix` is row-major, `output.count()` x `inputs.len()`. From slots to coordinates it encrypts,
+/// from coordinates to one slot it decrypts, from one algebra's coordinates to another's it converts.
+///
+/// # Errors
+/// When lengths or the matrix's size do not fit.
+pub fn linear_map<T: Element>(
+    exec: &Exec,
+    matrix: &[f64],
+    inputs: &[&[T]],
+    output: &mut PlanesMut<'_, T>,
+) -> Result<(), KernelError> {
+    let (len, columns) = (output.len(), inputs.len());
+    let needs = output.count() * columns;
+    if matrix.len() != needs {
+        let has = matrix.len();
+        return Err(KernelError::Length {
+            kernel: NAME,
+            operand: "matrix",
+            needs,
+            has,
+        });
+    }
+    for input in inputs {
+        Planes::plain(input).expect(NAME, "input", &[1], len)?;
+    }
+    let (count, target) = (output.count(), output.raw());
+    exec.spans(
+        len,
+        exec.isa.lanes::<T>(),
+        (count + columns) * size_of::<T>(),
+        |range| {
+            exec.isa.run(Map {
+                matrix,
+                inputs,
+                target,
+                at: range.start,
+                len: range.len(),
+            })
+        },
+        |(), ()| (),
+    );
+    Ok(())
+}
+
+struct Map<'a, T> {
+    matrix: &'a [f64],
+    inputs: &'a [&'a [T]],
+    target: RawPlanes<T>,
+    at: usize,
+    len: usize,
+}
+
+/// Elements mapped at a time, so that the sums of one plane stay in cache.
+const MAP_BLOCK: usize = 256;
+
+impl<T: Element> WithSimd<T> for Map<'_, T> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd<T>>(self) {
+        let mut sums = [0.0; MAP_BLOCK];
+        for start in (self.at..self.at + self.len).step_by(MAP_BLOCK) {
+            let count = MAP_BLOCK.min(self.at + self.len - start);
+            for (i, row) in self.matrix.chunks_exact(self.inputs.len()).enumerate() {
+                let sums = &mut sums[..count];
+                sums.fill(0.0);
+                for (&weight, input) in row.iter().zip(self.inputs) {
+                    if weight != 0.0 {
+                        for (sum, x) in sums.iter_mut().zip(&input[start..start + count]) {
+                            *sum += weight * x.wide();
+                        }
+                    }
+                }
+                let to = self.target.plane(i).wrapping_add(start);
+                // SAFETY: `linear_map` gives every thread elements of its own.
+                let to = unsafe { std::slice::from_raw_parts_mut(to, count) };
+                for (to, sum) in to.iter_mut().zip(sums) {
+                    *to = T::of(*sum);
+                }
+            }
+        }
+    }
+}
+
+/// Writes planes as interleaved elements: `output[e * count + i]` is coordinate `i` of element `e`.
+///
+/// # Errors
+/// When `output` does not hold every coordinate.
+pub fn interleave<T: Element>(input: Planes<'_, T>, output: &mut [T]) -> Result<(), KernelError> {
+    let count = input.count();
+    Planes::plain(output).expect(NAME, "output", &[1], count * input.len())?;
+    for i in 0..count {
+        for (e, x) in input.plane(i).iter().enumerate() {
+            output[e * count + i] = *x;
+        }
+    }
+    Ok(())
+}
+
+/// The inverse of [`interleave`].
+///
+/// # Errors
+/// When `input` does not hold every coordinate.
+pub fn deinterleave<T: Element>(
+    input: &[T],
+    output: &mut PlanesMut<'_, T>,
+) -> Result<(), KernelError> {
+    let count = output.count();
+    Planes::plain(input).expect(NAME, "input", &[1], count * output.len())?;
+    for i in 0..count {
+        for (e, x) in output.plane_mut(i).iter_mut().enumerate() {
+            *x = input[e * count + i];
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,32 @@
+//! What a kernel refuses.
+
+use thiserror::Error;
+
+/// A kernel was handed slices that do not fit its shape.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum KernelError {
+    /// An operand's slice or element count is not what the shape needs.
+    #[error("{kernel}: {operand} holds {has} elements where {needs} are needed")]
+    Length {
+        /// The kernel.
+        kernel: &'static str,
+        /// Which operand.
+        operand: &'static str,
+        /// Elements needed.
+        needs: usize,
+        /// Elements given.
+        has: usize,
+    },
+    /// An operand's number of planes is neither one nor the algebra's dimension.
+    #[error("{kernel}: {operand} has {has} planes where {needs} are needed")]
+    PlaneCount {
+        /// The kernel.
+        kernel: &'static str,
+        /// Which operand.
+        operand: &'static str,
+        /// Planes needed.
+        needs: usize,
+        /// Planes given.
+        has: usize,
+    },
+}

@@ -1,0 +1,41 @@
+//! CPU kernels for MORE-encrypted tensors: slices in, slices out.
+//!
+//! A kernel here knows numbers and shapes only: no key, no tensor type, no file and no network.
+//! What it has to know of a ciphertext algebra is in [`Arithmetic`], public constants all.
+//! Each kernel family is one file, and its name is the name used in plans, tests and reports:
+//!
+//! | family | file | covers |
+//! | --- | --- | --- |
+//! | [`block_matmul`] | `block_matmul/` | matrix products of planes, plain or encrypted on either side |
+//! | [`function_map`] | `function_map.rs` | functions of a ciphertext, slot by slot, and their derivatives |
+//! | [`elementwise`] | `elementwise.rs` | sums, differences, multiples |
+//! | [`reduce`] | `reduce.rs` | sums along an axis, softmax losses and their gradients |
+//! | [`update`] | `update.rs` | optimiser steps |
+//! | [`convert`] | `convert.rs` | linear maps between slots, planes and blocks |
+//!
+//! Tensors are *planes*: coordinate `i` of every element, contiguous, at a fixed stride
+//! ([`Planes`], [`PlanesMut`]). Plaintext is a tensor of one plane.
+
+mod algebra;
+mod element;
+mod error;
+mod isa;
+mod planes;
+mod simd;
+mod slots;
+mod threads;
+
+pub mod block_matmul;
+pub mod convert;
+pub mod elementwise;
+pub mod function_map;
+pub mod reduce;
+pub mod update;
+
+pub use algebra::{Arithmetic, Bilinear, Combination, MAX_DIM, MAX_SLOTS, Term, TwoSlots};
+pub use element::Element;
+pub use error::KernelError;
+pub use isa::{ISA_VARIABLE, Isa, IsaError};
+pub use planes::{Planes, PlanesMut};
+pub use slots::SlotMaxima;
+pub use threads::Exec;

@@ -1,0 +1,92 @@
+//! One vector interface, thin per instruction set: kernels are written once over [`Simd`].
+
+#![allow(
+    unreachable_pub,
+    missing_docs,
+    reason = "associated types of a public trait have to be public, but nothing outside can name these"
+)]
+
+pub(crate) mod portable;
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod x86;
+
+use crate::element::Element;
+
+/// Vectors with more lanes than this do not exist here.
+pub(crate) const MAX_LANES: usize = 16;
+
+/// A vector of `LANES` elements.
+///
+/// Methods of the x86 vectors are safe to call only below [`Isa::run`](crate::isa::Isa::run), which
+/// holds proof that the processor has the instructions; nothing else in the crate names them.
+pub trait Simd<T: Element>: Copy {
+    const LANES: usize;
+    /// Rows and vectors of the product micro-kernel's accumulator tile.
+    const TILE_ROWS: usize;
+    const TILE_VECTORS: usize;
+
+    fn splat(x: T) -> Self;
+    /// # Safety
+    /// `p` is valid for reading `LANES` elements.
+    unsafe fn load(p: *const T) -> Self;
+    /// # Safety
+    /// `p` is valid for writing `LANES` elements.
+    unsafe fn store(self, p: *mut T);
+    fn add(self, o: Self) -> Self;
+    fn sub(self, o: Self) -> Self;
+    fn mul(self, o: Self) -> Self;
+    /// `self * a + b`, fused where the instruction set fuses.
+    fn mul_add(self, a: Self, b: Self) -> Self;
+    /// Lane by lane `if self > o { self } else { o }`, so NaN in `self` gives `o`.
+    fn max(self, o: Self) -> Self;
+    fn abs(self) -> Self;
+    /// `self` where `o` is above zero, zero elsewhere.
+    fn where_positive(self, o: Self) -> Self;
+
+    /// # Safety
+    /// `p` is valid for reading `count <= LANES` elements. Lanes past them are zero.
+    #[inline(always)]
+    unsafe fn load_partial(p: *const T, count: usize) -> Self {
+        let mut lanes = [T::zero(); MAX_LANES];
+        // SAFETY: the caller's promise, and `lanes` holds at least `LANES` elements.
+        unsafe {
+            std::ptr::copy_nonoverlapping(p, lanes.as_mut_ptr(), count);
+            Self::load(lanes.as_ptr())
+        }
+    }
+
+    /// # Safety
+    /// `p` is valid for writing `count <= LANES` elements.
+    #[inline(always)]
+    unsafe fn store_partial(self, p: *mut T, count: usize) {
+        let lanes = self.lanes();
+        // SAFETY: the caller's promise.
+        unsafe { std::ptr::copy_nonoverlapping(lanes.as_ptr(), p, count) }
+    }
+
+    /// The lanes, those past `LANES` zero.
+    #[inline(always)]
+    fn lanes(self) -> [T; MAX_LANES] {
+        let mut lanes = [T::zero(); MAX_LANES];
+        // SAFETY: `lanes` holds at least `LANES` elements.
+        unsafe { self.store(lanes.as_mut_ptr()) };
+        lanes
+    }
+
+    /// Applies `f` lane by lane.
+    #[inline(always)]
+    fn each(self, f: impl Fn(T) -> T) -> Self {
+        let mut lanes = self.lanes();
+        for lane in &mut lanes[..Self::LANES] {
+            *lane = f(*lane);
+        }
+        // SAFETY: `lanes` holds at least `LANES` elements.
+        unsafe { Self::load(lanes.as_ptr()) }
+    }
+}
+
+/// A kernel body, compiled once for each instruction set.
+pub(crate) trait WithSimd<T: Element> {
+    type Output;
+    fn run<S: Simd<T>>(self) -> Self::Output;
+}

@@ -1,0 +1,65 @@
+//! Vectors of plain Rust, which the compiler maps to whatever the target has.
+
+use super::Simd;
+use crate::element::Element;
+
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+pub struct Vector<T, const N: usize>([T; N]);
+
+impl<T: Element, const N: usize> Vector<T, N> {
+    #[inline(always)]
+    fn zip(self, o: Self, f: impl Fn(T, T) -> T) -> Self {
+        Self(std::array::from_fn(|i| f(self.0[i], o.0[i])))
+    }
+}
+
+impl<T: Element, const N: usize> Simd<T> for Vector<T, N> {
+    const LANES: usize = N;
+    const TILE_ROWS: usize = 4;
+    const TILE_VECTORS: usize = 2;
+
+    #[inline(always)]
+    fn splat(x: T) -> Self {
+        Self([x; N])
+    }
+    #[inline(always)]
+    unsafe fn load(p: *const T) -> Self {
+        // SAFETY: the caller's promise; an array has its element's alignment.
+        Self(unsafe { p.cast::<[T; N]>().read() })
+    }
+    #[inline(always)]
+    unsafe fn store(self, p: *mut T) {
+        // SAFETY: as above.
+        unsafe { p.cast::<[T; N]>().write(self.0) }
+    }
+    #[inline(always)]
+    fn add(self, o: Self) -> Self {
+        self.zip(o, |a, b| a + b)
+    }
+    #[inline(always)]
+    fn sub(self, o: Self) -> Self {
+        self.zip(o, |a, b| a - b)
+    }
+    #[inline(always)]
+    fn mul(self, o: Self) -> Self {
+        self.zip(o, |a, b| a * b)
+    }
+    #[inline(always)]
+    fn mul_add(self, a: Self, b: Self) -> Self {
+        // Without a fused instruction `f32::mul_add` is a library call, so the product is rounded.
+        self.mul(a).add(b)
+    }
+    #[inline(always)]
+    fn max(self, o: Self) -> Self {
+        self.zip(o, |a, b| if a > b { a } else { b })
+    }
+    #[inline(always)]
+    fn abs(self) -> Self {
+        Self(self.0.map(|x| x.abs()))
+    }
+    #[inline(always)]
+    fn where_positive(self, o: Self) -> Self {
+        self.zip(o, |a, b| if b > T::zero() { a } else { T::zero() })
+    }
+}

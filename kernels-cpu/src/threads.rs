@@ -1,0 +1,76 @@
+//! How work is cut into pieces for the caller's rayon pool.
+
+use std::ops::Range;
+
+use crate::isa::Isa;
+
+/// What a kernel runs on: an instruction set, and how many pieces to cut large work into.
+///
+/// Kernels run on the rayon pool they are called from. The cut depends on `threads` alone, so the
+/// same instruction set and thread count give the same bits.
+#[derive(Debug, Clone, Copy)]
+pub struct Exec {
+    /// Instruction set.
+    pub isa: Isa,
+    /// Pieces to cut large work into: normally the pool's number of threads.
+    pub threads: usize,
+}
+
+/// Bytes below which a pass over memory stays on the calling thread: waking a second thread takes
+/// about 10 microseconds, in which one core moves some 100 KiB.
+const MIN_BYTES_PER_PIECE: usize = 128 << 10;
+
+impl Exec {
+    /// The current rayon pool's thread count with instruction set `isa`.
+    pub fn new(isa: Isa) -> Self {
+        Self {
+            isa,
+            threads: rayon::current_num_threads(),
+        }
+    }
+
+    /// Runs `body(piece)` for each piece, in parallel, and combines what they return in order.
+    pub(crate) fn pieces<R: Send>(
+        &self,
+        pieces: usize,
+        body: impl Fn(usize) -> R + Sync,
+        combine: impl Fn(R, R) -> R + Sync,
+    ) -> R {
+        halves(0..pieces, pieces, 1, &|range| body(range.start), &combine)
+    }
+
+    /// Cuts `0..len` into pieces (multiples of `grain` but for the last) worth a thread each when an
+    /// element moves `bytes` bytes, runs `body` on each and combines what they return in order.
+    pub(crate) fn spans<R: Send>(
+        &self,
+        len: usize,
+        grain: usize,
+        bytes: usize,
+        body: impl Fn(Range<usize>) -> R + Sync,
+        combine: impl Fn(R, R) -> R + Sync,
+    ) -> R {
+        let worth = (len * bytes / MIN_BYTES_PER_PIECE).clamp(1, self.threads.max(1));
+        halves(0..len, worth, grain, &body, &combine)
+    }
+}
+
+/// Recursive halving keeps the order of combination fixed and needs no heap.
+fn halves<R: Send>(
+    range: Range<usize>,
+    pieces: usize,
+    grain: usize,
+    body: &(impl Fn(Range<usize>) -> R + Sync),
+    combine: &(impl Fn(R, R) -> R + Sync),
+) -> R {
+    if pieces <= 1 || range.len() <= grain {
+        return body(range);
+    }
+    let left = pieces / 2;
+    let cut = (range.len() * left / pieces).div_ceil(grain) * grain;
+    let middle = (range.start + cut).min(range.end);
+    let (a, b) = rayon::join(
+        || halves(range.start..middle, left, grain, body, combine),
+        || halves(middle..range.end, pieces - left, grain, body, combine),
+    );
+    combine(a, b)
+}
