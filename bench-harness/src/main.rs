@@ -1,1 +1,45 @@
-fn main() {}
+//! `furthermore-bench`: the command line of the harness.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use furthermore_bench::commands::{reproduce, versus};
+
+/// Neural networks on MORE-encrypted tensors: reproduce the claims and measure their cost.
+///
+/// MORE over real numbers hides nothing from someone who analyses the data: everything here is for
+/// studying computation on encrypted data, not for keeping secrets.
+#[derive(Parser)]
+#[command(name = "furthermore-bench", version, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Train and run a network on encrypted digits beside plaintext, and print what it costs.
+    Reproduce(reproduce::Options),
+    /// Alternate with another program on the same workloads, and print our time over its.
+    Versus(versus::Options),
+}
+
+fn main() -> ExitCode {
+    tracing_subscriber::fmt()
+        .with_max_level(tracing_subscriber::filter::LevelFilter::WARN)
+        .with_writer(std::io::stderr)
+        .without_time()
+        .with_target(false)
+        .init();
+    let result = match Cli::parse().command {
+        Command::Reproduce(options) => reproduce::run(&options),
+        Command::Versus(options) => versus::run(&options),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

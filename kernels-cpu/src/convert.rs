@@ -72,7 +72,8 @@ impl<T: Element> WithSimd<T> for Map<'_, T> {
         let mut sums = [0.0; MAP_BLOCK];
         for start in (self.at..self.at + self.len).step_by(MAP_BLOCK) {
             let count = MAP_BLOCK.min(self.at + self.len - start);
-            for (i, row) in self.matrix.chunks_exact(self.inputs.len()).enumerate() {
+            for i in 0..self.target.count {
+                let row = &self.matrix[i * self.inputs.len()..][..self.inputs.len()];
                 let sums = &mut sums[..count];
                 sums.fill(0.0);
                 for (&weight, input) in row.iter().zip(self.inputs) {

@@ -54,8 +54,10 @@ impl Function {
     /// What [`function_map_gradient`] takes as `saved`.
     pub fn saved(self) -> Saved {
         match self {
-            Function::Square => Saved::Input,
-            Function::Relu | Function::Sigmoid | Function::Tanh => Saved::Output,
+            // ReLU's value is zero in one slot where it is not in another, and a zero does not survive
+            // the way through coordinates exactly, so the sign is read off the argument.
+            Function::Relu | Function::Square => Saved::Input,
+            Function::Sigmoid | Function::Tanh => Saved::Output,
         }
     }
 }

@@ -10,11 +10,15 @@ use furthermore_kernels_cpu::Element;
 pub(crate) struct Tolerance(f64);
 
 impl Tolerance {
-    /// `count` roundings to the nearest `T`.
+    /// `count` roundings to the nearest `T` by a kernel, and as many to the nearest f64 by the oracle,
+    /// which computes the same in f64.
     pub(crate) fn roundings<T: Element>(count: usize) -> Self {
-        let u = count as f64 * T::epsilon().wide() / 2.0;
-        assert!(u < 0.5, "after so many roundings nothing is known");
-        Self(u / (1.0 - u))
+        let after = |epsilon: f64| {
+            let u = count as f64 * epsilon / 2.0;
+            assert!(u < 0.5, "after so many roundings nothing is known");
+            u / (1.0 - u)
+        };
+        Self(after(T::epsilon().wide()) + after(f64::EPSILON))
     }
 
     /// Another relative error on top.

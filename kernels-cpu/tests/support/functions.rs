@@ -4,6 +4,7 @@ use furthermore_kernels_cpu::Element;
 use furthermore_kernels_cpu::function_map::Function;
 
 use super::algebras::Algebra;
+use super::buffers::Operand;
 use super::compare::Tolerance;
 
 /// `f(x)`.
@@ -46,14 +47,7 @@ pub(crate) fn mapped<T: Element>(
     slots: &[f64],
     errors: &[f64],
 ) -> (Vec<f64>, Vec<f64>) {
-    let mut sizes = algebra.coordinate_sizes(slots);
-    for (size, error) in sizes.iter_mut().zip(errors) {
-        *size += error;
-    }
-    // A slot takes a product and a sum for each coordinate, the constant's own rounding, and one
-    // sum of the mean and the half difference.
-    let split = Tolerance::roundings::<T>(algebra.dim + 3).plus(algebra.defect);
-    let split = split.of(algebra.split_size(&sizes));
+    let split = split_error::<T>(algebra, slots, errors);
     let arguments = algebra.slot_errors(errors);
     let values: Vec<f64> = slots.iter().map(|&x| value(function, x)).collect();
     // An exponential or hyperbolic tangent is within two units in the last place, which are four
@@ -82,4 +76,56 @@ pub(crate) fn joined<T: Element>(algebra: &Algebra, slots: &[f64]) -> Vec<f64> {
         .map(|&size| join.of(size) + T::min_positive_value().wide())
         .collect();
     algebra.slot_errors(&errors)
+}
+
+/// What storing an element of these slots does to its coordinates.
+pub(crate) fn stored<T: Element>(algebra: &Algebra, slots: &[f64]) -> Vec<f64> {
+    let tolerance = Tolerance::roundings::<T>(1).plus(algebra.defect);
+    let sizes = algebra.coordinate_sizes(slots);
+    sizes.into_iter().map(|size| tolerance.of(size)).collect()
+}
+
+/// `[slot][element]` of an oracle that works element by element and returns values and bounds.
+pub(crate) fn each_element(
+    slots: usize,
+    len: usize,
+    mut oracle: impl FnMut(usize) -> (Vec<f64>, Vec<f64>),
+) -> (Vec<Vec<f64>>, Vec<Vec<f64>>) {
+    let mut expected = vec![Vec::with_capacity(len); slots];
+    let mut bounds = expected.clone();
+    for e in 0..len {
+        let (values, errors) = oracle(e);
+        for k in 0..slots {
+            expected[k].push(values[k]);
+            bounds[k].push(errors[k]);
+        }
+    }
+    (expected, bounds)
+}
+
+/// The slots of element `e`, and how far off they are once a kernel has formed them from stored
+/// coordinates.
+pub(crate) fn formed<T: Element>(
+    algebra: &Algebra,
+    operand: &Operand<T>,
+    e: usize,
+) -> (Vec<f64>, Vec<f64>) {
+    let slots = operand.element(e, algebra.slots);
+    let errors = stored::<T>(algebra, &slots);
+    let split = split_error::<T>(algebra, &slots, &errors);
+    let errors = algebra.slot_errors(&errors);
+    (slots, errors.iter().map(|error| error + split).collect())
+}
+
+/// What forming slots adds to the errors of coordinates that are off by at most `errors`.
+///
+/// A slot takes a product and a sum for each coordinate, the constant's own rounding, and one sum of
+/// the mean and the half difference.
+pub(crate) fn split_error<T: Element>(algebra: &Algebra, slots: &[f64], errors: &[f64]) -> f64 {
+    let mut sizes = algebra.coordinate_sizes(slots);
+    for (size, error) in sizes.iter_mut().zip(errors) {
+        *size += error;
+    }
+    let tolerance = Tolerance::roundings::<T>(algebra.dim + 3).plus(algebra.defect);
+    tolerance.of(algebra.split_size(&sizes))
 }

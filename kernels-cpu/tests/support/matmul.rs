@@ -7,7 +7,7 @@ use furthermore_kernels_cpu::{Arithmetic, Element, Exec};
 use super::algebras::{Algebra, Kind};
 use super::buffers::{Guarded, Operand};
 use super::compare::{Tolerance, compare};
-use super::functions::mapped;
+use super::functions::{mapped, split_error};
 use super::noise::Noise;
 
 /// What a product is of, and what is done to it.
@@ -178,16 +178,11 @@ impl<'a, T: Element> Prepared<'a, T> {
             let (values, bounds) = match self.case.activation {
                 None => (slots.clone(), result.slot_errors(&error)),
                 Some(function) => {
-                    // Seen through the square, the error of a slot is that of forming it.
                     let reach = result.slot_errors(&error);
                     for (k, (most, bound)) in self.maxima.iter_mut().enumerate() {
                         *most = most.max(slots[k].abs());
-                        let split = Tolerance::roundings::<T>(result.dim + 3);
-                        let mut sizes = result.coordinate_sizes(&slots);
-                        for (size, error) in sizes.iter_mut().zip(&error) {
-                            *size += error;
-                        }
-                        *bound = bound.max(reach[k] + split.of(result.split_size(&sizes)));
+                        let split = split_error::<T>(&result, &slots, &error);
+                        *bound = bound.max(reach[k] + split);
                     }
                     mapped::<T>(&result, function, &slots, &error)
                 }

@@ -21,7 +21,9 @@ mod noise;
 pub(crate) use algebras::{Algebra, Kind};
 pub(crate) use buffers::{Guarded, Operand, same_bits};
 pub(crate) use compare::{Mismatch, Tolerance, compare};
-pub(crate) use functions::{derivative, mapped, steepest, value};
+pub(crate) use functions::{
+    derivative, each_element, formed, joined, mapped, split_error, steepest, stored, value,
+};
 pub(crate) use matmul::{Case, Prepared};
 pub(crate) use noise::Noise;
 

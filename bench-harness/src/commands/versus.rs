@@ -1,0 +1,452 @@
+//! `versus`: alternates with another program on the same workloads.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use furthermore::Algebra;
+use furthermore::network::{Init, Network};
+use furthermore::plan::{CompileOptions, Plan};
+use furthermore::scheme::{MaskPolicy, SecretKey};
+use furthermore::session::Session;
+use furthermore::tensor::{Plaintext, Tensor};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha20Rng;
+use regex::Regex;
+use serde::Serialize;
+
+use super::{Chosen, Compute};
+use crate::environment::Environment;
+use crate::error::{Error, Result};
+use crate::peer::Peer;
+use crate::progress;
+use crate::report::{self, Report, Status};
+use crate::timing::Samples;
+use crate::workloads::{Loss, Workload};
+
+/// Options of `versus`.
+#[derive(clap::Args, Debug, Clone)]
+pub struct Options {
+    /// Command line of a program that speaks the protocol of bench-harness/peers: it prints what it
+    /// can run, one name a line, then an empty line, and then runs each name it reads and prints the
+    /// seconds.
+    #[arg(long, value_name = "CMD")]
+    pub peer: String,
+    /// Run only workloads whose name matches.
+    #[arg(long, value_name = "REGEX", default_value = "")]
+    pub only: String,
+    /// Alternating repetitions.
+    #[arg(long, default_value_t = 31)]
+    pub repetitions: usize,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "described where it is defined")]
+    pub compute: Compute,
+    /// Seed of keys, masks, weights and inputs.
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// Write the report as JSON.
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+}
+
+/// Threads of the side that has just run may still be waiting for work in a loop.
+const SETTLE: Duration = Duration::from_millis(5);
+const WARM_UP: usize = 3;
+
+/// A row of the report: one of our regimes beside the peer's run of the same workload.
+#[derive(Debug, Clone, Serialize)]
+#[allow(missing_docs, reason = "the report format names them")]
+pub struct Row {
+    pub peer: String,
+    pub workload: String,
+    pub job: String,
+    pub batch: usize,
+    pub regime: &'static str,
+    pub algebra: Option<String>,
+    pub dtype: String,
+    pub device: &'static str,
+    pub repetitions: usize,
+    pub peer_seconds: Option<f64>,
+    pub peer_seconds_p10: Option<f64>,
+    pub peer_seconds_p90: Option<f64>,
+    pub our_seconds: Option<f64>,
+    pub our_seconds_p10: Option<f64>,
+    pub our_seconds_p90: Option<f64>,
+    pub ratio: Option<f64>,
+    pub status: Status,
+    pub note: String,
+}
+
+/// What a peer's name says: "PEER WORKLOAD JOB BATCH", where the workload of a product is
+/// "matmul MxKxN".
+#[derive(Debug, Clone, PartialEq)]
+struct Name {
+    peer: String,
+    workload: String,
+    job: String,
+    batch: usize,
+}
+
+impl Name {
+    fn parse(name: &str) -> Option<Name> {
+        let words: Vec<&str> = name.split_whitespace().collect();
+        let [peer, workload @ .., job, batch] = &words[..] else {
+            return None;
+        };
+        if workload.is_empty() {
+            return None;
+        }
+        Some(Name {
+            peer: (*peer).to_owned(),
+            workload: workload.join(" "),
+            job: (*job).to_owned(),
+            batch: batch.parse().ok().filter(|b| *b > 0)?,
+        })
+    }
+
+    /// Sizes of a product "matmul MxKxN".
+    fn product(&self) -> Option<[usize; 3]> {
+        let sizes = self.workload.strip_prefix("matmul ")?;
+        let sizes: Vec<usize> = sizes
+            .split('x')
+            .map(|s| s.parse().ok())
+            .collect::<Option<_>>()?;
+        sizes.try_into().ok()
+    }
+}
+
+/// One of our sides of a comparison.
+struct Side {
+    regime: &'static str,
+    algebra: Option<Algebra>,
+    session: Session,
+    times: Samples,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// When an option cannot be used, the peer fails, or the report cannot be written.
+pub fn run(options: &Options) -> Result<()> {
+    let only = Regex::new(&options.only).map_err(|e| Error::Option {
+        option: "--only",
+        reason: e.to_string(),
+    })?;
+    if options.repetitions == 0 {
+        let reason = "at least one repetition is needed".to_owned();
+        return Err(Error::Option {
+            option: "--repetitions",
+            reason,
+        });
+    }
+    let chosen = options.compute.choose()?;
+    report::check_writable(options.json.as_deref())?;
+    let environment = Environment::here(chosen.device.isa().name());
+    let waiting = progress::spinner("waiting for the peer");
+    let mut peer = Peer::start(&options.peer)?;
+    waiting.finish_and_clear();
+    let names: Vec<String> = peer
+        .names()
+        .iter()
+        .filter(|n| only.is_match(n))
+        .cloned()
+        .collect();
+    if names.is_empty() {
+        let reason = format!(
+            "'{}' matches nothing of: {}",
+            options.only,
+            peer.names().join(", ")
+        );
+        return Err(Error::Option {
+            option: "--only",
+            reason,
+        });
+    }
+    let mut rows = Vec::new();
+    let bar = progress::bar("comparing", names.len());
+    for text in &names {
+        bar.set_message(text.clone());
+        match Name::parse(text) {
+            None => rows.push(skipped(
+                options,
+                text,
+                "its name is not PEER WORKLOAD JOB BATCH",
+            )),
+            Some(name) => {
+                let sides = sides(&name, options, &chosen)?;
+                if sides.is_empty() {
+                    rows.push(skipped(options, text, "no workload of that name here"));
+                } else {
+                    rows.extend(compare(&mut peer, text, &name, sides, options, &chosen)?);
+                }
+            }
+        }
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    let report = Report::new("versus", environment, rows);
+    print(&report);
+    if let Some(path) = &options.json {
+        report.write(path)?;
+    }
+    Ok(())
+}
+
+fn skipped(options: &Options, text: &str, why: &str) -> Row {
+    Row {
+        peer: text
+            .split_whitespace()
+            .next()
+            .unwrap_or_default()
+            .to_owned(),
+        workload: text.to_owned(),
+        job: String::new(),
+        batch: 0,
+        regime: "",
+        algebra: None,
+        dtype: options.compute.dtype.clone(),
+        device: "cpu",
+        repetitions: 0,
+        peer_seconds: None,
+        peer_seconds_p10: None,
+        peer_seconds_p90: None,
+        our_seconds: None,
+        our_seconds_p10: None,
+        our_seconds_p90: None,
+        ratio: None,
+        status: Status::Skipped,
+        note: why.to_owned(),
+    }
+}
+
+/// Our sessions for a workload, inputs resident: plaintext first, then each regime and algebra.
+fn sides(name: &Name, options: &Options, chosen: &Chosen) -> Result<Vec<Side>> {
+    let workload = match name.workload.as_str() {
+        "mlp" => Some(Workload::MLP),
+        "wbc" => Some(Workload::WBC),
+        _ => None,
+    };
+    let (network, product) = match (name.product(), &workload, name.job.as_str()) {
+        (Some(sizes), ..) => (product_network(sizes)?, true),
+        (None, Some(workload), "infer") => (workload.inference()?, false),
+        (None, Some(workload), "train") => (workload.training(0.0)?, false),
+        _ => return Ok(Vec::new()),
+    };
+    // A product's left operand is its input, whose rows are the batch.
+    let batch = name.product().map_or(name.batch, |[m, ..]| m);
+    let dtype = chosen.dtype;
+    let mut regimes: Vec<(&'static str, Option<Algebra>, CompileOptions)> =
+        vec![("plain", None, CompileOptions::plain(batch, dtype))];
+    for &algebra in &chosen.algebras {
+        if name.job != "train" {
+            let ct_pt = CompileOptions::encrypted_inputs(batch, dtype, algebra);
+            regimes.push(("ct-pt", Some(algebra), ct_pt));
+        }
+        let ct_ct = CompileOptions::encrypted(batch, dtype, algebra);
+        regimes.push(("ct-ct", Some(algebra), ct_ct));
+    }
+    let cross_entropy = !product && workload.is_some_and(|w| w.loss == Loss::CrossEntropy);
+    regimes
+        .into_iter()
+        .map(|(regime, algebra, compile)| {
+            let session = resident(&network, &compile, options.seed, cross_entropy, chosen)?;
+            Ok(Side {
+                regime,
+                algebra,
+                session,
+                times: Samples::default(),
+            })
+        })
+        .collect()
+}
+
+fn product_network([_, k, n]: [usize; 3]) -> Result<Network> {
+    let mut network = Network::new();
+    let a = network.input("x", [k])?;
+    let b = network.parameter("b", [k, n], Init::Uniform { bound: 0.5 })?;
+    let c = network.matmul("product", a, b)?;
+    network.output("y", c)?;
+    Ok(network)
+}
+
+/// A session with random inputs, targets and weights written to it. Its learning rate is tiny, so
+/// that any number of steps stays finite.
+fn resident(
+    network: &Network,
+    compile: &CompileOptions,
+    seed: u64,
+    one_hot: bool,
+    chosen: &Chosen,
+) -> Result<Session> {
+    let plan = Arc::new(Plan::compile(network, compile)?);
+    let algebra = compile.algebra;
+    let key = match algebra {
+        Algebra::Real => None,
+        _ => Some(SecretKey::from_known_seed(algebra.slots(), seed)?),
+    };
+    let public = key.as_ref().map(SecretKey::evaluation_key);
+    let mut session = Session::new(&chosen.device, Arc::clone(&plan), public)?;
+    session.load_parameters(&network.initial_parameters(seed, chosen.dtype)?)?;
+    session.set_learning_rate(1e-6)?;
+    let mut rng = ChaCha20Rng::seed_from_u64(seed);
+    let inputs: Vec<_> = plan
+        .bindings()
+        .iter()
+        .filter(|b| b.role == furthermore::plan::Role::Input)
+        .collect();
+    let mut plaintexts = Vec::new();
+    for binding in &inputs {
+        let count = binding.shape.elements()?;
+        let width = binding.shape.row_elements();
+        let mut values: Vec<f32> = (0..count).map(|_| rng.random::<f32>()).collect();
+        if binding.name == "target" && one_hot {
+            values.fill(0.0);
+            for row in values.chunks_mut(width) {
+                row[rng.random_range(0..width)] = 1.0;
+            }
+        }
+        plaintexts.push(Plaintext::new(binding.shape.clone(), &values)?.to_dtype(chosen.dtype));
+    }
+    let Some(key) = &key else {
+        for (binding, plaintext) in inputs.iter().zip(&plaintexts) {
+            session.write(&binding.name, plaintext)?;
+        }
+        return Ok(session);
+    };
+    let mut encryptor = key.encryptor_from_known_seed(algebra, seed)?;
+    if let ([x, target], [images, labels]) = (&inputs[..], &plaintexts[..]) {
+        let (images, labels) =
+            encryptor.encrypt_training_set(images, labels, MaskPolicy::PairedRows)?;
+        session.write(&x.name, &images)?;
+        session.write(&target.name, &labels)?;
+    } else {
+        for (binding, plaintext) in inputs.iter().zip(&plaintexts) {
+            session.write(&binding.name, &encryptor.encrypt(plaintext)?)?;
+        }
+    }
+    if compile.encrypted_parameters {
+        // Weights with masks of their own, as training leaves them.
+        for (weight, tensor) in network.initial_parameters(seed, chosen.dtype)?.iter() {
+            if let Tensor::Plaintext(plaintext) = tensor {
+                session.write(weight, &encryptor.encrypt(plaintext)?)?;
+            }
+        }
+    }
+    Ok(session)
+}
+
+fn compare(
+    peer: &mut Peer,
+    text: &str,
+    name: &Name,
+    mut sides: Vec<Side>,
+    options: &Options,
+    chosen: &Chosen,
+) -> Result<Vec<Row>> {
+    let mut peer_times = Samples::default();
+    for _ in 0..WARM_UP {
+        peer.run(text)?;
+        for side in &mut sides {
+            side.session.run()?;
+        }
+    }
+    for _ in 0..options.repetitions {
+        peer_times.push(peer.run(text)?);
+        for side in &mut sides {
+            std::thread::sleep(SETTLE);
+            // The first run after a pause finds its threads asleep and its data out of cache, which
+            // the peer's own loop does not: one run goes before the one that counts.
+            side.session.run()?;
+            side.times.time(|| side.session.run())?;
+        }
+        std::thread::sleep(SETTLE);
+    }
+    let rows = sides.into_iter().map(|side| Row {
+        peer: name.peer.clone(),
+        workload: name.workload.clone(),
+        job: name.job.clone(),
+        batch: name.batch,
+        regime: side.regime,
+        algebra: side.algebra.map(|a| a.to_string()),
+        dtype: chosen.dtype.to_string(),
+        device: "cpu",
+        repetitions: options.repetitions,
+        peer_seconds: peer_times.median(),
+        peer_seconds_p10: peer_times.quantile(0.1),
+        peer_seconds_p90: peer_times.quantile(0.9),
+        our_seconds: side.times.median(),
+        our_seconds_p10: side.times.quantile(0.1),
+        our_seconds_p90: side.times.quantile(0.9),
+        ratio: side
+            .times
+            .median()
+            .zip(peer_times.median())
+            .map(|(ours, peers)| ours / peers),
+        status: Status::Ok,
+        note: String::new(),
+    });
+    Ok(rows.collect())
+}
+
+fn print(report: &Report<Row>) {
+    let mut table = report::table(
+        &[
+            "peer",
+            "workload",
+            "job",
+            "batch",
+            "ours",
+            "algebra",
+            "peer time",
+            "our time",
+            "ours / peer's",
+        ],
+        3,
+    );
+    for row in report.rows().iter().filter(|row| row.status == Status::Ok) {
+        table.add_row([
+            row.peer.clone(),
+            row.workload.clone(),
+            row.job.clone(),
+            row.batch.to_string(),
+            row.regime.to_owned(),
+            row.algebra.clone().unwrap_or_else(|| "-".to_owned()),
+            report::seconds(row.peer_seconds),
+            report::seconds(row.our_seconds),
+            report::number(row.ratio, 2),
+        ]);
+    }
+    println!("{table}");
+    for row in report
+        .rows()
+        .iter()
+        .filter(|row| row.status == Status::Skipped)
+    {
+        println!("skipped: {}: {}", row.workload, row.note);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_say_workload_job_and_batch() {
+        let name = Name::parse("torch-plain matmul 64x784x128 pt-pt 64").expect("a name");
+        assert_eq!(
+            (name.workload.as_str(), name.job.as_str()),
+            ("matmul 64x784x128", "pt-pt")
+        );
+        assert_eq!(name.product(), Some([64, 784, 128]));
+        let name = Name::parse("torch-plain mlp infer 256").expect("a name");
+        assert_eq!((name.product(), name.batch), (None, 256));
+        for wrong in [
+            "",
+            "torch-plain",
+            "torch-plain mlp infer",
+            "torch-plain mlp infer many",
+        ] {
+            assert_eq!(Name::parse(wrong), None, "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,19 @@
+//! The harness that reproduces the claims of encrypted deep learning with MORE: workloads, timing,
+//! reports, and the commands of `furthermore-bench`.
+
+pub mod commands;
+pub mod data;
+pub mod workloads;
+
+mod environment;
+mod error;
+mod peer;
+mod progress;
+mod report;
+mod timing;
+
+pub use environment::Environment;
+pub use error::{Error, Result};
+pub use peer::Peer;
+pub use report::{Report, Status};
+pub use timing::Samples;

@@ -1,0 +1,129 @@
+//! Reports: one JSON form for every command, and a table for people.
+
+use std::io::Write;
+use std::path::Path;
+
+use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
+use comfy_table::{CellAlignment, Table};
+use serde::Serialize;
+
+use crate::environment::Environment;
+use crate::error::{Error, Result};
+
+/// How a row of a report ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    /// It was measured.
+    Ok,
+    /// It could not be finished; its note says why.
+    Failed,
+    /// It was not tried; its note says why.
+    Skipped,
+}
+
+/// What a command that takes `--json` writes.
+#[derive(Debug, Serialize)]
+pub struct Report<Row> {
+    schema: &'static str,
+    command: &'static str,
+    environment: Environment,
+    rows: Vec<Row>,
+}
+
+impl<Row: Serialize> Report<Row> {
+    /// A report of `command`.
+    pub fn new(command: &'static str, environment: Environment, rows: Vec<Row>) -> Self {
+        Self {
+            schema: "furthermore-report/1",
+            command,
+            environment,
+            rows,
+        }
+    }
+
+    /// The rows.
+    pub fn rows(&self) -> &[Row] {
+        &self.rows
+    }
+
+    /// The machine.
+    pub fn environment(&self) -> &Environment {
+        &self.environment
+    }
+
+    /// Writes the report as JSON under a temporary name beside `path`, then renames it.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn write(&self, path: &Path) -> Result<()> {
+        let refuse = |reason: String| Error::File {
+            path: path.to_owned(),
+            reason,
+        };
+        let folder = path
+            .parent()
+            .filter(|p| !p.as_os_str().is_empty())
+            .unwrap_or(Path::new("."));
+        let mut file = tempfile::NamedTempFile::new_in(folder)
+            .map_err(|e| refuse(format!("no report can be written there: {e}")))?;
+        serde_json::to_writer_pretty(&mut file, self).map_err(|e| refuse(e.to_string()))?;
+        writeln!(file).map_err(|e| refuse(e.to_string()))?;
+        file.persist(path).map_err(|e| refuse(e.to_string()))?;
+        Ok(())
+    }
+}
+
+/// Checks, before hours of work, that a report can be written to `path`.
+///
+/// # Errors
+/// When its folder does not exist or cannot be written, or it is a folder.
+pub(crate) fn check_writable(path: Option<&Path>) -> Result<()> {
+    let Some(path) = path else { return Ok(()) };
+    let refuse = |reason: String| Error::File {
+        path: path.to_owned(),
+        reason,
+    };
+    if path.is_dir() {
+        return Err(refuse("it is a folder".to_owned()));
+    }
+    let folder = path
+        .parent()
+        .filter(|p| !p.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    tempfile::NamedTempFile::new_in(folder)
+        .map(drop)
+        .map_err(|e| refuse(format!("no report can be written there: {e}")))
+}
+
+/// A table whose first `text_columns` columns are text and the rest numbers.
+pub(crate) fn table(header: &[&str], text_columns: usize) -> Table {
+    let mut table = Table::new();
+    table
+        .load_style(UTF8_HORIZONTAL_ONLY)
+        .set_header(header.to_vec());
+    for column in table.column_iter_mut().skip(text_columns) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table
+}
+
+/// A time in the unit that suits it; a dash for none.
+pub(crate) fn seconds(time: Option<f64>) -> String {
+    match time {
+        None => "-".to_owned(),
+        Some(s) if s >= 1.0 => format!("{s:.2} s"),
+        Some(s) if s >= 1e-3 => format!("{:.2} ms", s * 1e3),
+        Some(s) => format!("{:.1} us", s * 1e6),
+    }
+}
+
+/// A number with `digits` decimals; a dash for none.
+pub(crate) fn number(x: Option<f64>, digits: usize) -> String {
+    x.map_or_else(|| "-".to_owned(), |x| format!("{x:.digits$}"))
+}
+
+/// A difference; a dash for none.
+pub(crate) fn difference(x: Option<f64>) -> String {
+    x.map_or_else(|| "-".to_owned(), |x| format!("{x:.1e}"))
+}

@@ -1,0 +1,90 @@
+//! The networks that are measured.
+
+use furthermore::network::{Network, Value};
+
+use crate::error::Result;
+
+/// How a network's outputs are judged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Loss {
+    /// Softmax cross entropy with one-hot labels.
+    CrossEntropy,
+    /// Mean squared error.
+    SquaredError,
+}
+
+/// A network to measure: its inputs are "x", its outputs "y", its targets "target".
+#[derive(Debug, Clone)]
+pub struct Workload {
+    /// Its name in reports.
+    pub name: &'static str,
+    /// Numbers of a sample.
+    pub inputs: usize,
+    /// Numbers of a result.
+    pub outputs: usize,
+    /// How results are judged.
+    pub loss: Loss,
+    build: fn(&mut Network, Value) -> Result<Value, furthermore::Error>,
+}
+
+impl Workload {
+    /// 784-128-10 with ReLU: digits.
+    pub const MLP: Workload = Workload {
+        name: "mnist-mlp",
+        inputs: 784,
+        outputs: 10,
+        loss: Loss::CrossEntropy,
+        build: |network, x| {
+            let x = network.linear("fc1", x, 784, 128)?;
+            let x = network.relu("relu1", x)?;
+            network.linear("fc2", x, 128, 10)
+        },
+    };
+
+    /// 8-64-64-8 with tanh: the network for the circulation model.
+    pub const WBC: Workload = Workload {
+        name: "wbc",
+        inputs: 8,
+        outputs: 8,
+        loss: Loss::SquaredError,
+        build: |network, x| {
+            let x = network.linear("fc1", x, 8, 64)?;
+            let x = network.tanh("tanh1", x)?;
+            let x = network.linear("fc2", x, 64, 64)?;
+            let x = network.tanh("tanh2", x)?;
+            network.linear("fc3", x, 64, 8)
+        },
+    };
+
+    /// The network that runs.
+    ///
+    /// # Errors
+    /// Never for the workloads here; the engine checks names.
+    pub fn inference(&self) -> Result<Network> {
+        let (mut network, _, y) = self.start()?;
+        network.output("y", y)?;
+        Ok(network)
+    }
+
+    /// The network that steps its parameters at each run, with the loss as output.
+    ///
+    /// # Errors
+    /// When the momentum is not in [0, 1).
+    pub fn training(&self, momentum: f64) -> Result<Network> {
+        let (mut network, _, y) = self.start()?;
+        let target = network.input("target", [self.outputs])?;
+        let loss = match self.loss {
+            Loss::CrossEntropy => network.softmax_cross_entropy("loss", y, target)?,
+            Loss::SquaredError => network.mean_squared_error("loss", y, target)?,
+        };
+        network.output("loss", loss)?;
+        Ok(network.with_sgd(loss, momentum)?)
+    }
+
+    fn start(&self) -> Result<(Network, Value, Value)> {
+        let mut network = Network::new();
+        let x = network.input("x", [self.inputs])?;
+        let y = (self.build)(&mut network, x)?;
+        Ok((network, x, y))
+    }
+}

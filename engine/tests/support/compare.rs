@@ -1,0 +1,100 @@
+//! Comparison with an oracle, and the law its bounds come from.
+
+use std::fmt;
+
+use furthermore::tensor::DType;
+
+/// The scheme's error law: what a ciphertext computation may be off by.
+///
+/// A slot is a sum of coordinates, and coordinates are sums of slots. Each rounding of a coordinate
+/// is at most u of its size, and reaching it from slots and going back multiplies sizes by at most
+/// the amplification A (the largest row sum of |to_slots| |from_slots|), so after n roundings the
+/// error of a slot is about n u A times the size of the numbers that were added up to make it.
+/// The largest of all slots counts: the rounding of a large mask lands in a small message too.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Law {
+    unit: f64,
+    amplification: f64,
+}
+
+impl Law {
+    pub(crate) fn new(dtype: DType, amplification: f64) -> Self {
+        Self {
+            unit: dtype.unit_roundoff(),
+            amplification,
+        }
+    }
+
+    /// The bound after so many roundings of terms that add up to `size` in the largest slot.
+    pub(crate) fn bound(self, roundings: usize, size: f64) -> f64 {
+        // Below the smallest normal number rounding is no longer relative.
+        roundings as f64 * self.unit * self.amplification * size + f64::from(f32::MIN_POSITIVE)
+    }
+}
+
+/// Where a result is further from the oracle than its bound.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Mismatch {
+    what: String,
+    index: usize,
+    expected: f64,
+    found: f64,
+    bound: f64,
+    wrong: usize,
+    of: usize,
+}
+
+impl fmt::Display for Mismatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Mismatch {
+            what,
+            index,
+            expected,
+            found,
+            bound,
+            wrong,
+            of,
+        } = self;
+        write!(
+            f,
+            "{what}: {wrong} of {of} wrong, the first at {index}: {found:e} where {expected:e} \
+             within {bound:e} was expected"
+        )
+    }
+}
+
+/// Compares number by number; returns the largest share of the bound that an error takes.
+///
+/// What is not finite is refused before any distance is taken, since NaN compares as neither larger
+/// nor smaller than a bound. A bound that is not finite is refused too: it would accept anything.
+pub(crate) fn compare(found: &[f64], expected: &[f64], bound: f64) -> Result<f64, Mismatch> {
+    let mismatch = |what: &str, index: usize, wrong: usize| Mismatch {
+        what: what.to_owned(),
+        index,
+        expected: expected.get(index).copied().unwrap_or(f64::NAN),
+        found: found.get(index).copied().unwrap_or(f64::NAN),
+        bound,
+        wrong,
+        of: expected.len(),
+    };
+    if found.len() != expected.len() {
+        let what = format!("{} numbers where {} belong", found.len(), expected.len());
+        return Err(mismatch(&what, found.len().min(expected.len()), 0));
+    }
+    if !bound.is_finite() || expected.iter().any(|x| !x.is_finite()) {
+        return Err(mismatch("the oracle has no answer", 0, 0));
+    }
+    let wrong = |(f, e): (&f64, &f64)| !f.is_finite() || (f - e).abs() > bound;
+    let pairs = || found.iter().zip(expected);
+    if let Some(index) = pairs().position(wrong) {
+        let count = pairs().filter(|pair| wrong(*pair)).count();
+        let what = if found[index].is_finite() {
+            "outside the bound"
+        } else {
+            "not a finite number"
+        };
+        return Err(mismatch(what, index, count));
+    }
+    let shares = pairs().map(|(f, e)| (f - e).abs() / bound.max(f64::MIN_POSITIVE));
+    Ok(shares.fold(0.0, f64::max))
+}

@@ -1,0 +1,70 @@
+//! What the test crates share: oracles that know nothing of the engine's code, and the comparison
+//! with them.
+//!
+//! | file | what it holds |
+//! | --- | --- |
+//! | `more.rs` | the scheme on n x n matrices, straight from its definition |
+//! | `mlp.rs` | a trainer of fully connected networks, with gradients written out by hand |
+//! | `graph.rs` | an evaluator of any graph of operations, with gradients by finite differences |
+//! | `compare.rs` | the one comparison, and the error law behind its bounds |
+//! | `setup.rs` | tensors, keys, devices and sessions for tests |
+//!
+//! All oracles compute in f64 with plain loops.
+
+#![allow(
+    dead_code,
+    unused_imports,
+    reason = "every test crate compiles all of this and uses a part"
+)]
+
+mod compare;
+mod graph;
+mod mlp;
+mod more;
+mod noise;
+mod setup;
+
+pub(crate) use compare::{Law, Mismatch, compare};
+pub(crate) use graph::{Graph, Node, Point};
+pub(crate) use mlp::{Loss, Mlp};
+pub(crate) use more::{Matrix, More};
+pub(crate) use noise::Noise;
+pub(crate) use setup::{
+    DTYPES, REGIMES, Regime, cipher, ciphertext_algebras, compiled, coordinates, decrypted,
+    devices, encrypt, from_coordinates, key, open, parameters_encrypted, plain, random, tensor,
+    write_inputs,
+};
+
+use furthermore::network::Function;
+
+/// A function's value, from its textbook formula.
+pub(crate) fn value(function: Function, x: f64) -> f64 {
+    match function {
+        Function::Relu => {
+            if x > 0.0 {
+                x
+            } else {
+                0.0
+            }
+        }
+        Function::Sigmoid => 1.0 / (1.0 + (-x).exp()),
+        Function::Tanh => x.tanh(),
+        Function::Square => x * x,
+    }
+}
+
+/// A function's derivative at its argument.
+pub(crate) fn derivative(function: Function, x: f64) -> f64 {
+    match function {
+        Function::Relu => {
+            if x > 0.0 {
+                1.0
+            } else {
+                0.0
+            }
+        }
+        Function::Sigmoid => value(function, x) * (1.0 - value(function, x)),
+        Function::Tanh => 1.0 - x.tanh() * x.tanh(),
+        Function::Square => 2.0 * x,
+    }
+}

@@ -1,0 +1,479 @@
+//! Sums of rows and losses, slot by slot against f64 formulas.
+
+mod support;
+
+use furthermore_kernels_cpu::reduce::{
+    mean_squared_error, softmax_cross_entropy, softmax_cross_entropy_gradient, sum_rows,
+};
+use furthermore_kernels_cpu::{Element, Exec, Isa, Planes};
+use support::{
+    Algebra, Guarded, Kind, Noise, Operand, Tolerance, compare, each_element, execs, formed, joined,
+    same_bits, single,
+};
+
+/// Rows and columns: none, one, odd ones, and enough for five threads.
+const SHAPES: [(usize, usize); 8] =
+    [(0, 10), (1, 1), (1, 10), (7, 3), (5, 17), (3, 1), (64, 10), (501, 13)];
+
+/// A context for a failure.
+fn name<T: Element>(algebra: &Algebra, kinds: (Kind, Kind), shape: (usize, usize)) -> String {
+    format!("{} {} {kinds:?} {shape:?}", algebra.name, T::NAME)
+}
+
+fn sums<T: Element>() {
+    let mut noise = Noise::new(1);
+    for (rows, columns) in [(0, 5), (1, 1), (1, 40), (2, 15), (3, 16), (7, 17), (64, 33), (301, 130)] {
+        for algebra in Algebra::all() {
+            for &kind in algebra.kinds() {
+                let form = algebra.of_kind(kind);
+                let len = rows * columns;
+                let input = Operand::<T>::drawn(&algebra, kind, || noise.slots(len, -1.0, 1.0));
+                let tolerance = Tolerance::roundings::<T>(rows + 1).plus(form.defect);
+                let (expected, bounds) = each_element(form.slots, columns, |column| {
+                    let (mut total, mut sizes) = (vec![0.0; form.slots], vec![0.0; form.dim]);
+                    for e in (0..rows).map(|row| row * columns + column) {
+                        for (total, x) in total.iter_mut().zip(input.element(e, form.slots)) {
+                            *total += x;
+                        }
+                        for (size, plane) in sizes.iter_mut().zip(&input.sizes) {
+                            *size += tolerance.of(plane[e]);
+                        }
+                    }
+                    (total, form.slot_errors(&sizes))
+                });
+                for exec in single() {
+                    let mut output = Guarded::poisoned(form.dim, columns, 4);
+                    sum_rows(&exec, input.view(), &mut output.view_mut()).expect("they fit");
+                    let outcome = output.intact().and_then(|()| {
+                        let found = form.decrypt_planes(&output.planes());
+                        compare(&expected, &found, &bounds).map_err(|e| e.to_string())
+                    });
+                    outcome.unwrap_or_else(|error| {
+                        let name = name::<T>(&algebra, (kind, kind), (rows, columns));
+                        panic!("{name} {exec:?}: {error}")
+                    });
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn sums_f32() {
+    sums::<f32>();
+}
+
+#[test]
+fn sums_f64() {
+    sums::<f64>();
+}
+
+/// One slot of a loss over rows x columns: predictions and targets with how far each is off.
+struct Slot<'a> {
+    columns: usize,
+    x: &'a [(f64, f64)],
+    y: &'a [(f64, f64)],
+}
+
+impl Slot<'_> {
+    fn rows(&self) -> impl Iterator<Item = std::ops::Range<usize>> {
+        let columns = self.columns;
+        (0..self.x.len() / columns).map(move |row| row * columns..(row + 1) * columns)
+    }
+
+    /// The row's maximum and the logarithm of its sum of exponentials, with the relative error of
+    /// an exponential over that sum.
+    fn softmax<T: Element>(&self, row: std::ops::Range<usize>) -> (f64, f64, f64) {
+        let row = &self.x[row];
+        let top = row.iter().fold(f64::NEG_INFINITY, |top, x| top.max(x.0));
+        let sum: f64 = row.iter().map(|x| (x.0 - top).exp()).sum();
+        // An argument is off by both errors and by the rounding of the difference. Where the
+        // difference is so large that this matters, the exponential is below every normal number.
+        let least = -T::min_positive_value().wide().ln();
+        let off = row.iter().fold(0.0f64, |off, x| {
+            off.max(x.1 + Tolerance::roundings::<T>(1).of((top - x.0).min(least)))
+        });
+        let top_off = row.iter().fold(0.0f64, |off, x| off.max(x.1));
+        // Numerator and sum both; the exponentials' own two units in the last place, the sum over
+        // the columns, the division.
+        let relative = 2.0 * (off + top_off).exp_m1()
+            + Tolerance::roundings::<T>(row.len() + 10).of(1.0);
+        (top, sum.ln(), relative)
+    }
+
+    /// The mean over rows of `-sum(y ln softmax(x))`, and its error.
+    fn cross_entropy<T: Element>(&self) -> (f64, f64) {
+        let (mut loss, mut size, mut error) = (0.0, 0.0, 0.0);
+        let one = Tolerance::roundings::<T>(1);
+        for row in self.rows() {
+            let (top, ln_sum, relative) = self.softmax::<T>(row.clone());
+            let top_off = self.x[row.clone()].iter().fold(0.0f64, |off, x| off.max(x.1));
+            for at in row {
+                let ((x, x_off), (y, y_off)) = (self.x[at], self.y[at]);
+                let ln = x - top - ln_sum;
+                loss -= y * ln;
+                size += ((y.abs() + y_off) * ln).abs();
+                // The logarithm turns a relative error into an absolute one, and has two units in
+                // the last place of its own.
+                let ln_off = x_off
+                    + top_off
+                    + one.of((x - top).abs())
+                    + relative / (1.0 - relative)
+                    + Tolerance::roundings::<T>(4).of(ln_sum)
+                    + one.of(ln.abs());
+                error += (y.abs() + y_off) * ln_off + y_off * ln.abs();
+            }
+        }
+        let count = (self.x.len() / self.columns).max(1) as f64;
+        // A product and a sum for each element; the mean's factor and product.
+        let summed = Tolerance::roundings::<T>(self.x.len() + 4).of(size + error);
+        (loss / count, (error + summed) / count)
+    }
+
+    /// `(softmax(x) - y) / rows`, with errors.
+    fn gradient<T: Element>(&self) -> Vec<(f64, f64)> {
+        let count = self.x.len() as f64 / self.columns as f64;
+        let rounded = Tolerance::roundings::<T>(4);
+        let mut gradient = Vec::new();
+        for row in self.rows() {
+            let (top, ln_sum, relative) = self.softmax::<T>(row.clone());
+            for at in row {
+                let (y, y_off) = self.y[at];
+                let p = (self.x[at].0 - top - ln_sum).exp();
+                let error = p * relative + y_off + T::min_positive_value().wide();
+                let error = error + rounded.of(p + y.abs() + error);
+                gradient.push(((p - y) / count, error / count));
+            }
+        }
+        gradient
+    }
+
+    /// The mean of `(x - y)^2`, and its error.
+    fn squared_error<T: Element>(&self) -> (f64, f64) {
+        let (mut loss, mut error) = (0.0, 0.0);
+        for (&(x, x_off), &(y, y_off)) in self.x.iter().zip(self.y) {
+            let distance = (x - y).abs();
+            let off = x_off + y_off + Tolerance::roundings::<T>(1).of(distance);
+            loss += distance * distance;
+            error += 2.0 * distance * off + off * off;
+        }
+        let count = self.x.len().max(1) as f64;
+        let summed = Tolerance::roundings::<T>(self.x.len() + 4).of(loss + error);
+        (loss / count, (error + summed) / count)
+    }
+}
+
+/// `[slot]` of predictions and targets, each element with its error.
+fn pairs<T: Element>(form: &Algebra, operand: &Operand<T>) -> Vec<Vec<(f64, f64)>> {
+    // A plaintext beside ciphertexts is read as it is, without forming slots.
+    let plain = operand.buffer.count() != form.dim;
+    let mut pairs = vec![Vec::new(); form.slots];
+    for e in 0..operand.buffer.len() {
+        let (slots, errors) = if plain {
+            (operand.element(e, form.slots), vec![0.0; form.slots])
+        } else {
+            formed::<T>(form, operand, e)
+        };
+        for (k, pairs) in pairs.iter_mut().enumerate() {
+            pairs.push((slots[k], errors[k]));
+        }
+    }
+    pairs
+}
+
+/// Values of each slot with their errors, as what a kernel writes: joined into coordinates.
+fn written<T: Element>(
+    form: &Algebra,
+    slots: &[Vec<(f64, f64)>],
+) -> (Vec<Vec<f64>>, Vec<Vec<f64>>) {
+    let len = slots.first().map_or(0, Vec::len);
+    each_element(form.slots, len, |e| {
+        let reached: Vec<f64> = slots.iter().map(|slot| slot[e].0.abs() + slot[e].1).collect();
+        let joined = joined::<T>(form, &reached);
+        let values = slots.iter().map(|slot| slot[e].0).collect();
+        let errors = slots.iter().zip(joined).map(|(slot, j)| slot[e].1 + j).collect();
+        (values, errors)
+    })
+}
+
+/// Predictions up to `scale`, and targets whose rows are distributions in every slot.
+fn operands<T: Element>(
+    noise: &mut Noise,
+    algebra: &Algebra,
+    (predicted, target): (Kind, Kind),
+    (rows, columns): (usize, usize),
+    scale: f64,
+) -> (Operand<T>, Operand<T>) {
+    let len = rows * columns;
+    let x = Operand::drawn(algebra, predicted, || noise.slots(len, -scale, scale));
+    let y = Operand::drawn(algebra, target, || {
+        let mut y: Vec<f64> = (0..len).map(|_| noise.uniform(0.0, 1.0)).collect();
+        for (nth, row) in y.chunks_mut(columns).enumerate() {
+            // Every other row is one-hot, as labels are.
+            if nth % 2 == 0 {
+                row.fill(0.0);
+                row[nth / 2 % columns] = 1.0;
+            }
+            let sum: f64 = row.iter().sum();
+            row.iter_mut().for_each(|y| *y /= sum);
+        }
+        y
+    });
+    (x, y)
+}
+
+/// Operand kinds of a loss: targets may be plaintext beside ciphertexts, not the reverse.
+fn kinds(algebra: &Algebra) -> Vec<(Kind, Kind)> {
+    let (p, c) = (Kind::Plain, Kind::Cipher);
+    if algebra.dim == 1 { vec![(p, p)] } else { vec![(p, p), (c, p), (c, c)] }
+}
+
+fn losses<T: Element>(scale: f64) {
+    let mut noise = Noise::new(2);
+    for shape in SHAPES {
+        for algebra in Algebra::all() {
+            for kinds in kinds(&algebra) {
+                let form = algebra.of_kind(kinds.0);
+                let (rows, columns) = shape;
+                let (x, y) = operands::<T>(&mut noise, &algebra, kinds, shape, scale);
+                let (xs, ys) = (pairs(&form, &x), pairs(&form, &y));
+                let slot = |k: usize| Slot {
+                    columns,
+                    x: &xs[k],
+                    y: &ys[k],
+                };
+                let all = || (0..form.slots).map(slot);
+                let arithmetic = &algebra.arithmetic;
+                let verify = |what: &str, c: &Guarded<T>, slots: &[Vec<(f64, f64)>]| {
+                    let (expected, bounds) = written::<T>(&form, slots);
+                    let outcome = c.intact().and_then(|()| {
+                        let found = form.decrypt_planes(&c.planes());
+                        compare(&expected, &found, &bounds).map_err(|e| e.to_string())
+                    });
+                    outcome.unwrap_or_else(|error| {
+                        panic!("{what} {}: {error}", name::<T>(&algebra, kinds, shape))
+                    });
+                };
+                let one = |value: (f64, f64)| vec![value];
+
+                let mut loss = Guarded::poisoned(form.dim, 1, 2);
+                let seen =
+                    softmax_cross_entropy(arithmetic, x.view(), y.view(), columns, &mut loss.view_mut())
+                        .expect("the operands fit");
+                let slots: Vec<_> = all().map(|slot| one(slot.cross_entropy::<T>())).collect();
+                verify("cross entropy", &loss, &slots);
+                assert!(seen.finite() && seen.max_abs().len() == form.slots);
+                for (k, xs) in xs.iter().enumerate() {
+                    let most = xs.iter().fold(0.0f64, |most, x| most.max(x.0.abs()));
+                    let off = xs.iter().fold(0.0f64, |off, x| off.max(x.1));
+                    assert!((seen.max_abs()[k] - most).abs() <= off, "magnitude of slot {k}");
+                }
+
+                let slots: Vec<_> = all().map(|slot| slot.gradient::<T>()).collect();
+                for exec in if rows > 100 { execs() } else { single() } {
+                    let mut gradient = Guarded::poisoned(form.dim, rows * columns, 2);
+                    let again = softmax_cross_entropy_gradient(
+                        &exec,
+                        arithmetic,
+                        x.view(),
+                        y.view(),
+                        columns,
+                        &mut gradient.view_mut(),
+                    )
+                    .expect("the operands fit");
+                    verify("gradient", &gradient, &slots);
+                    assert_eq!(seen, again, "the same logits have the same magnitudes");
+                }
+
+                let mut loss = Guarded::poisoned(form.dim, 1, 2);
+                let again = mean_squared_error(arithmetic, x.view(), y.view(), &mut loss.view_mut())
+                    .expect("the operands fit");
+                let slots: Vec<_> = all().map(|slot| one(slot.squared_error::<T>())).collect();
+                verify("squared error", &loss, &slots);
+                assert_eq!(seen, again, "the same predictions have the same magnitudes");
+            }
+        }
+    }
+}
+
+#[test]
+fn losses_f32() {
+    losses::<f32>(4.0);
+}
+
+#[test]
+fn losses_f64() {
+    losses::<f64>(4.0);
+}
+
+/// Logits of a thousand would overflow an exponential that the row's maximum is not taken off of.
+#[test]
+fn large_logits_f64() {
+    losses::<f64>(1e3);
+}
+
+/// In f32 the slots of ciphertexts of a thousand are known to some 1e-3, and the bounds say so.
+#[test]
+fn large_logits_f32() {
+    losses::<f32>(1e3);
+}
+
+/// All logits of a row far below zero, or one far above the rest, label on it or not: the losses are
+/// ln 3, nothing and the distance, the gradients a third each or all on one.
+#[test]
+fn extreme_rows() {
+    let real = Algebra::real();
+    let rows = vec![-1e3, -1e3, -1e3, 1e30, -1e30, 0.0, 2e4, -2e4, 0.0];
+    let labels = vec![1.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0, 0.0];
+    let x = Operand::<f32>::new(&real, Kind::Plain, vec![rows]);
+    let y = Operand::<f32>::new(&real, Kind::Plain, vec![labels]);
+    let mut loss = Guarded::<f32>::poisoned(1, 1, 0);
+    softmax_cross_entropy(&real.arithmetic, x.view(), y.view(), 3, &mut loss.view_mut())
+        .expect("the operands fit");
+    let expected = (3.0f64.ln() + 4e4) / 3.0;
+    let bound = Tolerance::roundings::<f32>(16).of(expected);
+    let found = f64::from(loss.planes()[0][0]);
+    assert!((found - expected).abs() <= bound, "{found} where {expected} is right");
+    let third = 1.0 / 3.0;
+    let expected = [third - 1.0, third, third, 0.0, 0.0, 0.0, 1.0, -1.0, 0.0].map(|g| g / 3.0);
+    let bounds = vec![Tolerance::roundings::<f32>(16).of(1.0); 9];
+    for exec in single() {
+        let mut gradient = Guarded::<f32>::poisoned(1, 9, 0);
+        let mut to = gradient.view_mut();
+        let (x, y) = (x.view(), y.view());
+        softmax_cross_entropy_gradient(&exec, &real.arithmetic, x, y, 3, &mut to)
+            .expect("the operands fit");
+        let found = real.decrypt_planes(&gradient.planes());
+        compare(&[expected.to_vec()], &found, &[bounds.clone()])
+            .unwrap_or_else(|error| panic!("{exec:?}: {error}"));
+    }
+}
+
+/// A logit that is not finite is seen by the loss and by the gradient, wherever it stands.
+#[test]
+fn spoilt_logits_are_seen() {
+    let compact = Algebra::compact2([0.75, -0.5]);
+    let clean = vec![vec![0.5f32; 12], vec![0.25; 12]];
+    let targets = vec![1.0f32; 12];
+    for odd in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+        for plane in 0..2 {
+            for at in 0..12 {
+                let mut logits = Guarded::filled(&clean, 1);
+                logits.view_mut().plane_mut(plane)[at] = odd;
+                let targets = Planes::plain(&targets);
+                let mut loss = Guarded::poisoned(2, 1, 0);
+                let seen = softmax_cross_entropy(
+                    &compact.arithmetic,
+                    logits.view(),
+                    targets,
+                    4,
+                    &mut loss.view_mut(),
+                );
+                assert!(!seen.expect("they fit").finite(), "{odd} at {at}");
+                for exec in single() {
+                    let mut gradient = Guarded::poisoned(2, 12, 0);
+                    let seen = softmax_cross_entropy_gradient(
+                        &exec,
+                        &compact.arithmetic,
+                        logits.view(),
+                        targets,
+                        4,
+                        &mut gradient.view_mut(),
+                    );
+                    assert!(!seen.expect("they fit").finite(), "{odd} at {at} {exec:?}");
+                }
+            }
+        }
+    }
+}
+
+/// The gradient is that of the loss: central differences of the kernel's own loss, slot by slot.
+#[test]
+fn gradient_is_the_losses_slope() {
+    let mut noise = Noise::new(3);
+    let step = 1e-4;
+    for algebra in [
+        Algebra::real(),
+        Algebra::compact2([0.75, -0.5]),
+        Algebra::blocks(2),
+        Algebra::compact(3),
+    ] {
+        let kind = algebra.kinds()[algebra.kinds().len() - 1];
+        let (x, y) = operands::<f64>(&mut noise, &algebra, (kind, kind), (3, 4), 2.0);
+        let exec = Exec {
+            isa: Isa::best(),
+            threads: 1,
+        };
+        let arithmetic = &algebra.arithmetic;
+        let mut gradient = Guarded::poisoned(algebra.dim, 12, 0);
+        softmax_cross_entropy_gradient(
+            &exec,
+            arithmetic,
+            x.view(),
+            y.view(),
+            4,
+            &mut gradient.view_mut(),
+        )
+        .expect("the operands fit");
+        let gradient = algebra.decrypt_planes(&gradient.planes());
+        let loss = |slots: Vec<Vec<f64>>, k: usize| {
+            let x = Operand::<f64>::new(&algebra, kind, slots);
+            let mut loss = Guarded::poisoned(algebra.dim, 1, 0);
+            softmax_cross_entropy(arithmetic, x.view(), y.view(), 4, &mut loss.view_mut())
+                .expect("the operands fit");
+            let (xs, ys) = (pairs(&algebra, &x), pairs(&algebra, &y));
+            let bound = Slot {
+                columns: 4,
+                x: &xs[k],
+                y: &ys[k],
+            };
+            let bound = bound.cross_entropy::<f64>().1;
+            (algebra.decrypt_planes(&loss.planes())[k][0], bound)
+        };
+        for k in 0..algebra.slots {
+            for e in 0..12 {
+                let moved = |by: f64| {
+                    let mut slots = x.slots.clone();
+                    slots[k][e] += by;
+                    loss(slots, k)
+                };
+                let ((up, up_off), (down, down_off)) = (moved(step), moved(-step));
+                let slope = (up - down) / (2.0 * step);
+                // A central difference is off by step^2 / 6 times the third derivative, which for
+                // a softmax is below one; and both losses by their roundings, doubled for what
+                // writing them adds.
+                let bound = step * step / 6.0 + (up_off + down_off) / step;
+                let off = (slope - gradient[k][e]).abs();
+                assert!(off <= bound, "{} slot {k} element {e}: {off:e}", algebra.name);
+            }
+        }
+    }
+}
+
+/// A row is summed by one thread in one order, so the cut does not show in the bits.
+#[test]
+fn same_bits_for_any_cut() {
+    let compact = Algebra::compact2([0.75, -0.5]);
+    let mut noise = Noise::new(4);
+    let kinds = (Kind::Cipher, Kind::Plain);
+    let (x, y) = operands::<f32>(&mut noise, &compact, kinds, (1003, 10), 5.0);
+    for isa in Isa::available() {
+        let run = |threads| {
+            let mut gradient = Guarded::poisoned(2, 10_030, 0);
+            softmax_cross_entropy_gradient(
+                &Exec { isa, threads },
+                &compact.arithmetic,
+                x.view(),
+                y.view(),
+                10,
+                &mut gradient.view_mut(),
+            )
+            .expect("the operands fit");
+            gradient.planes().concat()
+        };
+        let one = run(1);
+        for threads in [2, 3, 5, 64] {
+            assert!(same_bits(&one, &run(threads)), "{isa} {threads}");
+        }
+    }
+}
