@@ -56,6 +56,7 @@ pub(crate) fn invert(a: &[f64], n: usize) -> Vec<f64> {
 /// An orthogonal matrix from the columns of `a`, by Gram-Schmidt done twice.
 pub(crate) fn orthogonalise(a: &[f64], n: usize) -> Vec<f64> {
     let mut rows = transpose(a, n);
+    // A second pass takes off what rounding left of the first.
     for _ in 0..2 {
         for i in 0..n {
             for j in 0..i {

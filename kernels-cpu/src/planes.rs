@@ -24,7 +24,7 @@ fn fits(has: usize, count: usize, stride: usize, len: usize) -> Result<(), Kerne
     let needs = if count == 0 || len == 0 {
         0
     } else {
-        (count - 1) * stride + len
+        (count - 1).saturating_mul(stride).saturating_add(len)
     };
     if has < needs || (count > 1 && stride < len) {
         return Err(KernelError::Length {

@@ -20,7 +20,11 @@ fn algebras(len: usize) -> Vec<Algebra> {
     if len < 2000 {
         Algebra::all()
     } else {
-        vec![Algebra::real(), Algebra::compact2([0.75, -0.5]), Algebra::blocks(2)]
+        vec![
+            Algebra::real(),
+            Algebra::compact2([0.75, -0.5]),
+            Algebra::blocks(2),
+        ]
     }
 }
 
@@ -29,7 +33,9 @@ fn map<T: Element>(exec: &Exec, matrix: &[f64], inputs: &[&[T]], len: usize) -> 
     let count = matrix.len() / inputs.len();
     let mut output = Guarded::poisoned(count, len, 6);
     linear_map(exec, matrix, inputs, &mut output.view_mut()).expect("the operands fit");
-    output.intact().unwrap_or_else(|error| panic!("{exec:?} {len}: {error}"));
+    output
+        .intact()
+        .unwrap_or_else(|error| panic!("{exec:?} {len}: {error}"));
     output
 }
 
@@ -109,7 +115,10 @@ fn round_trip<T: Element>() {
                 let c = map(&exec, &algebra.from, &slices(&slots), len);
                 let back = map(&exec, &algebra.to, &c.planes(), len);
                 let wide = |planes: Vec<&[T]>| -> Vec<Vec<f64>> {
-                    planes.iter().map(|p| p.iter().map(|x| x.wide()).collect()).collect()
+                    planes
+                        .iter()
+                        .map(|p| p.iter().map(|x| x.wide()).collect())
+                        .collect()
                 };
                 compare(&expected, &wide(back.planes()), &bounds)
                     .unwrap_or_else(|error| panic!("{} {len} {exec:?}: {error}", algebra.name));
@@ -140,7 +149,11 @@ fn between_algebras() {
     let product = |x: &[f64], y: &[f64], columns: usize| -> Vec<f64> {
         let rows = x.len() / 2;
         (0..rows * columns)
-            .map(|at| (0..2).map(|p| x[at / columns * 2 + p] * y[p * columns + at % columns]).sum())
+            .map(|at| {
+                (0..2)
+                    .map(|p| x[at / columns * 2 + p] * y[p * columns + at % columns])
+                    .sum()
+            })
             .collect()
     };
     let there = product(&blocks.from, &compact.to, 2);
@@ -168,7 +181,12 @@ fn no_inputs_give_zeros() {
         for len in [0, 1, 300] {
             let mut output = Guarded::<f32>::poisoned(2, len, 1);
             linear_map(&exec, &[], &[], &mut output.view_mut()).expect("an empty matrix fits");
-            assert!(output.planes().iter().all(|plane| plane.iter().all(|x| *x == 0.0)));
+            assert!(
+                output
+                    .planes()
+                    .iter()
+                    .all(|plane| plane.iter().all(|x| *x == 0.0))
+            );
             output.intact().expect("zeros lie within the planes");
         }
         // And a map to nothing writes nothing.

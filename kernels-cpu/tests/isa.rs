@@ -16,7 +16,11 @@ const KNOWN: [&str; 3] = ["portable", "avx2", "avx512"];
 #[test]
 fn names_lead_back() {
     let available = Isa::available();
-    assert_eq!(available[0], Isa::PORTABLE, "the portable path is always there");
+    assert_eq!(
+        available[0],
+        Isa::PORTABLE,
+        "the portable path is always there"
+    );
     assert!(available.is_sorted(), "slowest first");
     let names: HashSet<_> = available.iter().map(|isa| isa.name()).collect();
     assert_eq!(names.len(), available.len());
@@ -83,7 +87,10 @@ fn the_variable_forces() {
         assert!(with(Some(isa.name())).contains(&format!("chosen: {isa}\n")));
     }
     let refused = with(Some("bogus"));
-    assert!(refused.contains("refused: ") && refused.contains("'bogus'"), "{refused}");
+    assert!(
+        refused.contains("refused: ") && refused.contains("'bogus'"),
+        "{refused}"
+    );
     assert!(refused.contains("portable"), "{refused}");
 }
 

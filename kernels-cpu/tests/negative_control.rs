@@ -22,10 +22,15 @@ fn encrypted(algebra: &Algebra) -> Case {
 fn corruption_is_found<T: Element>() {
     for algebra in Algebra::all() {
         for activation in [None, Some(Function::Tanh)] {
-            let prepared = Prepared::<T>::new(&algebra, encrypted(&algebra).then(None, activation), 1);
+            let prepared =
+                Prepared::<T>::new(&algebra, encrypted(&algebra).then(None, activation), 1);
             let right = prepared.check(&EXEC);
             let len = right.len();
-            let worst = prepared.bounds.iter().flatten().fold(0.0f64, |x, y| x.max(*y));
+            let worst = prepared
+                .bounds
+                .iter()
+                .flatten()
+                .fold(0.0f64, |x, y| x.max(*y));
             for plane in 0..right.count() {
                 // How much the slot that shows this coordinate most shows of it.
                 let shown = (0..algebra.slots)
@@ -78,8 +83,13 @@ fn exchange_is_found() {
     for plane in 0..2 {
         c.view_mut().plane_mut(plane).swap(3, 40);
     }
-    let error = prepared.compare(&c).expect_err("two elements are in each other's place");
-    assert!(error.contains("outside the bound") && error.contains("element 3"), "{error}");
+    let error = prepared
+        .compare(&c)
+        .expect_err("two elements are in each other's place");
+    assert!(
+        error.contains("outside the bound") && error.contains("element 3"),
+        "{error}"
+    );
 }
 
 /// Each coefficient of the bilinear program with its sign flipped, or a little off, gives results
@@ -92,7 +102,11 @@ fn wrong_coefficients_are_found() {
             let program = &algebra.program;
             let count = |side: &[Vec<(usize, f64)>]| side.iter().map(Vec::len).sum::<usize>();
             let outputs = program.terms.iter().map(|term| term.outputs.len());
-            (count(&program.left), count(&program.right), outputs.sum::<usize>())
+            (
+                count(&program.left),
+                count(&program.right),
+                outputs.sum::<usize>(),
+            )
         };
         for nth in 0..left + right + terms {
             for (factor, shift) in [(-1.0, 0.0), (1.0, 0.01)] {
@@ -132,7 +146,11 @@ fn wrong_terms_are_found() {
             }
             let c = prepared.run_with(&EXEC, &algebra.with_program(program));
             let outcome = c.and_then(|c| prepared.compare(&c));
-            assert!(outcome.is_err(), "{}: term {nth} was not missed", algebra.name);
+            assert!(
+                outcome.is_err(),
+                "{}: term {nth} was not missed",
+                algebra.name
+            );
         }
     }
 }
@@ -146,7 +164,10 @@ fn another_key_is_found() {
     let outcome = prepared
         .run_with(&EXEC, &other.arithmetic)
         .and_then(|c| prepared.compare(&c));
-    assert!(outcome.is_err(), "products under another evaluation key passed");
+    assert!(
+        outcome.is_err(),
+        "products under another evaluation key passed"
+    );
     let c = prepared.check(&EXEC);
     let found = other.decrypt_planes(&c.planes());
     assert!(compare(&prepared.expected, &found, &prepared.bounds).is_err());
@@ -197,7 +218,10 @@ fn comparison_refuses() {
     assert!(compare(&two, &[], &two).is_err(), "a missing slot");
     let error = compare(&[vec![0.0, 2.0]], &[vec![0.0, 3.0]], &[vec![0.5, 0.5]]);
     let error = error.expect_err("two is not three").to_string();
-    assert!(error.contains("1 of 2 wrong") && error.contains("element 1"), "{error}");
+    assert!(
+        error.contains("1 of 2 wrong") && error.contains("element 1"),
+        "{error}"
+    );
 }
 
 /// A write before, after or between the planes is found, of NaN as of a number.
@@ -218,7 +242,8 @@ fn stray_writes_are_found() {
     for offset in [0, 4, 8, 12] {
         let mut c = clean.clone();
         c.tamper(offset, 1.0);
-        c.intact().expect("an element of a plane is there to be written");
+        c.intact()
+            .expect("an element of a plane is there to be written");
     }
 }
 

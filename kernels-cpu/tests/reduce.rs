@@ -7,13 +7,21 @@ use furthermore_kernels_cpu::reduce::{
 };
 use furthermore_kernels_cpu::{Element, Exec, Isa, Planes};
 use support::{
-    Algebra, Guarded, Kind, Noise, Operand, Tolerance, compare, each_element, execs, formed, joined,
-    same_bits, single,
+    Algebra, Guarded, Kind, Noise, Operand, Slot, Tolerance, compare, each_element, execs, formed,
+    joined, same_bits, single,
 };
 
 /// Rows and columns: none, one, odd ones, and enough for five threads.
-const SHAPES: [(usize, usize); 8] =
-    [(0, 10), (1, 1), (1, 10), (7, 3), (5, 17), (3, 1), (64, 10), (501, 13)];
+const SHAPES: [(usize, usize); 8] = [
+    (0, 10),
+    (1, 1),
+    (1, 10),
+    (7, 3),
+    (5, 17),
+    (3, 1),
+    (64, 10),
+    (501, 13),
+];
 
 /// A context for a failure.
 fn name<T: Element>(algebra: &Algebra, kinds: (Kind, Kind), shape: (usize, usize)) -> String {
@@ -22,7 +30,16 @@ fn name<T: Element>(algebra: &Algebra, kinds: (Kind, Kind), shape: (usize, usize
 
 fn sums<T: Element>() {
     let mut noise = Noise::new(1);
-    for (rows, columns) in [(0, 5), (1, 1), (1, 40), (2, 15), (3, 16), (7, 17), (64, 33), (301, 130)] {
+    for (rows, columns) in [
+        (0, 5),
+        (1, 1),
+        (1, 40),
+        (2, 15),
+        (3, 16),
+        (7, 17),
+        (64, 33),
+        (301, 130),
+    ] {
         for algebra in Algebra::all() {
             for &kind in algebra.kinds() {
                 let form = algebra.of_kind(kind);
@@ -68,101 +85,6 @@ fn sums_f64() {
     sums::<f64>();
 }
 
-/// One slot of a loss over rows x columns: predictions and targets with how far each is off.
-struct Slot<'a> {
-    columns: usize,
-    x: &'a [(f64, f64)],
-    y: &'a [(f64, f64)],
-}
-
-impl Slot<'_> {
-    fn rows(&self) -> impl Iterator<Item = std::ops::Range<usize>> {
-        let columns = self.columns;
-        (0..self.x.len() / columns).map(move |row| row * columns..(row + 1) * columns)
-    }
-
-    /// The row's maximum and the logarithm of its sum of exponentials, with the relative error of
-    /// an exponential over that sum.
-    fn softmax<T: Element>(&self, row: std::ops::Range<usize>) -> (f64, f64, f64) {
-        let row = &self.x[row];
-        let top = row.iter().fold(f64::NEG_INFINITY, |top, x| top.max(x.0));
-        let sum: f64 = row.iter().map(|x| (x.0 - top).exp()).sum();
-        // An argument is off by both errors and by the rounding of the difference. Where the
-        // difference is so large that this matters, the exponential is below every normal number.
-        let least = -T::min_positive_value().wide().ln();
-        let off = row.iter().fold(0.0f64, |off, x| {
-            off.max(x.1 + Tolerance::roundings::<T>(1).of((top - x.0).min(least)))
-        });
-        let top_off = row.iter().fold(0.0f64, |off, x| off.max(x.1));
-        // Numerator and sum both; the exponentials' own two units in the last place, the sum over
-        // the columns, the division.
-        let relative = 2.0 * (off + top_off).exp_m1()
-            + Tolerance::roundings::<T>(row.len() + 10).of(1.0);
-        (top, sum.ln(), relative)
-    }
-
-    /// The mean over rows of `-sum(y ln softmax(x))`, and its error.
-    fn cross_entropy<T: Element>(&self) -> (f64, f64) {
-        let (mut loss, mut size, mut error) = (0.0, 0.0, 0.0);
-        let one = Tolerance::roundings::<T>(1);
-        for row in self.rows() {
-            let (top, ln_sum, relative) = self.softmax::<T>(row.clone());
-            let top_off = self.x[row.clone()].iter().fold(0.0f64, |off, x| off.max(x.1));
-            for at in row {
-                let ((x, x_off), (y, y_off)) = (self.x[at], self.y[at]);
-                let ln = x - top - ln_sum;
-                loss -= y * ln;
-                size += ((y.abs() + y_off) * ln).abs();
-                // The logarithm turns a relative error into an absolute one, and has two units in
-                // the last place of its own.
-                let ln_off = x_off
-                    + top_off
-                    + one.of((x - top).abs())
-                    + relative / (1.0 - relative)
-                    + Tolerance::roundings::<T>(4).of(ln_sum)
-                    + one.of(ln.abs());
-                error += (y.abs() + y_off) * ln_off + y_off * ln.abs();
-            }
-        }
-        let count = (self.x.len() / self.columns).max(1) as f64;
-        // A product and a sum for each element; the mean's factor and product.
-        let summed = Tolerance::roundings::<T>(self.x.len() + 4).of(size + error);
-        (loss / count, (error + summed) / count)
-    }
-
-    /// `(softmax(x) - y) / rows`, with errors.
-    fn gradient<T: Element>(&self) -> Vec<(f64, f64)> {
-        let count = self.x.len() as f64 / self.columns as f64;
-        let rounded = Tolerance::roundings::<T>(4);
-        let mut gradient = Vec::new();
-        for row in self.rows() {
-            let (top, ln_sum, relative) = self.softmax::<T>(row.clone());
-            for at in row {
-                let (y, y_off) = self.y[at];
-                let p = (self.x[at].0 - top - ln_sum).exp();
-                let error = p * relative + y_off + T::min_positive_value().wide();
-                let error = error + rounded.of(p + y.abs() + error);
-                gradient.push(((p - y) / count, error / count));
-            }
-        }
-        gradient
-    }
-
-    /// The mean of `(x - y)^2`, and its error.
-    fn squared_error<T: Element>(&self) -> (f64, f64) {
-        let (mut loss, mut error) = (0.0, 0.0);
-        for (&(x, x_off), &(y, y_off)) in self.x.iter().zip(self.y) {
-            let distance = (x - y).abs();
-            let off = x_off + y_off + Tolerance::roundings::<T>(1).of(distance);
-            loss += distance * distance;
-            error += 2.0 * distance * off + off * off;
-        }
-        let count = self.x.len().max(1) as f64;
-        let summed = Tolerance::roundings::<T>(self.x.len() + 4).of(loss + error);
-        (loss / count, (error + summed) / count)
-    }
-}
-
 /// `[slot]` of predictions and targets, each element with its error.
 fn pairs<T: Element>(form: &Algebra, operand: &Operand<T>) -> Vec<Vec<(f64, f64)>> {
     // A plaintext beside ciphertexts is read as it is, without forming slots.
@@ -188,10 +110,17 @@ fn written<T: Element>(
 ) -> (Vec<Vec<f64>>, Vec<Vec<f64>>) {
     let len = slots.first().map_or(0, Vec::len);
     each_element(form.slots, len, |e| {
-        let reached: Vec<f64> = slots.iter().map(|slot| slot[e].0.abs() + slot[e].1).collect();
+        let reached: Vec<f64> = slots
+            .iter()
+            .map(|slot| slot[e].0.abs() + slot[e].1)
+            .collect();
         let joined = joined::<T>(form, &reached);
         let values = slots.iter().map(|slot| slot[e].0).collect();
-        let errors = slots.iter().zip(joined).map(|(slot, j)| slot[e].1 + j).collect();
+        let errors = slots
+            .iter()
+            .zip(joined)
+            .map(|(slot, j)| slot[e].1 + j)
+            .collect();
         (values, errors)
     })
 }
@@ -225,7 +154,11 @@ fn operands<T: Element>(
 /// Operand kinds of a loss: targets may be plaintext beside ciphertexts, not the reverse.
 fn kinds(algebra: &Algebra) -> Vec<(Kind, Kind)> {
     let (p, c) = (Kind::Plain, Kind::Cipher);
-    if algebra.dim == 1 { vec![(p, p)] } else { vec![(p, p), (c, p), (c, c)] }
+    if algebra.dim == 1 {
+        vec![(p, p)]
+    } else {
+        vec![(p, p), (c, p), (c, c)]
+    }
 }
 
 fn losses<T: Element>(scale: f64) {
@@ -257,16 +190,24 @@ fn losses<T: Element>(scale: f64) {
                 let one = |value: (f64, f64)| vec![value];
 
                 let mut loss = Guarded::poisoned(form.dim, 1, 2);
-                let seen =
-                    softmax_cross_entropy(arithmetic, x.view(), y.view(), columns, &mut loss.view_mut())
-                        .expect("the operands fit");
+                let seen = softmax_cross_entropy(
+                    arithmetic,
+                    x.view(),
+                    y.view(),
+                    columns,
+                    &mut loss.view_mut(),
+                )
+                .expect("the operands fit");
                 let slots: Vec<_> = all().map(|slot| one(slot.cross_entropy::<T>())).collect();
                 verify("cross entropy", &loss, &slots);
                 assert!(seen.finite() && seen.max_abs().len() == form.slots);
                 for (k, xs) in xs.iter().enumerate() {
                     let most = xs.iter().fold(0.0f64, |most, x| most.max(x.0.abs()));
                     let off = xs.iter().fold(0.0f64, |off, x| off.max(x.1));
-                    assert!((seen.max_abs()[k] - most).abs() <= off, "magnitude of slot {k}");
+                    assert!(
+                        (seen.max_abs()[k] - most).abs() <= off,
+                        "magnitude of slot {k}"
+                    );
                 }
 
                 let slots: Vec<_> = all().map(|slot| slot.gradient::<T>()).collect();
@@ -286,8 +227,9 @@ fn losses<T: Element>(scale: f64) {
                 }
 
                 let mut loss = Guarded::poisoned(form.dim, 1, 2);
-                let again = mean_squared_error(arithmetic, x.view(), y.view(), &mut loss.view_mut())
-                    .expect("the operands fit");
+                let again =
+                    mean_squared_error(arithmetic, x.view(), y.view(), &mut loss.view_mut())
+                        .expect("the operands fit");
                 let slots: Vec<_> = all().map(|slot| one(slot.squared_error::<T>())).collect();
                 verify("squared error", &loss, &slots);
                 assert_eq!(seen, again, "the same predictions have the same magnitudes");
@@ -328,12 +270,21 @@ fn extreme_rows() {
     let x = Operand::<f32>::new(&real, Kind::Plain, vec![rows]);
     let y = Operand::<f32>::new(&real, Kind::Plain, vec![labels]);
     let mut loss = Guarded::<f32>::poisoned(1, 1, 0);
-    softmax_cross_entropy(&real.arithmetic, x.view(), y.view(), 3, &mut loss.view_mut())
-        .expect("the operands fit");
+    softmax_cross_entropy(
+        &real.arithmetic,
+        x.view(),
+        y.view(),
+        3,
+        &mut loss.view_mut(),
+    )
+    .expect("the operands fit");
     let expected = (3.0f64.ln() + 4e4) / 3.0;
     let bound = Tolerance::roundings::<f32>(16).of(expected);
     let found = f64::from(loss.planes()[0][0]);
-    assert!((found - expected).abs() <= bound, "{found} where {expected} is right");
+    assert!(
+        (found - expected).abs() <= bound,
+        "{found} where {expected} is right"
+    );
     let third = 1.0 / 3.0;
     let expected = [third - 1.0, third, third, 0.0, 0.0, 0.0, 1.0, -1.0, 0.0].map(|g| g / 3.0);
     let bounds = vec![Tolerance::roundings::<f32>(16).of(1.0); 9];
@@ -344,7 +295,7 @@ fn extreme_rows() {
         softmax_cross_entropy_gradient(&exec, &real.arithmetic, x, y, 3, &mut to)
             .expect("the operands fit");
         let found = real.decrypt_planes(&gradient.planes());
-        compare(&[expected.to_vec()], &found, &[bounds.clone()])
+        compare(&[expected.to_vec()], &found, std::slice::from_ref(&bounds))
             .unwrap_or_else(|error| panic!("{exec:?}: {error}"));
     }
 }
@@ -444,7 +395,11 @@ fn gradient_is_the_losses_slope() {
                 // writing them adds.
                 let bound = step * step / 6.0 + (up_off + down_off) / step;
                 let off = (slope - gradient[k][e]).abs();
-                assert!(off <= bound, "{} slot {k} element {e}: {off:e}", algebra.name);
+                assert!(
+                    off <= bound,
+                    "{} slot {k} element {e}: {off:e}",
+                    algebra.name
+                );
             }
         }
     }

@@ -26,9 +26,8 @@ fn steps<T: Element>(
     (rate, momentum): (f64, f64),
     e: usize,
 ) -> Expected {
-    let sizes = |operand: &Operand<T>| -> Vec<f64> {
-        operand.sizes.iter().map(|plane| plane[e]).collect()
-    };
+    let sizes =
+        |operand: &Operand<T>| -> Vec<f64> { operand.sizes.iter().map(|plane| plane[e]).collect() };
     // What is stored is off by one rounding; a step rounds the weight, the product and the sum.
     let stored = Tolerance::roundings::<T>(1).plus(form.defect);
     let rounded = Tolerance::roundings::<T>(3);
@@ -99,7 +98,8 @@ fn sgd_steps<T: Element>() {
                             })
                             .and_then(|_| {
                                 let found = form.decrypt_planes(&parameter.planes());
-                                compare(&w, &found, &w_bounds).map_err(|e| format!("parameter: {e}"))
+                                compare(&w, &found, &w_bounds)
+                                    .map_err(|e| format!("parameter: {e}"))
                             });
                         outcome.unwrap_or_else(|error| {
                             let name = &algebra.name;
@@ -129,10 +129,18 @@ fn zero_rate_and_zero_gradient() {
         let gradient = Guarded::filled(&[vec![2.0f32; 19]], 0);
         let mut velocity = Guarded::filled(&[vec![1.0f32; 19]], 0);
         let mut parameter = Guarded::filled(&[vec![5.0f32; 19]], 0);
-        let step = |rate, momentum, g: &Guarded<f32>, v: &mut Guarded<f32>, w: &mut Guarded<f32>| {
-            sgd(&exec, rate, momentum, g.view(), &mut v.view_mut(), &mut w.view_mut())
+        let step =
+            |rate, momentum, g: &Guarded<f32>, v: &mut Guarded<f32>, w: &mut Guarded<f32>| {
+                sgd(
+                    &exec,
+                    rate,
+                    momentum,
+                    g.view(),
+                    &mut v.view_mut(),
+                    &mut w.view_mut(),
+                )
                 .expect("the operands fit");
-        };
+            };
         step(0.0, 0.5, &gradient, &mut velocity, &mut parameter);
         assert_eq!(velocity.planes()[0], [2.5; 19], "{exec:?}");
         assert_eq!(parameter.planes()[0], [5.0; 19], "{exec:?}");

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rand::rngs::SysRng;
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha20Rng;
-use zeroize::{Zeroize, ZeroizeOnDrop};
+use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use super::evaluation::{EvaluationKey, KeyId};
 use crate::algebra::SLOTS;
@@ -65,31 +65,27 @@ impl SecretKey {
             return Err(Error::KeySize(slots));
         }
         let id = KeyId(rng.next_u64());
-        let v = if slots == 2 {
+        // v[0] is the message's: the order is the secret, so it is wiped like S.
+        let v = Zeroizing::new(if slots == 2 {
             two_eigenvalues(&mut rng)
         } else {
             eigenvalues(slots, &mut rng)
-        };
+        });
         loop {
-            let (s, s_inverse) = mixing_matrix(slots, &mut rng);
-            let mut scaled = s.clone();
-            for (e, x) in scaled.iter_mut().enumerate() {
-                *x *= v[e % slots];
-            }
+            let (mut s, mut s_inverse) = mixing_matrix(slots, &mut rng);
+            let scaled = Zeroizing::new(scale_columns(&s, &v));
             let generator = linalg::multiply(&scaled, &s_inverse, slots);
-            scaled.zeroize();
             if !mixes(&generator, &v) {
                 continue;
             }
-            let mut roots = v.clone();
+            let mut roots = v.to_vec();
             roots.sort_by(|a, b| b.total_cmp(a));
             let message_slot = roots.iter().position(|&r| r == v[0]).unwrap_or(0);
-            let evaluation = Arc::new(EvaluationKey::new(id, roots, generator));
             return Ok(Self {
-                s,
-                s_inverse,
+                s: std::mem::take(&mut *s),
+                s_inverse: std::mem::take(&mut *s_inverse),
                 message_slot,
-                evaluation,
+                evaluation: Arc::new(EvaluationKey::new(id, roots, generator)),
             });
         }
     }
@@ -164,24 +160,38 @@ pub(super) fn normal(rng: &mut impl Rng) -> f64 {
     radius * (std::f64::consts::TAU * rng.random::<f64>()).cos()
 }
 
+/// A secret matrix, wiped when dropped.
+type Secret = Zeroizing<Vec<f64>>;
+
+/// Multiplies column k by `d[k]`.
+fn scale_columns(a: &[f64], d: &[f64]) -> Vec<f64> {
+    a.iter()
+        .enumerate()
+        .map(|(e, x)| x * d[e % d.len()])
+        .collect()
+}
+
 /// A random matrix of bounded condition number and its inverse, through singular values: U D V.
-fn mixing_matrix(n: usize, rng: &mut impl Rng) -> (Vec<f64>, Vec<f64>) {
+fn mixing_matrix(n: usize, rng: &mut impl Rng) -> (Secret, Secret) {
     let mut orthogonal = || {
-        let gaussian: Vec<f64> = (0..n * n).map(|_| normal(rng)).collect();
-        linalg::orthogonalise(&gaussian, n)
+        let gaussian: Secret = Zeroizing::new((0..n * n).map(|_| normal(rng)).collect());
+        Zeroizing::new(linalg::orthogonalise(&gaussian, n))
     };
     let (u, v) = (orthogonal(), orthogonal());
-    let stretch: Vec<f64> = (0..n)
-        .map(|_| (rng.random::<f64>() * MAX_CONDITION.ln()).exp())
-        .collect();
-    let times = |a: &[f64], d: &dyn Fn(usize) -> f64, b: &[f64]| {
-        let scaled: Vec<f64> = a.iter().enumerate().map(|(e, x)| x * d(e % n)).collect();
-        linalg::multiply(&scaled, b, n)
+    let stretch: Secret = Zeroizing::new(
+        (0..n)
+            .map(|_| (rng.random::<f64>() * MAX_CONDITION.ln()).exp())
+            .collect(),
+    );
+    let shrink: Secret = Zeroizing::new(stretch.iter().map(|x| 1.0 / x).collect());
+    let transposed = |a: &[f64]| Zeroizing::new(linalg::transpose(a, n));
+    let product = |a: &[f64], d: &[f64], b: &[f64]| {
+        let scaled = Zeroizing::new(scale_columns(a, d));
+        Zeroizing::new(linalg::multiply(&scaled, b, n))
     };
-    let (ut, vt) = (linalg::transpose(&u, n), linalg::transpose(&v, n));
     (
-        times(&u, &|k| stretch[k], &v),
-        times(&vt, &|k| 1.0 / stretch[k], &ut),
+        product(&u, &stretch, &v),
+        product(&transposed(&v), &shrink, &transposed(&u)),
     )
 }
 

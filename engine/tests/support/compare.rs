@@ -6,29 +6,44 @@ use furthermore::tensor::DType;
 
 /// The scheme's error law: what a ciphertext computation may be off by.
 ///
-/// A slot is a sum of coordinates, and coordinates are sums of slots. Each rounding of a coordinate
-/// is at most u of its size, and reaching it from slots and going back multiplies sizes by at most
-/// the amplification A (the largest row sum of |to_slots| |from_slots|), so after n roundings the
-/// error of a slot is about n u A times the size of the numbers that were added up to make it.
-/// The largest of all slots counts: the rounding of a large mask lands in a small message too.
+/// A slot is a sum of coordinates, and coordinates are sums of slots. A rounding of a coordinate is
+/// at most u of its size, and going from slots to coordinates and back multiplies sizes by at most
+/// the amplification A (the largest row sum of |to_slots| |from_slots|), so after c roundings the
+/// error of a slot is about
+///
+/// ```text
+/// (c u + n^2 2^-53) A size
+/// ```
+///
+/// where `size` is what the magnitudes of the added numbers come to in the largest slot: the
+/// rounding of a large mask lands in a small message too. The second term is the rounding of the
+/// key's own constants, n x n matrices computed in f64; it shows only where the tensors are f64 too.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Law {
     unit: f64,
+    constants: f64,
     amplification: f64,
 }
 
 impl Law {
-    pub(crate) fn new(dtype: DType, amplification: f64) -> Self {
+    pub(crate) fn new(dtype: DType, slots: usize, amplification: f64) -> Self {
         Self {
             unit: dtype.unit_roundoff(),
+            constants: (slots * slots) as f64 * DType::F64.unit_roundoff(),
             amplification,
         }
     }
 
+    /// The law for plaintext: no slots to go to, and no key.
+    pub(crate) fn plain(dtype: DType) -> Self {
+        Self::new(dtype, 1, 1.0)
+    }
+
     /// The bound after so many roundings of terms that add up to `size` in the largest slot.
     pub(crate) fn bound(self, roundings: usize, size: f64) -> f64 {
+        let relative = roundings as f64 * self.unit + self.constants;
         // Below the smallest normal number rounding is no longer relative.
-        roundings as f64 * self.unit * self.amplification * size + f64::from(f32::MIN_POSITIVE)
+        relative * self.amplification * size + f64::from(f32::MIN_POSITIVE)
     }
 }
 

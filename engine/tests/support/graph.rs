@@ -45,15 +45,11 @@ impl Graph {
         }
     }
 
-    fn push(
-        &mut self,
-        step: Step,
-        shape: Vec<usize>,
-        value: furthermore::Result<Value>,
-    ) -> Node {
+    fn push(&mut self, step: Step, shape: Vec<usize>, value: furthermore::Result<Value>) -> Node {
         self.steps.push(step);
         self.shapes.push(shape);
-        self.values.push(value.expect("a new name and operands that exist"));
+        self.values
+            .push(value.expect("a new name and operands that exist"));
         self.steps.len() - 1
     }
 
@@ -91,13 +87,17 @@ impl Graph {
     }
 
     pub(crate) fn matmul(&mut self, a: Node, b: Node) -> Node {
-        let value = self.network.matmul(&self.name(), self.values[a], self.values[b]);
+        let value = self
+            .network
+            .matmul(&self.name(), self.values[a], self.values[b]);
         let shape = vec![self.shapes[a][0], self.shapes[b][1]];
         self.push(Step::MatMul(a, b), shape, value)
     }
 
     pub(crate) fn add(&mut self, a: Node, b: Node) -> Node {
-        let value = self.network.add(&self.name(), self.values[a], self.values[b]);
+        let value = self
+            .network
+            .add(&self.name(), self.values[a], self.values[b]);
         self.push(Step::Linear(1.0, a, 1.0, b), self.shapes[a].clone(), value)
     }
 
@@ -125,7 +125,9 @@ impl Graph {
 
     pub(crate) fn cross_entropy(&mut self, a: Node, b: Node) -> Node {
         let (name, values) = (self.name(), (self.values[a], self.values[b]));
-        let value = self.network.softmax_cross_entropy(&name, values.0, values.1);
+        let value = self
+            .network
+            .softmax_cross_entropy(&name, values.0, values.1);
         self.push(Step::CrossEntropy(a, b), vec![], value)
     }
 

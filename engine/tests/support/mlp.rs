@@ -147,11 +147,7 @@ impl Mlp {
             into.push(x);
             let last = i + 1 == self.layers.len();
             let act = |z: &f64| {
-                if last {
-                    *z
-                } else {
-                    value(self.activation, *z)
-                }
+                if last { *z } else { value(self.activation, *z) }
             };
             x = z.iter().map(act).collect();
             out.push(z);
@@ -213,7 +209,7 @@ impl Mlp {
     pub(crate) fn step(&mut self, x: &[f64], target: &[f64], rows: usize, rate: f64, keep: f64) {
         let gradients = self.gradients(x, target, rows);
         for (i, layer) in self.layers.iter_mut().enumerate() {
-            let mut descend = |name: String, weight: &mut [f64], velocity: &mut [f64]| {
+            let descend = |name: String, weight: &mut [f64], velocity: &mut [f64]| {
                 for ((w, v), g) in weight.iter_mut().zip(velocity).zip(&gradients[&name]) {
                     *v = keep * *v + g;
                     *w -= rate * *v;

@@ -6,6 +6,10 @@
 
 use furthermore::Algebra;
 use furthermore::scheme::EvaluationKey;
+use furthermore::tensor::{Ciphertext, DType};
+
+use super::Law;
+use super::setup::coordinates;
 
 /// A small square matrix, row-major.
 #[derive(Debug, Clone, PartialEq)]
@@ -197,9 +201,25 @@ impl More {
         }
     }
 
+    /// A tensor's slots, `[slot][element]`.
+    pub(crate) fn slots_of(&self, ciphertext: &Ciphertext) -> Vec<Vec<f64>> {
+        let algebra = ciphertext.algebra();
+        let elements: Vec<Vec<f64>> = coordinates(ciphertext)
+            .iter()
+            .map(|element| self.slots(algebra, element))
+            .collect();
+        let slot = |k: usize| elements.iter().map(|slots| slots[k]).collect();
+        (0..self.n).map(slot).collect()
+    }
+
+    /// The error law of computations in `algebra` under this key.
+    pub(crate) fn law(&self, algebra: Algebra, dtype: DType) -> Law {
+        Law::new(dtype, self.n, self.amplification(algebra))
+    }
+
     /// The largest row sum of |to_slots| |from_slots|: what a rounding error can grow by on the way
     /// from slots to coordinates and back.
-    pub(crate) fn amplification(&self, algebra: Algebra) -> f64 {
+    fn amplification(&self, algebra: Algebra) -> f64 {
         let n = self.n;
         // Slot k of the element that is 1 in slot j and 0 elsewhere, all terms made positive.
         let unit = |j: usize| {

@@ -99,7 +99,9 @@ pub(crate) fn coordinates(ciphertext: &Ciphertext) -> Vec<Vec<f64>> {
         }
         DType::F64 => {
             let planes = ciphertext.planes::<f64>().expect("its element type");
-            (0..planes.count()).map(|i| planes.plane(i).to_vec()).collect()
+            (0..planes.count())
+                .map(|i| planes.plane(i).to_vec())
+                .collect()
         }
     };
     let elements = ciphertext.shape().iter().product();

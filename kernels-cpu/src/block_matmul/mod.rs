@@ -1,7 +1,7 @@
 //! Matrix products of planes: an algebra's bilinear program over one real packed GEMM.
 //!
-//! A product of ciphertext matrices is R real products between linear combinations of planes. The
-//! combinations are formed while packing, and every real product adds its accumulator tile straight
+//! A product of ciphertext matrices is R real products between linear combinations of planes. Planes
+//! are read in place where that is fast, combinations are formed while packing, and every real product adds its accumulator tile straight
 //! into the result's planes, so no pass over memory is spent on them; bias and activation are
 //! applied to a block of the result while it is in cache.
 //!
@@ -12,7 +12,7 @@
 //! | rows | `ROWS_RESIDENT` | packed A of this depth, level 3 |
 //! | depth | `depth` | |
 //! | columns | `columns` | packed B, level 2 |
-//! | rows | `ROWS_BLOCK` | packed A block, level 2 |
+//! | rows | `ROWS_BLOCK` | a block of A, level 2 |
 //! | columns | a tile's columns | |
 //! | products | the program's terms | packed B panel, level 1 |
 //! | rows | a tile's rows | accumulator tile, registers |
@@ -21,7 +21,7 @@ mod micro;
 mod pack;
 mod task;
 
-use crate::algebra::{Arithmetic, Bilinear};
+use crate::algebra::{Arithmetic, Bilinear, Combination};
 use crate::element::Element;
 use crate::error::KernelError;
 use crate::function_map::Function;
@@ -85,17 +85,29 @@ struct Cut {
     depth: usize,
     /// Columns of B packed at a time.
     columns_packed: usize,
-    pack_a: bool,
+    /// Every combination of A is copied, those of a single plane too.
+    copy_a: bool,
     pack_b: bool,
+    /// Elements from one packed row of A to the next: the depth, and a cache line so that rows of
+    /// a power of two do not alias.
+    pitch_a: usize,
     /// Elements of scratch of one piece for packed A, and for packed B.
     scratch_a: usize,
     scratch_b: usize,
 }
 
-/// Rows of A below which packing B does not pay: it is then read where it is.
-const MIN_ROWS_TO_PACK_B: usize = 128;
-/// Columns of B below which packing A does not pay.
-const MIN_COLUMNS_TO_PACK_A: usize = 192;
+/// Rows of A from which packing B pays: below, it is read where it is.
+const MIN_ROWS_TO_PACK_B: usize = 256;
+/// Columns of B from which it pays to copy rows of A that lie a multiple of `ALIASING_BYTES` apart:
+/// such rows fall into the same few sets of the level-1 cache.
+const MIN_COLUMNS_TO_COPY_A: usize = 256;
+/// A quarter of the bytes after which the level-1 cache's sets repeat.
+const ALIASING_BYTES: usize = 1024;
+
+/// Whether a combination is a plane as it is, which can be read in place.
+fn is_plane(combination: &Combination) -> bool {
+    matches!(combination[..], [(_, 1.0)])
+}
 
 impl Cut {
     fn new<T: Element>(exec: &Exec, program: &Bilinear, shape: &MatmulShape) -> Cut {
@@ -121,8 +133,9 @@ impl Cut {
         let combined = |side: &[crate::algebra::Combination]| {
             side.iter().any(|c| c.len() != 1 || c[0].1 != 1.0)
         };
-        let pack_a =
-            combined(&program.left) || (columns >= MIN_COLUMNS_TO_PACK_A && shape.m > tile_rows);
+        let copy_a = !shape.transpose_a
+            && columns >= MIN_COLUMNS_TO_COPY_A
+            && (shape.k * size_of::<T>()).is_multiple_of(ALIASING_BYTES);
         let pack_b = shape.transpose_b || combined(&program.right) || rows >= MIN_ROWS_TO_PACK_B;
         let even = |total: usize, most: usize| total.max(1).div_ceil(total.max(1).div_ceil(most));
         let depth = even(shape.k, PANEL_BYTES / (tile_columns * size_of::<T>()));
@@ -131,11 +144,13 @@ impl Cut {
         let columns_packed =
             even(columns / tile_columns, most_columns / tile_columns) * tile_columns;
         let line = 64 / size_of::<T>();
-        let scratch_a = if pack_a {
-            rows.min(ROWS_RESIDENT) * depth * program.left.len()
-        } else {
-            0
-        };
+        let copies = program
+            .left
+            .iter()
+            .filter(|c| copy_a || !is_plane(c))
+            .count();
+        let pitch_a = depth.next_multiple_of(line) + line;
+        let scratch_a = copies * rows.min(ROWS_RESIDENT) * pitch_a;
         // Without packing, the last panel alone is packed, so that no load leaves the matrix.
         let panel_columns = if pack_b { columns_packed } else { tile_columns };
         let scratch_b = panel_columns * depth * program.right.len();
@@ -146,8 +161,9 @@ impl Cut {
             columns,
             depth,
             columns_packed,
-            pack_a,
+            copy_a,
             pack_b,
+            pitch_a,
             scratch_a: scratch_a.next_multiple_of(line),
             scratch_b: scratch_b.next_multiple_of(line),
         }
@@ -185,10 +201,10 @@ pub fn block_matmul<T: Element>(
     scratch: &mut [T],
 ) -> Result<SlotMaxima, KernelError> {
     let either = [1, arithmetic.dim()];
-    a.expect(NAME, "A", &either, shape.m * shape.k)?;
-    b.expect(NAME, "B", &either, shape.k * shape.n)?;
+    a.expect(NAME, "A", &either, shape.m.saturating_mul(shape.k))?;
+    b.expect(NAME, "B", &either, shape.k.saturating_mul(shape.n))?;
     let planes = arithmetic.result_planes(a.count(), b.count());
-    c.expect(NAME, "C", &[planes], shape.m * shape.n)?;
+    c.expect(NAME, "C", &[planes], shape.m.saturating_mul(shape.n))?;
     if let Some(bias) = &epilogue.bias {
         bias.expect(NAME, "bias", &[1, planes], shape.n)?;
     }

@@ -1,9 +1,12 @@
 //! Packing: an operand's combination of planes, rearranged into the order a tile reads it.
 
+use std::ops::Range;
+
 use crate::algebra::Combination;
 use crate::element::Element;
 use crate::planes::Planes;
 use crate::simd::Simd;
+use crate::slots;
 
 /// A stored matrix: element (row, column) of plane i at `plane(i)[row * row_stride + column * column_stride]`,
 /// one of the strides 1.
@@ -21,90 +24,99 @@ impl<T: Element> Stored<'_, T> {
         let offset = row * self.row_stride + column * self.column_stride;
         self.planes.plane(i).as_ptr().wrapping_add(offset)
     }
+
+    /// Where element `at` of line `line` is, lines running along the contiguous axis.
+    #[inline(always)]
+    fn line(&self, i: usize, line: usize, at: usize) -> *const T {
+        let pitch = self.row_stride.max(self.column_stride);
+        self.planes
+            .plane(i)
+            .as_ptr()
+            .wrapping_add(line * pitch + at)
+    }
 }
 
-/// Packs a strip of `width` lines by `depth` steps: `to[p * pitch + j]` is the combination at line
-/// `line + j`, step `step + p`. `matrix` has lines along its rows (A) when `lines_are_rows`, along
-/// its columns (B) otherwise. Entries `width..pitch` of each step become zero.
+/// Packs a combination of `lines` along the stored matrix's contiguous axis: line `i` of the result
+/// is at `to + i * pitch` and holds `len` elements from `start` on, then zeros up to `padded`.
 ///
 /// # Safety
-/// The strip lies in the matrix, and `to` is writable for `pitch * depth` elements.
+/// `lines` and `start..start + len` lie in the matrix, whose other stride is 1, and `to` is writable
+/// for `padded <= pitch` elements of each line.
 #[inline(always)]
-pub(super) unsafe fn strip<T: Element, S: Simd<T>>(
+pub(super) unsafe fn along<T: Element, S: Simd<T>>(
     matrix: &Stored<'_, T>,
-    lines_are_rows: bool,
     combination: &Combination,
-    line: usize,
-    width: usize,
-    step: usize,
-    depth: usize,
+    lines: Range<usize>,
+    (start, len): (usize, usize),
+    to: *mut T,
+    pitch: usize,
+    padded: usize,
+) {
+    for (nth, line) in lines.enumerate() {
+        let to = to.wrapping_add(nth * pitch);
+        slots::sweep(len, S::LANES, |at, count| {
+            let mut sum = S::splat(T::zero());
+            for &(plane, weight) in combination {
+                let from = matrix.line(plane, line, start + at);
+                // SAFETY: the caller's promise.
+                let x = unsafe {
+                    if count == S::LANES {
+                        S::load(from)
+                    } else {
+                        S::load_partial(from, count)
+                    }
+                };
+                sum = S::splat(T::of(weight)).mul_add(x, sum);
+            }
+            // SAFETY: the caller's promise.
+            unsafe {
+                if count == S::LANES {
+                    sum.store(to.add(at));
+                } else {
+                    sum.store_partial(to.add(at), count);
+                }
+            }
+        });
+        for at in len..padded {
+            // SAFETY: the caller's promise.
+            unsafe { to.add(at).write(T::zero()) };
+        }
+    }
+}
+
+/// Packs a combination across the contiguous axis: element `j` of line `i` goes to
+/// `to + j * pitch + i`, lines `lines.len()..pitch` become zero.
+///
+/// # Safety
+/// As [`along`], with `to` writable for `pitch * len` elements.
+#[inline(always)]
+pub(super) unsafe fn across<T: Element>(
+    matrix: &Stored<'_, T>,
+    combination: &Combination,
+    lines: Range<usize>,
+    (start, len): (usize, usize),
     to: *mut T,
     pitch: usize,
 ) {
-    let (line_stride, step_stride) = if lines_are_rows {
-        (matrix.row_stride, matrix.column_stride)
-    } else {
-        (matrix.column_stride, matrix.row_stride)
-    };
-    let source = |plane: usize| {
-        let (row, column) = if lines_are_rows {
-            (line, step)
-        } else {
-            (step, line)
-        };
-        matrix.at(plane, row, column)
-    };
-    // SAFETY: every address below lies in the strip or in `to`, which the caller promised.
-    unsafe {
-        if line_stride == 1 {
-            for p in 0..depth {
-                let to = to.add(p * pitch);
-                let mut j = 0;
-                while j < width {
-                    let count = (width - j).min(S::LANES);
-                    let mut sum = S::splat(T::zero());
-                    for &(plane, weight) in combination {
-                        let from = source(plane).add(p * step_stride + j);
-                        let x = if count == S::LANES {
-                            S::load(from)
-                        } else {
-                            S::load_partial(from, count)
-                        };
-                        sum = if weight == 1.0 {
-                            sum.add(x)
-                        } else {
-                            S::splat(T::of(weight)).mul_add(x, sum)
-                        };
-                    }
-                    if count == S::LANES {
-                        sum.store(to.add(j));
-                    } else {
-                        sum.store_partial(to.add(j), count);
-                    }
-                    j += count;
-                }
-                for j in width..pitch {
-                    to.add(j).write(T::zero());
+    let count = lines.len();
+    for (nth, &(plane, weight)) in combination.iter().enumerate() {
+        let weight = T::of(weight);
+        for (i, line) in lines.clone().enumerate() {
+            let from = matrix.line(plane, line, start);
+            for j in 0..len {
+                // SAFETY: the caller's promise.
+                unsafe {
+                    let to = to.add(j * pitch + i);
+                    let x = *from.add(j) * weight;
+                    to.write(if nth == 0 { x } else { *to + x });
                 }
             }
-        } else {
-            debug_assert_eq!(step_stride, 1);
-            for j in 0..width {
-                for (nth, &(plane, weight)) in combination.iter().enumerate() {
-                    let from = source(plane).add(j * line_stride);
-                    let weight = T::of(weight);
-                    for p in 0..depth {
-                        let to = to.add(p * pitch + j);
-                        let x = *from.add(p) * weight;
-                        to.write(if nth == 0 { x } else { *to + x });
-                    }
-                }
-            }
-            for j in width..pitch {
-                for p in 0..depth {
-                    to.add(p * pitch + j).write(T::zero());
-                }
-            }
+        }
+    }
+    for j in 0..len {
+        for i in count..pitch {
+            // SAFETY: the caller's promise.
+            unsafe { to.add(j * pitch + i).write(T::zero()) };
         }
     }
 }

@@ -4,8 +4,8 @@ use std::ops::Range;
 
 use super::micro::{self, Left, Right, Target};
 use super::pack::{self, Stored};
-use super::{Cut, Epilogue, MatmulShape, ROWS_BLOCK, ROWS_RESIDENT};
-use crate::algebra::{Arithmetic, Bilinear};
+use super::{Cut, Epilogue, MatmulShape, ROWS_BLOCK, ROWS_RESIDENT, is_plane};
+use crate::algebra::{Arithmetic, Bilinear, Combination};
 use crate::element::Element;
 use crate::function_map;
 use crate::planes::{Planes, RawPlanes};
@@ -95,9 +95,7 @@ impl<T: Element> WithSimd<T> for Task<'_, T> {
             let depths = self.shape.k.div_ceil(self.cut.depth).max(1);
             for nth in 0..depths {
                 let deep = nth * self.cut.depth..((nth + 1) * self.cut.depth).min(self.shape.k);
-                if self.cut.pack_a {
-                    self.pack_a::<S>(&resident, &deep, packed_a);
-                }
+                self.pack_a::<S>(&resident, &deep, packed_a);
                 for across in steps(self.columns.clone(), self.cut.columns_packed) {
                     if self.cut.pack_b {
                         self.pack_b::<S>(&across, &deep, packed_b);
@@ -116,29 +114,67 @@ impl<T: Element> WithSimd<T> for Task<'_, T> {
 }
 
 impl<T: Element> Task<'_, T> {
-    /// Packs every combination of A's rows, one after another, in strips of a tile's rows.
+    /// Packs the combinations of A that are not read in place, one after another: row-major A in
+    /// rows `pitch_a` apart, transposed A in rows of depth as it is stored.
     #[inline(always)]
     fn pack_a<S: Simd<T>>(&self, rows: &Range<usize>, deep: &Range<usize>, to: *mut T) {
-        for (i, combination) in self.program.left.iter().enumerate() {
-            let base = to.wrapping_add(i * rows.len() * deep.len());
-            for block in steps(rows.clone(), ROWS_BLOCK) {
-                for strip in parts(block.start, block.len(), S::TILE_ROWS) {
-                    let to = base.wrapping_add((strip.start - rows.start) * deep.len());
-                    // SAFETY: the strip lies in A, and strips follow each other in the scratch.
-                    unsafe {
-                        pack::strip::<T, S>(
-                            &self.a,
-                            true,
-                            combination,
-                            strip.start,
-                            strip.len(),
-                            deep.start,
-                            deep.len(),
-                            to,
-                            strip.len(),
-                        );
-                    }
-                }
+        let packed = self.program.left.iter().filter(|c| self.packs_a(c));
+        for (nth, combination) in packed.enumerate() {
+            let to = to.wrapping_add(nth * rows.len() * self.cut.pitch_a);
+            let (lines, part, pitch) = if self.shape.transpose_a {
+                (deep.clone(), (rows.start, rows.len()), rows.len())
+            } else {
+                (rows.clone(), (deep.start, deep.len()), self.cut.pitch_a)
+            };
+            // SAFETY: rows and depth lie in A; the scratch holds rows x pitch_a for each combination
+            // that is packed, and pitch_a is more than the depth.
+            unsafe { pack::along::<T, S>(&self.a, combination, lines, part, to, pitch, part.1) };
+        }
+    }
+
+    #[inline(always)]
+    fn packs_a(&self, combination: &Combination) -> bool {
+        self.cut.copy_a || !is_plane(combination)
+    }
+
+    /// The left operand of a tile: in place, or where [`Task::pack_a`] put its combination.
+    #[inline(always)]
+    fn left(
+        &self,
+        nth: usize,
+        row: usize,
+        resident: &Range<usize>,
+        deep: &Range<usize>,
+        packed_a: *const T,
+    ) -> Left<T> {
+        let combination = &self.program.left[nth];
+        if !self.packs_a(combination) {
+            let (row_stride, step) = (self.a.row_stride, self.a.column_stride);
+            let start = self.a.at(combination[0].0, row, deep.start);
+            return Left {
+                start,
+                row: row_stride,
+                step,
+            };
+        }
+        let before = self.program.left[..nth]
+            .iter()
+            .filter(|c| self.packs_a(c))
+            .count();
+        let start = packed_a.wrapping_add(before * resident.len() * self.cut.pitch_a);
+        let at = row - resident.start;
+        if self.shape.transpose_a {
+            Left {
+                start: start.wrapping_add(at),
+                row: 1,
+                step: resident.len(),
+            }
+        } else {
+            let row = self.cut.pitch_a;
+            Left {
+                start: start.wrapping_add(at * row),
+                row,
+                step: 1,
             }
         }
     }
@@ -154,17 +190,13 @@ impl<T: Element> Task<'_, T> {
                 let to = base.wrapping_add((strip.start - columns.start) * deep.len());
                 // SAFETY: the strip lies in B; the scratch holds `columns_packed` whole strips.
                 unsafe {
-                    pack::strip::<T, S>(
-                        &self.b,
-                        false,
-                        combination,
-                        strip.start,
-                        strip.len(),
-                        deep.start,
-                        deep.len(),
-                        to,
-                        width,
-                    );
+                    if self.shape.transpose_b {
+                        let part = (deep.start, deep.len());
+                        pack::across::<T>(&self.b, combination, strip, part, to, width);
+                    } else {
+                        let (lines, part) = (deep.clone(), (strip.start, strip.len()));
+                        pack::along::<T, S>(&self.b, combination, lines, part, to, width, width);
+                    }
                 }
             }
         }
@@ -210,23 +242,7 @@ impl<T: Element> Task<'_, T> {
                     }
                 };
                 for tile in parts(block.start, block.len(), S::TILE_ROWS) {
-                    let left = if self.cut.pack_a {
-                        let line = term.left * resident.len() + (tile.start - resident.start);
-                        let start = packed_a.wrapping_add(line * deep.len()).cast_const();
-                        Left {
-                            start,
-                            row: 1,
-                            step: tile.len(),
-                        }
-                    } else {
-                        let plane = self.program.left[term.left][0].0;
-                        let (row, step) = (self.a.row_stride, self.a.column_stride);
-                        Left {
-                            start: self.a.at(plane, tile.start, deep.start),
-                            row,
-                            step,
-                        }
-                    };
+                    let left = self.left(term.left, tile.start, resident, deep, packed_a);
                     let at = tile.start * self.shape.n + strip.start;
                     let targets = term.outputs.iter().map(|&(plane, coefficient)| Target {
                         start: self.c.plane(plane).wrapping_add(at),

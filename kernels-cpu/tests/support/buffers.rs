@@ -45,7 +45,8 @@ impl<T: Element> Guarded<T> {
 
     /// Planes of this content, padded with NaN.
     pub(crate) fn filled(planes: &[Vec<T>], padding: usize) -> Self {
-        let mut made = Self::poisoned(planes.len(), planes[0].len(), padding);
+        let len = planes.first().map_or(0, Vec::len);
+        let mut made = Self::poisoned(planes.len(), len, padding);
         for (i, plane) in planes.iter().enumerate() {
             made.view_mut().plane_mut(i).copy_from_slice(plane);
         }

@@ -15,6 +15,7 @@ mod algebras;
 mod buffers;
 mod compare;
 mod functions;
+mod losses;
 mod matmul;
 mod noise;
 
@@ -24,6 +25,7 @@ pub(crate) use compare::{Mismatch, Tolerance, compare};
 pub(crate) use functions::{
     derivative, each_element, formed, joined, mapped, split_error, steepest, stored, value,
 };
+pub(crate) use losses::Slot;
 pub(crate) use matmul::{Case, Prepared};
 pub(crate) use noise::Noise;
 

@@ -1,0 +1,347 @@
+//! The command line as a user meets it: results, reports, and errors that name what was wrong.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+fn bench(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_furthermore-bench"))
+        .args(arguments)
+        .env_remove("FURTHERMORE_ISA")
+        .output()
+        .expect("the program starts")
+}
+
+/// Runs, expects failure, and returns what it said.
+fn refusal(arguments: &[&str]) -> String {
+    let output = bench(arguments);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success(), "{arguments:?} succeeded");
+    assert!(!said.contains("panicked"), "{arguments:?}: {said}");
+    said
+}
+
+/// An IDX file: magic number, sizes, bytes.
+fn idx(magic: u32, sizes: &[u32], bytes: &[u8]) -> Vec<u8> {
+    let header = std::iter::once(magic).chain(sizes.iter().copied());
+    header
+        .flat_map(u32::to_be_bytes)
+        .chain(bytes.iter().copied())
+        .collect()
+}
+
+/// A folder of small digits: each class lights its own rows, with a little noise.
+fn write_digits(folder: &Path, train: usize, test: usize) {
+    for (name, count) in [("train", train), ("t10k", test)] {
+        let labels: Vec<u8> = (0..count).map(|i| (i * 7 % 10) as u8).collect();
+        let pixel = |i: usize, p: usize| {
+            let on = p / 28 / 3 == usize::from(labels[i]);
+            if on {
+                200 + (i * 31 + p * 17) % 50
+            } else {
+                (i * 13 + p * 7) % 40
+            }
+        };
+        let pixels: Vec<u8> = (0..count * 784)
+            .map(|e| pixel(e / 784, e % 784) as u8)
+            .collect();
+        let images = idx(2051, &[count as u32, 28, 28], &pixels);
+        fs::write(folder.join(format!("{name}-images-idx3-ubyte")), images).expect("images");
+        let labels = idx(2049, &[count as u32], &labels);
+        fs::write(folder.join(format!("{name}-labels-idx1-ubyte")), labels).expect("labels");
+    }
+}
+
+#[test]
+fn reproduce_reports_what_the_format_says() {
+    let folder = tempfile::tempdir().expect("a folder");
+    write_digits(folder.path(), 640, 70);
+    let json = folder.path().join("report.json");
+    let (data, json_text) = (folder.path().to_str(), json.to_str());
+    let (data, json_text) = (data.expect("UTF-8"), json_text.expect("UTF-8"));
+    let arguments = [
+        "reproduce",
+        "--quick",
+        "--data",
+        data,
+        "--threads",
+        "2",
+        "--json",
+        json_text,
+    ];
+    let output = bench(&arguments);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    assert!(said.is_empty(), "progress bars are for terminals: {said}");
+    let table = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(
+        table.contains("data: MNIST, 640 to train, 70 to test; 1 epoch"),
+        "{table}"
+    );
+
+    let report: Value = serde_json::from_slice(&fs::read(&json).expect("a report")).expect("JSON");
+    assert_eq!(report["schema"], "furthermore-report/1");
+    assert_eq!(report["command"], "reproduce");
+    for key in [
+        "cpu",
+        "cores",
+        "isa",
+        "memory_bytes",
+        "os",
+        "rustc",
+        "commit",
+        "dirty",
+        "threads",
+        "date",
+        "adapter",
+    ] {
+        assert!(
+            report["environment"].get(key).is_some(),
+            "environment.{key}"
+        );
+    }
+    let rows = report["rows"].as_array().expect("rows");
+    let named: Vec<_> = rows
+        .iter()
+        .map(|r| {
+            [&r["job"], &r["regime"], &r["algebra"]]
+                .map(|v| v.as_str().unwrap_or_default().to_owned())
+        })
+        .collect();
+    let expected = ["compact2", "blocks2"].map(|algebra| {
+        [
+            ["train", "ct-ct", algebra],
+            ["infer", "ct-pt", algebra],
+            ["infer", "ct-ct", algebra],
+        ]
+    });
+    assert_eq!(
+        named,
+        expected
+            .concat()
+            .iter()
+            .map(|r| r.map(str::to_owned))
+            .collect::<Vec<_>>()
+    );
+    for row in rows {
+        assert_eq!(row["status"], "ok", "{row}");
+        assert_eq!(row["workload"], "mnist-mlp");
+        assert_eq!(row["data"], "mnist");
+        assert!(row["repetitions"].as_u64().expect("a count") >= 10, "{row}");
+        for key in [
+            "plain_seconds",
+            "encrypted_seconds",
+            "overhead",
+            "encrypt_seconds",
+            "decrypt_seconds",
+        ] {
+            assert!(row[key].as_f64().expect(key) > 0.0, "{key}: {row}");
+        }
+        let accuracy = |key: &str| row[key].as_f64().expect("an accuracy");
+        assert!(
+            (accuracy("plain_accuracy") - accuracy("encrypted_accuracy")).abs() <= 0.05,
+            "{row}"
+        );
+        let training = row["job"] == "train";
+        assert_eq!(row["weight_max_abs_error"].is_null(), !training);
+        assert_eq!(row["output_max_abs_error"].is_null(), training);
+        assert_eq!(row["total_plain_seconds"].is_null(), !training);
+    }
+}
+
+#[test]
+fn the_same_seed_gives_the_same_results() {
+    let folder = tempfile::tempdir().expect("a folder");
+    write_digits(folder.path(), 192, 30);
+    let data = folder.path().to_str().expect("UTF-8");
+    let run = |seed: &str, name: &str| {
+        let json = folder.path().join(name);
+        let path = json.to_str().expect("UTF-8");
+        let output = bench(&[
+            "reproduce",
+            "--quick",
+            "--data",
+            data,
+            "--threads",
+            "2",
+            "--algebra",
+            "compact2",
+            "--seed",
+            seed,
+            "--json",
+            path,
+        ]);
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        let report: Value =
+            serde_json::from_slice(&fs::read(json).expect("a report")).expect("JSON");
+        [
+            "weight_max_abs_error",
+            "output_max_abs_error",
+            "encrypted_accuracy",
+        ]
+        .map(|key| {
+            report["rows"]
+                .as_array()
+                .expect("rows")
+                .iter()
+                .map(|r| r[key].clone())
+                .collect::<Vec<_>>()
+        })
+    };
+    let first = run("5", "a.json");
+    assert_eq!(first, run("5", "b.json"));
+    assert_ne!(first, run("6", "c.json"));
+}
+
+#[test]
+fn bad_options_are_named() {
+    let cases = [
+        (&["--algebra", "compact1"][..], "unknown algebra 'compact1'"),
+        (
+            &["--algebra", "compact2,paillier"],
+            "unknown algebra 'paillier'",
+        ),
+        (&["--algebra", "real"], "real is plaintext"),
+        (&["--dtype", "f16"], "unknown element type 'f16'"),
+        (&["--device", "abacus"], "'abacus'"),
+        (&["--threads", "0"], "--threads: 0"),
+        (&["--json", "/nowhere/at/all.json"], "/nowhere/at/all.json"),
+        (&["--data", "/nowhere"], "/nowhere"),
+    ];
+    for (options, expected) in cases {
+        let said = refusal(&[&["reproduce", "--quick"], options].concat());
+        assert!(said.contains(expected), "{options:?}: {said}");
+    }
+    let output = Command::new(env!("CARGO_BIN_EXE_furthermore-bench"))
+        .args(["reproduce", "--quick"])
+        .env("FURTHERMORE_ISA", "mmx")
+        .output()
+        .expect("the program starts");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success() && said.contains("'mmx'"), "{said}");
+}
+
+#[test]
+fn bad_data_is_named() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = folder.path().to_str().expect("UTF-8").to_owned();
+    let images = folder.path().join("train-images-idx3-ubyte");
+    let run = || refusal(&["reproduce", "--quick", "--data", &data]);
+
+    write_digits(folder.path(), 64, 10);
+    fs::remove_file(&images).expect("it was written");
+    assert!(run().contains("train-images-idx3-ubyte"), "missing file");
+
+    fs::write(&images, idx(2052, &[64, 28, 28], &[0; 64 * 784])).expect("a file");
+    let said = run();
+    assert!(
+        said.contains("0x00000804") && said.contains("0x00000803"),
+        "wrong magic number: {said}"
+    );
+
+    fs::write(&images, idx(2051, &[64, 28, 28], &[0; 1000])).expect("a file");
+    let said = run();
+    assert!(
+        said.contains("train-images-idx3-ubyte"),
+        "truncated: {said}"
+    );
+
+    write_digits(folder.path(), 63, 10);
+    let said = run();
+    assert!(
+        said.contains("too few"),
+        "fewer images than a batch: {said}"
+    );
+}
+
+/// A peer in shell: offers `names` and answers every name with `answer`.
+fn peer(names: &str, answer: &str) -> String {
+    format!("sh -c 'printf \"{names}\\n\\n\"; while read name; do {answer}; done'")
+}
+
+#[test]
+fn versus_alternates_with_a_peer() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let json = folder.path().join("versus.json");
+    let path = json.to_str().expect("UTF-8");
+    let names =
+        "fake matmul 3x5x7 pt-pt 3\\nfake wbc infer 4\\nfake wbc train 4\\nfake resnet infer 1";
+    let output = bench(&[
+        "versus",
+        "--peer",
+        &peer(names, "echo 0.001"),
+        "--repetitions",
+        "2",
+        "--threads",
+        "2",
+        "--json",
+        path,
+    ]);
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let report: Value = serde_json::from_slice(&fs::read(json).expect("a report")).expect("JSON");
+    let rows = report["rows"].as_array().expect("rows");
+    let of = |workload: &str| -> Vec<String> {
+        let matching = rows.iter().filter(|r| r["workload"] == workload);
+        matching
+            .map(|r| r["regime"].as_str().unwrap_or_default().to_owned())
+            .collect()
+    };
+    assert_eq!(
+        of("matmul 3x5x7"),
+        ["plain", "ct-pt", "ct-ct", "ct-pt", "ct-ct"]
+    );
+    assert_eq!(
+        of("wbc"),
+        [
+            "plain", "ct-pt", "ct-ct", "ct-pt", "ct-ct", "plain", "ct-ct", "ct-ct"
+        ]
+    );
+    let skipped: Vec<_> = rows.iter().filter(|r| r["status"] == "skipped").collect();
+    assert_eq!(skipped.len(), 1);
+    assert!(
+        skipped[0]["workload"]
+            .as_str()
+            .is_some_and(|w| w.contains("resnet"))
+    );
+    let measured = rows
+        .iter()
+        .find(|r| r["status"] == "ok")
+        .expect("a measured row");
+    assert_eq!(measured["peer_seconds"], 0.001);
+    let ratio = measured["our_seconds"].as_f64().expect("a time") / 0.001;
+    assert!((measured["ratio"].as_f64().expect("a ratio") - ratio).abs() < 1e-9 * ratio);
+}
+
+#[test]
+fn a_peer_that_breaks_the_protocol_is_named() {
+    let cases = [
+        ("/nowhere/peer".to_owned(), "cannot be started"),
+        ("'".to_owned(), "quote is not closed"),
+        ("true".to_owned(), "it ended"),
+        ("printf '\\n'".to_owned(), "offers nothing"),
+        (peer("fake wbc infer 1", "echo fast"), "answered 'fast'"),
+        (peer("fake wbc infer 1", "exit 3"), "it ended"),
+    ];
+    for (command, expected) in cases {
+        let said = refusal(&["versus", "--peer", &command, "--repetitions", "1"]);
+        assert!(said.contains(expected), "{command}: {said}");
+    }
+    let offered = peer("fake wbc infer 1", "echo 1");
+    let said = refusal(&["versus", "--peer", &offered, "--only", "lenet"]);
+    assert!(
+        said.contains("matches nothing of: fake wbc infer 1"),
+        "{said}"
+    );
+    let said = refusal(&["versus", "--peer", &offered, "--only", "("]);
+    assert!(said.contains("--only"), "{said}");
+}
