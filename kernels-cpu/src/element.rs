@@ -34,6 +34,27 @@ pub trait Element:
     fn of(x: f64) -> Self;
     /// The exact value.
     fn wide(self) -> f64;
+    /// `self * 2^n` for whole `n`, with gradual underflow and overflow to infinity.
+    #[doc(hidden)]
+    fn scale_by_power(self, n: Self) -> Self;
+    /// Terms of the exponential's series that matter on [-ln 2 / 2, ln 2 / 2].
+    #[doc(hidden)]
+    const EXP_TERMS: usize;
+    /// ln 2 in two parts: the first short enough that its multiples by exponents are exact.
+    #[doc(hidden)]
+    const LN_2: (f64, f64);
+    /// Past these the exponential is zero or infinite.
+    #[doc(hidden)]
+    const EXP_RANGE: (f64, f64);
+}
+
+/// `x 2^n` in two steps, since 2^n itself may be out of range where the result is not.
+macro_rules! scale_by_power {
+    ($x:expr, $n:expr, $float:ty, $bits:ty, $bias:literal, $mantissa:literal) => {{
+        let n = $n as i32;
+        let power = |n: i32| <$float>::from_bits(((n + $bias) as $bits) << $mantissa);
+        $x * power(n / 2) * power(n - n / 2)
+    }};
 }
 
 impl Element for f32 {
@@ -52,6 +73,13 @@ impl Element for f32 {
     fn wide(self) -> f64 {
         f64::from(self)
     }
+    #[inline(always)]
+    fn scale_by_power(self, n: Self) -> Self {
+        scale_by_power!(self, n, f32, u32, 127, 23)
+    }
+    const EXP_TERMS: usize = 7;
+    const LN_2: (f64, f64) = (0.693_359_375, -2.121_944_400_546_905_8e-4);
+    const EXP_RANGE: (f64, f64) = (-105.0, 89.0);
 }
 
 impl Element for f64 {
@@ -70,4 +98,11 @@ impl Element for f64 {
     fn wide(self) -> f64 {
         self
     }
+    #[inline(always)]
+    fn scale_by_power(self, n: Self) -> Self {
+        scale_by_power!(self, n, f64, u64, 1023, 52)
+    }
+    const EXP_TERMS: usize = 13;
+    const LN_2: (f64, f64) = (0.693_147_180_369_123_8, 1.908_214_929_270_587_7e-10);
+    const EXP_RANGE: (f64, f64) = (-746.0, 710.0);
 }

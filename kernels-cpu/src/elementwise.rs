@@ -94,14 +94,10 @@ impl<T: Element> WithSimd<T> for Linear<T> {
                 // output, `phase + i + count` of b.
                 unsafe {
                     let (a, b, to) = (a.add(at + i), b.add(phase + i), output.add(at + i));
-                    if count == S::LANES {
-                        alpha.mul_add(S::load(a), beta.mul(S::load(b))).store(to);
-                    } else {
-                        let b = beta.mul(S::load_partial(b, count));
-                        alpha
-                            .mul_add(S::load_partial(a, count), b)
-                            .store_partial(to, count);
-                    }
+                    let b = beta.mul(S::load_some(b, count));
+                    alpha
+                        .mul_add(S::load_some(a, count), b)
+                        .store_some(to, count);
                 }
             });
             done += run;

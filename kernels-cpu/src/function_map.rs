@@ -4,7 +4,7 @@ use crate::algebra::Arithmetic;
 use crate::element::Element;
 use crate::error::KernelError;
 use crate::planes::{Planes, PlanesMut, RawPlanes};
-use crate::simd::{Simd, WithSimd};
+use crate::simd::{Simd, WithSimd, functions};
 use crate::slots::{self, Form, SlotMaxima, Watch, WithForm, with_form};
 use crate::threads::Exec;
 
@@ -85,7 +85,9 @@ struct Sigmoid;
 impl<T: Element> SlotFunction<T> for Sigmoid {
     #[inline(always)]
     fn value<S: Simd<T>>(x: S) -> S {
-        x.each(|x| T::one() / (T::one() + (-x).exp()))
+        let one = S::splat(T::one());
+        let fall = functions::exp(S::splat(T::zero()).sub(x));
+        one.div(one.add(fall))
     }
     #[inline(always)]
     fn gradient<S: Simd<T>>(saved: S, g: S) -> S {

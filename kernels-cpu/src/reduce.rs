@@ -1,26 +1,16 @@
 //! Sums along an axis, slot magnitudes, and losses, which are sums over slots.
 
-use crate::algebra::{Arithmetic, MAX_SLOTS};
+use std::ops::Range;
+
+use crate::algebra::Arithmetic;
 use crate::element::Element;
 use crate::error::KernelError;
 use crate::planes::{Planes, PlanesMut, RawPlanes};
-use crate::simd::portable::Vector;
-use crate::simd::{Simd, WithSimd};
+use crate::simd::{Simd, WithSimd, functions};
 use crate::slots::{self, Form, SlotMaxima, Watch, WithForm, with_form};
 use crate::threads::Exec;
 
 const NAME: &str = "reduce";
-
-/// A vector of one: losses walk rows an element at a time.
-type Scalar<T> = Vector<T, 1>;
-
-fn one<T: Element>(x: T) -> Scalar<T> {
-    <Scalar<T> as Simd<T>>::splat(x)
-}
-
-fn value<T: Element>(x: Scalar<T>) -> T {
-    x.lanes()[0]
-}
 
 /// Sums the rows of a rows x columns matrix into one row of `columns` elements.
 ///
@@ -57,16 +47,10 @@ impl<T: Element> WithSimd<T> for SumRows<'_, T> {
             for row in self.from.chunks_exact(columns) {
                 let row = &row[at..at + count];
                 // SAFETY: `row` has `count` elements.
-                sum = sum.add(unsafe {
-                    if count == S::LANES {
-                        S::load(row.as_ptr())
-                    } else {
-                        S::load_partial(row.as_ptr(), count)
-                    }
-                });
+                sum = sum.add(unsafe { S::load_some(row.as_ptr(), count) });
             }
             // SAFETY: `at + count <= columns`.
-            unsafe { sum.store_partial(self.to[at..].as_mut_ptr(), count) };
+            unsafe { sum.store_some(self.to[at..].as_mut_ptr(), count) };
         });
     }
 }
@@ -128,6 +112,7 @@ impl<T: Element, S: Simd<T>> WithForm<T, S> for Maxima<'_, T> {
 }
 
 /// Operands of a loss: predictions and targets, both rows x columns.
+#[derive(Clone, Copy)]
 struct Pair<T> {
     predicted: RawPlanes<T>,
     target: RawPlanes<T>,
@@ -155,80 +140,70 @@ impl<T: Element> Pair<T> {
         })
     }
 
-    /// The slots of prediction `at`.
+    /// The slots of `count` predictions from `at` on; those of the lanes past them are zero.
+    ///
+    /// # Safety
+    /// `at + count <= rows * columns`, which [`Pair::new`] checked to be there.
     #[inline(always)]
-    fn predicted<F, const D: usize, const N: usize>(&self, form: &F, at: usize) -> [T; N]
-    where
-        F: Form<T, Scalar<T>, D, N>,
-    {
-        // SAFETY: `at < rows * columns`, which `new` checked.
-        let c = unsafe { slots::load::<T, Scalar<T>, D>(&self.predicted, form.dim(), at, 1) };
-        form.split(&c).map(value)
-    }
-
-    /// The slots of target `at`; a plaintext has its value in each.
-    #[inline(always)]
-    fn target<F, const D: usize, const N: usize>(&self, form: &F, at: usize) -> [T; N]
-    where
-        F: Form<T, Scalar<T>, D, N>,
-    {
-        // SAFETY: as above.
-        unsafe {
-            if self.target.count == form.dim() {
-                let c = slots::load::<T, Scalar<T>, D>(&self.target, form.dim(), at, 1);
-                form.split(&c).map(value)
-            } else {
-                [*self.target.plane(0).wrapping_add(at); N]
-            }
-        }
-    }
-
-    /// Per slot, a row's maximum and the sum of `exp(x - maximum)`.
-    #[inline(always)]
-    fn softmax<F, const D: usize, const N: usize>(
+    unsafe fn predicted<S: Simd<T>, F, const D: usize, const N: usize>(
         &self,
         form: &F,
-        row: usize,
-        watch: &mut Watch<Scalar<T>, N>,
-    ) -> ([T; N], [T; N])
+        at: usize,
+        count: usize,
+    ) -> [S; N]
     where
-        F: Form<T, Scalar<T>, D, N>,
+        F: Form<T, S, D, N>,
     {
-        let mut top = [T::neg_infinity(); N];
-        let mut sum = [T::zero(); N];
-        let elements = row * self.columns..(row + 1) * self.columns;
-        for at in elements.clone() {
-            let x = self.predicted(form, at);
-            watch.see(&x.map(one), form.slots());
-            for k in 0..form.slots() {
-                top[k] = top[k].max(x[k]);
+        // SAFETY: the caller's promise.
+        form.split(&unsafe { slots::load(&self.predicted, form.dim(), at, count) })
+    }
+
+    /// The slots of `count` targets; a plaintext has its value in each.
+    ///
+    /// # Safety
+    /// As [`Pair::predicted`].
+    #[inline(always)]
+    unsafe fn target<S: Simd<T>, F, const D: usize, const N: usize>(
+        &self,
+        form: &F,
+        at: usize,
+        count: usize,
+    ) -> [S; N]
+    where
+        F: Form<T, S, D, N>,
+    {
+        // SAFETY: the caller's promise.
+        unsafe {
+            if self.target.count == form.dim() {
+                form.split(&slots::load(&self.target, form.dim(), at, count))
+            } else {
+                [S::load_some(self.target.plane(0).wrapping_add(at), count); N]
             }
         }
-        for at in elements {
-            let x = self.predicted(form, at);
-            for k in 0..form.slots() {
-                sum[k] = sum[k] + (x[k] - top[k]).exp();
-            }
-        }
-        (top, sum)
     }
 }
 
-/// Writes an element with these slots.
+/// Sums the first `count` lanes, in order.
+#[inline(always)]
+fn sum_lanes<T: Element, S: Simd<T>>(x: S, count: usize) -> T {
+    x.lanes()[..count].iter().fold(T::zero(), |sum, x| sum + *x)
+}
+
+/// Writes one element with these slots.
 ///
 /// # Safety
-/// Element `at` of `output` is the caller's to write.
-unsafe fn put<T: Element, F, const D: usize, const N: usize>(
+/// The element is the caller's to write.
+#[inline(always)]
+unsafe fn put<T: Element, S: Simd<T>, F, const D: usize, const N: usize>(
     form: &F,
     output: &RawPlanes<T>,
-    at: usize,
     slots: [T; N],
 ) where
-    F: Form<T, Scalar<T>, D, N>,
+    F: Form<T, S, D, N>,
 {
-    let c = form.join(&slots.map(one));
+    let c = form.join(&slots.map(S::splat));
     // SAFETY: the caller's promise.
-    unsafe { slots::store(output, form.dim(), at, 1, &c) };
+    unsafe { slots::store(output, form.dim(), 0, 1, &c) };
 }
 
 /// Mean over rows of `-sum(target ln softmax(predicted))`, slot by slot, the row's maximum taken
@@ -237,6 +212,7 @@ unsafe fn put<T: Element, F, const D: usize, const N: usize>(
 /// # Errors
 /// When planes or lengths differ, or `loss` is not one element.
 pub fn softmax_cross_entropy<T: Element>(
+    exec: &Exec,
     arithmetic: &Arithmetic,
     logits: Planes<'_, T>,
     targets: Planes<'_, T>,
@@ -245,17 +221,14 @@ pub fn softmax_cross_entropy<T: Element>(
 ) -> Result<SlotMaxima, KernelError> {
     let pair = Pair::new(arithmetic, &logits, &targets, columns)?;
     loss.expect(NAME, "loss", &[logits.count()], 1)?;
-    let body = CrossEntropy {
-        pair: &pair,
-        output: loss.raw(),
-        rows: 0..pair.rows,
-        loss: true,
-    };
-    Ok(with_form::<T, Scalar<T>, _>(
+    let (output, rows) = (loss.raw(), 0..pair.rows);
+    Ok(exec.isa.run(CrossEntropy {
         arithmetic,
-        logits.count(),
-        body,
-    ))
+        pair,
+        output,
+        rows,
+        loss: true,
+    }))
 }
 
 /// Gradient of [`softmax_cross_entropy`] by the logits: `(softmax(logits) - target) / rows`.
@@ -273,73 +246,122 @@ pub fn softmax_cross_entropy_gradient<T: Element>(
     let pair = Pair::new(arithmetic, &logits, &targets, columns)?;
     gradient.expect(NAME, "gradient", &[logits.count()], logits.len())?;
     let output = gradient.raw();
-    // An exponential costs as much as moving some 64 bytes.
-    let bytes = 64 * columns * logits.count();
+    // Two exponentials an element cost as much as moving some 32 bytes.
+    let bytes = 32 * columns * logits.count();
     Ok(exec.spans(
         pair.rows,
         1,
         bytes,
         |rows| {
-            let body = CrossEntropy {
-                pair: &pair,
+            exec.isa.run(CrossEntropy {
+                arithmetic,
+                pair,
                 output,
                 rows,
                 loss: false,
-            };
-            with_form::<T, Scalar<T>, _>(arithmetic, logits.count(), body)
+            })
         },
         SlotMaxima::merge,
     ))
 }
 
 struct CrossEntropy<'a, T> {
-    pair: &'a Pair<T>,
+    arithmetic: &'a Arithmetic,
+    pair: Pair<T>,
     output: RawPlanes<T>,
-    rows: std::ops::Range<usize>,
+    rows: Range<usize>,
+    /// The loss is computed, otherwise its gradient.
     loss: bool,
 }
 
-impl<T: Element> WithForm<T, Scalar<T>> for CrossEntropy<'_, T> {
+impl<T: Element> WithSimd<T> for CrossEntropy<'_, T> {
     type Output = SlotMaxima;
-    fn run<F: Form<T, Scalar<T>, D, N>, const D: usize, const N: usize>(
-        self,
-        form: F,
-    ) -> SlotMaxima {
+    #[inline(always)]
+    fn run<S: Simd<T>>(self) -> SlotMaxima {
+        with_form::<T, S, _>(self.arithmetic, self.output.count, self)
+    }
+}
+
+impl<T: Element, S: Simd<T>> WithForm<T, S> for CrossEntropy<'_, T> {
+    type Output = SlotMaxima;
+    #[inline(always)]
+    fn run<F: Form<T, S, D, N>, const D: usize, const N: usize>(self, form: F) -> SlotMaxima {
         let Self {
             pair,
             output,
             rows,
             loss,
+            ..
         } = self;
-        let mut watch = Watch::<Scalar<T>, N>::new();
+        let (count, columns) = (form.slots(), pair.columns);
+        let mut watch = Watch::<S, N>::new();
         let scale = T::one() / T::of(pair.rows.max(1) as f64);
-        let mut total = [T::zero(); N];
-        for row in rows {
-            let (top, sum) = pair.softmax(&form, row, &mut watch);
-            let ln_sum = sum.map(T::ln);
-            for at in row * pair.columns..(row + 1) * pair.columns {
-                let x = pair.predicted(&form, at);
-                let y = pair.target(&form, at);
-                let mut slots = [T::zero(); N];
-                for k in 0..form.slots() {
-                    let x = x[k] - top[k];
-                    if loss {
-                        total[k] = total[k] - y[k] * (x - ln_sum[k]);
-                    } else {
-                        slots[k] = (x.exp() / sum[k] - y[k]) * scale;
+        let mut total = [S::splat(T::zero()); N];
+        // SAFETY of every block below: elements of rows that `Pair::new` checked; the gradient has
+        // as many, and each thread its own rows; the loss has one element, and one thread.
+        for row in rows.clone() {
+            let base = row * columns;
+            let mut top = [T::neg_infinity(); N];
+            slots::sweep(columns, S::LANES, |at, lanes| {
+                // SAFETY: see above.
+                let x: [S; N] = unsafe { pair.predicted(&form, base + at, lanes) };
+                watch.see(&x, count);
+                for k in 0..count {
+                    top[k] = x[k].lanes()[..lanes]
+                        .iter()
+                        .fold(top[k], |top, x| top.max(*x));
+                }
+            });
+            let top = top.map(S::splat);
+            let mut sum = [T::zero(); N];
+            slots::sweep(columns, S::LANES, |at, lanes| {
+                // SAFETY: see above.
+                let x: [S; N] = unsafe { pair.predicted(&form, base + at, lanes) };
+                for k in 0..count {
+                    sum[k] = sum[k] + sum_lanes(functions::exp(x[k].sub(top[k])), lanes);
+                }
+            });
+            if loss {
+                let ln_sum = sum.map(|x| S::splat(x.ln()));
+                slots::sweep(columns, S::LANES, |at, lanes| {
+                    // SAFETY: see above.
+                    let (x, y): ([S; N], [S; N]) = unsafe {
+                        (
+                            pair.predicted(&form, base + at, lanes),
+                            pair.target(&form, base + at, lanes),
+                        )
+                    };
+                    // Targets of lanes past the row are zero.
+                    for k in 0..count {
+                        total[k] = y[k].mul_add(ln_sum[k].sub(x[k].sub(top[k])), total[k]);
                     }
-                }
-                if !loss {
-                    // SAFETY: the gradient has rows x columns elements, and each thread its rows.
-                    unsafe { put(&form, &output, at, slots) };
-                }
+                });
+            } else {
+                let share = sum.map(|x| S::splat(T::one() / x));
+                slots::sweep(columns, S::LANES, |at, lanes| {
+                    // SAFETY: see above.
+                    let (mut x, y): ([S; N], [S; N]) = unsafe {
+                        (
+                            pair.predicted(&form, base + at, lanes),
+                            pair.target(&form, base + at, lanes),
+                        )
+                    };
+                    for k in 0..count {
+                        let softmax = functions::exp(x[k].sub(top[k])).mul(share[k]);
+                        x[k] = softmax.sub(y[k]).mul(S::splat(scale));
+                    }
+                    let c = form.join(&x);
+                    // SAFETY: see above.
+                    unsafe { slots::store(&output, form.dim(), base + at, lanes, &c) };
+                });
             }
         }
         if loss {
-            // SAFETY: the loss has one element, and one thread computes it.
-            unsafe { put(&form, &output, 0, total.map(|x| x * scale)) };
+            let mean = total.map(|x| sum_lanes::<T, S>(x, S::LANES) * scale);
+            // SAFETY: see above.
+            unsafe { put::<T, S, F, D, N>(&form, &output, mean) };
         }
-        watch.finish(form.slots())
+        watch.finish(count)
     }
 }
 
@@ -349,6 +371,7 @@ impl<T: Element> WithForm<T, Scalar<T>> for CrossEntropy<'_, T> {
 /// # Errors
 /// When planes or lengths differ, or `loss` is not one element.
 pub fn mean_squared_error<T: Element>(
+    exec: &Exec,
     arithmetic: &Arithmetic,
     predicted: Planes<'_, T>,
     targets: Planes<'_, T>,
@@ -356,42 +379,52 @@ pub fn mean_squared_error<T: Element>(
 ) -> Result<SlotMaxima, KernelError> {
     let pair = Pair::new(arithmetic, &predicted, &targets, 1)?;
     loss.expect(NAME, "loss", &[predicted.count()], 1)?;
-    let body = SquaredError {
-        pair: &pair,
-        output: loss.raw(),
-    };
-    Ok(with_form::<T, Scalar<T>, _>(
+    Ok(exec.isa.run(SquaredError {
         arithmetic,
-        predicted.count(),
-        body,
-    ))
+        pair,
+        output: loss.raw(),
+    }))
 }
 
 struct SquaredError<'a, T> {
-    pair: &'a Pair<T>,
+    arithmetic: &'a Arithmetic,
+    pair: Pair<T>,
     output: RawPlanes<T>,
 }
 
-impl<T: Element> WithForm<T, Scalar<T>> for SquaredError<'_, T> {
+impl<T: Element> WithSimd<T> for SquaredError<'_, T> {
     type Output = SlotMaxima;
-    fn run<F: Form<T, Scalar<T>, D, N>, const D: usize, const N: usize>(
-        self,
-        form: F,
-    ) -> SlotMaxima {
-        let mut watch = Watch::<Scalar<T>, N>::new();
-        let scale = T::one() / T::of(self.pair.rows.max(1) as f64);
-        let mut total = [T::zero(); MAX_SLOTS];
-        for at in 0..self.pair.rows {
-            let x = self.pair.predicted(&form, at);
-            let y = self.pair.target(&form, at);
-            watch.see(&x.map(one), form.slots());
+    #[inline(always)]
+    fn run<S: Simd<T>>(self) -> SlotMaxima {
+        with_form::<T, S, _>(self.arithmetic, self.output.count, self)
+    }
+}
+
+impl<T: Element, S: Simd<T>> WithForm<T, S> for SquaredError<'_, T> {
+    type Output = SlotMaxima;
+    #[inline(always)]
+    fn run<F: Form<T, S, D, N>, const D: usize, const N: usize>(self, form: F) -> SlotMaxima {
+        let Self { pair, output, .. } = self;
+        let mut watch = Watch::<S, N>::new();
+        let scale = T::one() / T::of(pair.rows.max(1) as f64);
+        let mut total = [S::splat(T::zero()); N];
+        slots::sweep(pair.rows, S::LANES, |at, lanes| {
+            // SAFETY: `Pair::new` checked that both tensors have these elements.
+            let (x, y): ([S; N], [S; N]) = unsafe {
+                (
+                    pair.predicted(&form, at, lanes),
+                    pair.target(&form, at, lanes),
+                )
+            };
+            watch.see(&x, form.slots());
             for k in 0..form.slots() {
-                total[k] = total[k] + (x[k] - y[k]) * (x[k] - y[k]);
+                let difference = x[k].sub(y[k]);
+                total[k] = difference.mul_add(difference, total[k]);
             }
-        }
-        let slots = std::array::from_fn(|k| total[k] * scale);
+        });
+        let mean = total.map(|x| sum_lanes::<T, S>(x, S::LANES) * scale);
         // SAFETY: the loss has one element, and one thread computes it.
-        unsafe { put(&form, &self.output, 0, slots) };
+        unsafe { put::<T, S, F, D, N>(&form, &output, mean) };
         watch.finish(form.slots())
     }
 }

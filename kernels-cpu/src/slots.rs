@@ -207,13 +207,7 @@ pub(crate) unsafe fn load<T: Element, S: Simd<T>, const D: usize>(
     for (i, c) in c.iter_mut().enumerate().take(dim) {
         let p = planes.plane(i).wrapping_add(at);
         // SAFETY: the caller's promise.
-        *c = unsafe {
-            if count == S::LANES {
-                S::load(p)
-            } else {
-                S::load_partial(p, count)
-            }
-        };
+        *c = unsafe { S::load_some(p, count) };
     }
     c
 }
@@ -234,11 +228,7 @@ pub(crate) unsafe fn store<T: Element, S: Simd<T>, const D: usize>(
         let p = planes.plane(i).wrapping_add(at);
         // SAFETY: the caller's promise.
         unsafe {
-            if count == S::LANES {
-                c.store(p);
-            } else {
-                c.store_partial(p, count);
-            }
+            c.store_some(p, count);
         }
     }
 }

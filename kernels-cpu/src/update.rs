@@ -9,28 +9,28 @@ use crate::threads::Exec;
 
 const NAME: &str = "update";
 
-/// Stochastic gradient descent with momentum: `velocity = momentum velocity + gradient`, then
-/// `parameter -= learning_rate velocity`.
+/// Stochastic gradient descent: `parameter -= learning_rate gradient`, or with a velocity
+/// `velocity = momentum velocity + gradient`, then `parameter -= learning_rate velocity`.
 ///
 /// # Errors
 /// When planes or lengths differ.
 pub fn sgd<T: Element>(
     exec: &Exec,
     learning_rate: f64,
-    momentum: f64,
     gradient: Planes<'_, T>,
-    velocity: &mut PlanesMut<'_, T>,
     parameter: &mut PlanesMut<'_, T>,
+    velocity: Option<(f64, &mut PlanesMut<'_, T>)>,
 ) -> Result<(), KernelError> {
     let (planes, len) = (parameter.count(), parameter.len());
     gradient.expect(NAME, "gradient", &[planes], len)?;
-    velocity.expect(NAME, "velocity", &[planes], len)?;
+    if let Some((_, velocity)) = &velocity {
+        velocity.expect(NAME, "velocity", &[planes], len)?;
+    }
     let step = Sgd {
-        learning_rate: T::of(-learning_rate),
-        momentum: T::of(momentum),
+        rate: T::of(-learning_rate),
         gradient: gradient.raw(),
-        velocity: velocity.raw(),
         parameter: parameter.raw(),
+        velocity: velocity.map(|(momentum, planes)| (T::of(momentum), planes.raw())),
         at: 0,
         len,
     };
@@ -52,11 +52,10 @@ pub fn sgd<T: Element>(
 
 #[derive(Clone, Copy)]
 struct Sgd<T> {
-    learning_rate: T,
-    momentum: T,
+    rate: T,
     gradient: RawPlanes<T>,
-    velocity: RawPlanes<T>,
     parameter: RawPlanes<T>,
+    velocity: Option<(T, RawPlanes<T>)>,
     at: usize,
     len: usize,
 }
@@ -65,29 +64,24 @@ impl<T: Element> WithSimd<T> for Sgd<T> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd<T>>(self) {
-        let (rate, momentum) = (S::splat(self.learning_rate), S::splat(self.momentum));
+        let rate = S::splat(self.rate);
         for i in 0..self.parameter.count {
             let start = |planes: &RawPlanes<T>| planes.plane(i).wrapping_add(self.at);
-            let (g, v, w) = (
-                start(&self.gradient),
-                start(&self.velocity),
-                start(&self.parameter),
-            );
+            let (g, w) = (start(&self.gradient), start(&self.parameter));
+            let v = self
+                .velocity
+                .map(|(momentum, planes)| (S::splat(momentum), start(&planes)));
             slots::sweep(self.len, S::LANES, |at, count| {
                 // SAFETY: `sgd` checked the lengths and gives every thread elements of its own.
                 unsafe {
-                    let (g, v, w) = (g.add(at), v.add(at), w.add(at));
-                    if count == S::LANES {
-                        let speed = momentum.mul_add(S::load(v), S::load(g));
-                        speed.store(v);
-                        rate.mul_add(speed, S::load(w)).store(w);
-                    } else {
-                        let g = S::load_partial(g, count);
-                        let speed = momentum.mul_add(S::load_partial(v, count), g);
-                        speed.store_partial(v, count);
-                        let w_new = rate.mul_add(speed, S::load_partial(w, count));
-                        w_new.store_partial(w, count);
+                    let mut step = S::load_some(g.add(at), count);
+                    if let Some((momentum, v)) = v {
+                        step = momentum.mul_add(S::load_some(v.add(at), count), step);
+                        step.store_some(v.add(at), count);
                     }
+                    let w = w.add(at);
+                    rate.mul_add(step, S::load_some(w, count))
+                        .store_some(w, count);
                 }
             });
         }

@@ -378,7 +378,7 @@ fn reductions() {
         let (x, y) = (ones(x.0, x.1), ones(y.0, y.1));
         let (x, y) = (x.view(), y.view());
         let (mut to, mut gradient) = (out(loss.0, loss.1), out(x.count(), x.len()));
-        let first = softmax_cross_entropy(arithmetic, x, y, columns, &mut to.view_mut());
+        let first = softmax_cross_entropy(&EXEC, arithmetic, x, y, columns, &mut to.view_mut());
         let second = softmax_cross_entropy_gradient(
             &EXEC,
             arithmetic,
@@ -387,7 +387,7 @@ fn reductions() {
             columns,
             &mut gradient.view_mut(),
         );
-        let third = mean_squared_error(arithmetic, x, y, &mut to.view_mut());
+        let third = mean_squared_error(&EXEC, arithmetic, x, y, &mut to.view_mut());
         untouched(&to);
         (first, second, third, gradient)
     };
@@ -437,10 +437,9 @@ fn updates() {
         let outcome = sgd(
             &EXEC,
             0.1,
-            0.9,
             gradient.view(),
-            &mut velocity.view_mut(),
             &mut parameter.view_mut(),
+            Some((0.9, &mut velocity.view_mut())),
         );
         untouched(&velocity);
         untouched(&parameter);

@@ -189,29 +189,30 @@ fn losses<T: Element>(scale: f64) {
                 };
                 let one = |value: (f64, f64)| vec![value];
 
-                let mut loss = Guarded::poisoned(form.dim, 1, 2);
-                let seen = softmax_cross_entropy(
-                    arithmetic,
-                    x.view(),
-                    y.view(),
-                    columns,
-                    &mut loss.view_mut(),
-                )
-                .expect("the operands fit");
-                let slots: Vec<_> = all().map(|slot| one(slot.cross_entropy::<T>())).collect();
-                verify("cross entropy", &loss, &slots);
-                assert!(seen.finite() && seen.max_abs().len() == form.slots);
-                for (k, xs) in xs.iter().enumerate() {
-                    let most = xs.iter().fold(0.0f64, |most, x| most.max(x.0.abs()));
-                    let off = xs.iter().fold(0.0f64, |off, x| off.max(x.1));
-                    assert!(
-                        (seen.max_abs()[k] - most).abs() <= off,
-                        "magnitude of slot {k}"
-                    );
-                }
-
-                let slots: Vec<_> = all().map(|slot| slot.gradient::<T>()).collect();
                 for exec in if rows > 100 { execs() } else { single() } {
+                    let mut loss = Guarded::poisoned(form.dim, 1, 2);
+                    let seen = softmax_cross_entropy(
+                        &exec,
+                        arithmetic,
+                        x.view(),
+                        y.view(),
+                        columns,
+                        &mut loss.view_mut(),
+                    )
+                    .expect("the operands fit");
+                    let slots: Vec<_> = all().map(|slot| one(slot.cross_entropy::<T>())).collect();
+                    verify("cross entropy", &loss, &slots);
+                    assert!(seen.finite() && seen.max_abs().len() == form.slots);
+                    for (k, xs) in xs.iter().enumerate() {
+                        let most = xs.iter().fold(0.0f64, |most, x| most.max(x.0.abs()));
+                        let off = xs.iter().fold(0.0f64, |off, x| off.max(x.1));
+                        assert!(
+                            (seen.max_abs()[k] - most).abs() <= off,
+                            "magnitude of slot {k}"
+                        );
+                    }
+
+                    let slots: Vec<_> = all().map(|slot| slot.gradient::<T>()).collect();
                     let mut gradient = Guarded::poisoned(form.dim, rows * columns, 2);
                     let again = softmax_cross_entropy_gradient(
                         &exec,
@@ -224,15 +225,20 @@ fn losses<T: Element>(scale: f64) {
                     .expect("the operands fit");
                     verify("gradient", &gradient, &slots);
                     assert_eq!(seen, again, "the same logits have the same magnitudes");
-                }
 
-                let mut loss = Guarded::poisoned(form.dim, 1, 2);
-                let again =
-                    mean_squared_error(arithmetic, x.view(), y.view(), &mut loss.view_mut())
-                        .expect("the operands fit");
-                let slots: Vec<_> = all().map(|slot| one(slot.squared_error::<T>())).collect();
-                verify("squared error", &loss, &slots);
-                assert_eq!(seen, again, "the same predictions have the same magnitudes");
+                    let mut loss = Guarded::poisoned(form.dim, 1, 2);
+                    let again = mean_squared_error(
+                        &exec,
+                        arithmetic,
+                        x.view(),
+                        y.view(),
+                        &mut loss.view_mut(),
+                    )
+                    .expect("the operands fit");
+                    let slots: Vec<_> = all().map(|slot| one(slot.squared_error::<T>())).collect();
+                    verify("squared error", &loss, &slots);
+                    assert_eq!(seen, again, "the same predictions have the same magnitudes");
+                }
             }
         }
     }
@@ -271,6 +277,10 @@ fn extreme_rows() {
     let y = Operand::<f32>::new(&real, Kind::Plain, vec![labels]);
     let mut loss = Guarded::<f32>::poisoned(1, 1, 0);
     softmax_cross_entropy(
+        &Exec {
+            isa: Isa::best(),
+            threads: 1,
+        },
         &real.arithmetic,
         x.view(),
         y.view(),
@@ -312,16 +322,17 @@ fn spoilt_logits_are_seen() {
                 let mut logits = Guarded::filled(&clean, 1);
                 logits.view_mut().plane_mut(plane)[at] = odd;
                 let targets = Planes::plain(&targets);
-                let mut loss = Guarded::poisoned(2, 1, 0);
-                let seen = softmax_cross_entropy(
-                    &compact.arithmetic,
-                    logits.view(),
-                    targets,
-                    4,
-                    &mut loss.view_mut(),
-                );
-                assert!(!seen.expect("they fit").finite(), "{odd} at {at}");
                 for exec in single() {
+                    let mut loss = Guarded::poisoned(2, 1, 0);
+                    let seen = softmax_cross_entropy(
+                        &exec,
+                        &compact.arithmetic,
+                        logits.view(),
+                        targets,
+                        4,
+                        &mut loss.view_mut(),
+                    );
+                    assert!(!seen.expect("they fit").finite(), "{odd} at {at}");
                     let mut gradient = Guarded::poisoned(2, 12, 0);
                     let seen = softmax_cross_entropy_gradient(
                         &exec,
@@ -370,8 +381,15 @@ fn gradient_is_the_losses_slope() {
         let loss = |slots: Vec<Vec<f64>>, k: usize| {
             let x = Operand::<f64>::new(&algebra, kind, slots);
             let mut loss = Guarded::poisoned(algebra.dim, 1, 0);
-            softmax_cross_entropy(arithmetic, x.view(), y.view(), 4, &mut loss.view_mut())
-                .expect("the operands fit");
+            softmax_cross_entropy(
+                &exec,
+                arithmetic,
+                x.view(),
+                y.view(),
+                4,
+                &mut loss.view_mut(),
+            )
+            .expect("the operands fit");
             let (xs, ys) = (pairs(&algebra, &x), pairs(&algebra, &y));
             let bound = Slot {
                 columns: 4,

@@ -82,10 +82,9 @@ fn sgd_steps<T: Element>() {
                             sgd(
                                 &exec,
                                 rates.0,
-                                rates.1,
                                 gradient.view(),
-                                &mut velocity.view_mut(),
                                 &mut parameter.view_mut(),
+                                Some((rates.1, &mut velocity.view_mut())),
                             )
                             .expect("the operands fit");
                         }
@@ -134,10 +133,9 @@ fn zero_rate_and_zero_gradient() {
                 sgd(
                     &exec,
                     rate,
-                    momentum,
                     g.view(),
-                    &mut v.view_mut(),
                     &mut w.view_mut(),
+                    Some((momentum, &mut v.view_mut())),
                 )
                 .expect("the operands fit");
             };
@@ -166,10 +164,9 @@ fn same_bits_for_any_cut() {
             sgd(
                 &Exec { isa, threads },
                 0.1,
-                0.9,
                 gradient.view(),
-                &mut velocity.view_mut(),
                 &mut parameter.view_mut(),
+                Some((0.9, &mut velocity.view_mut())),
             )
             .expect("the operands fit");
             [velocity.planes().concat(), parameter.planes().concat()].concat()

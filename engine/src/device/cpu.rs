@@ -192,7 +192,9 @@ impl<T: Element> CpuProgram<T> {
     fn run_here(&mut self, options: &RunOptions<'_>) -> Result<()> {
         let plan = Arc::clone(&self.plan);
         for (at, command) in plan.commands().iter().enumerate() {
-            if options.cancel.is_some_and(super::Cancel::is_cancelled) {
+            // Updates run all or none: a flag raised between two of them is for the next run.
+            let update = matches!(command.kernel, Kernel::Sgd { .. });
+            if !update && options.cancel.is_some_and(super::Cancel::is_cancelled) {
                 return Err(Error::Cancelled {
                     operation: command.name.clone(),
                 });
@@ -338,7 +340,7 @@ impl<T: Element> CpuProgram<T> {
             Kernel::SoftmaxCrossEntropy { columns } => {
                 let (x, y) = (read(0)?, read(1)?);
                 return Ok(reduce::softmax_cross_entropy(
-                    arithmetic, x, y, *columns, target,
+                    exec, arithmetic, x, y, *columns, target,
                 )?);
             }
             Kernel::SoftmaxCrossEntropyGradient { columns } => {
@@ -349,6 +351,7 @@ impl<T: Element> CpuProgram<T> {
             }
             Kernel::MeanSquaredError => {
                 return Ok(reduce::mean_squared_error(
+                    exec,
                     arithmetic,
                     read(0)?,
                     read(1)?,
@@ -365,15 +368,12 @@ impl<T: Element> CpuProgram<T> {
             }
             Kernel::SumRows => reduce::sum_rows(exec, read(0)?, target)?,
             Kernel::Sgd { momentum } => {
-                let mut parameter = view_mut::<T>(second, &command.writes[1])?;
-                update::sgd(
-                    exec,
-                    learning_rate,
-                    *momentum,
-                    read(0)?,
-                    target,
-                    &mut parameter,
-                )?;
+                let mut velocity = match command.writes.get(1) {
+                    Some(region) => Some(view_mut::<T>(second, region)?),
+                    None => None,
+                };
+                let velocity = velocity.as_mut().map(|v| (*momentum, v));
+                update::sgd(exec, learning_rate, read(0)?, target, velocity)?;
             }
         }
         Ok(SlotMaxima::NONE)

@@ -19,6 +19,13 @@ impl Network {
     /// # Errors
     /// When an operation on the way has no gradient, naming it.
     pub fn gradients(&self, loss: Value, of: &[Value]) -> Result<(Network, Vec<Value>)> {
+        if of.iter().chain([&loss]).any(|v| v.0 >= self.nodes().len()) {
+            let (operation, reason) = ("gradients", "a value is not one of this network");
+            return Err(Error::Operation {
+                operation: operation.to_owned(),
+                reason: reason.to_owned(),
+            });
+        }
         let mut network = self.clone();
         // Ranks decide which sums repeat an operand, and they do not depend on the batch.
         let shapes = self.shapes(1)?;
@@ -43,6 +50,9 @@ impl Network {
                 (Op::Parameter { .. } | Op::Input { .. } | Op::State { .. }, ..) => {}
                 (Op::SoftmaxCrossEntropy, &[x, y], None) => {
                     tape.contribute(x, node, Op::SoftmaxCrossEntropyGradient, &[x, y])?;
+                    if needed[y.0] {
+                        return Err(no_gradient(&node.name, "by its targets"));
+                    }
                 }
                 (Op::MeanSquaredError, &[x, y], None) => {
                     tape.contribute(x, node, Op::MeanSquaredErrorGradient, &[x, y])?;
@@ -134,16 +144,14 @@ impl Network {
             let (name, Op::Parameter { shape, .. }) = (&node.name, &node.op) else {
                 continue;
             };
-            let state = Op::State {
-                shape: shape.clone(),
-            };
-            let velocity = network.push(&format!("{name}.velocity"), state, &[])?;
-            let step = Op::Sgd { momentum };
-            network.push(
-                &format!("{name}.step"),
-                step,
-                &[gradient, velocity, parameter],
-            )?;
+            let mut operands = vec![gradient, parameter];
+            if momentum > 0.0 {
+                let state = Op::State {
+                    shape: shape.clone(),
+                };
+                operands.push(network.push(&format!("{name}.velocity"), state, &[])?);
+            }
+            network.push(&format!("{name}.step"), Op::Sgd { momentum }, &operands)?;
         }
         Ok(network)
     }

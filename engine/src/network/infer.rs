@@ -110,9 +110,9 @@ fn result_shape(op: &Op, operands: &[&Shape], batch: usize) -> Result<Shape, Str
         }
         (Op::MeanSquaredError, [a, b]) => same(a, b).map(|_| Shape::default()),
         (Op::MeanSquaredErrorGradient, [a, b]) => same(a, b),
-        (Op::Sgd { .. }, [gradient, velocity, parameter]) => {
-            same(gradient, parameter).and_then(|s| same(&s, velocity))
-        }
+        (Op::Sgd { .. }, [gradient, rest @ ..]) if matches!(rest.len(), 1 | 2) => rest
+            .iter()
+            .try_fold((*gradient).clone(), |shape, other| same(&shape, other)),
         _ => Err(format!("it does not take {} operands", operands.len())),
     }
 }

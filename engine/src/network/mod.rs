@@ -91,7 +91,8 @@ pub enum Op {
     MeanSquaredError,
     /// Its gradient by the predictions.
     MeanSquaredErrorGradient,
-    /// A step of gradient descent on a parameter, in place: operands gradient, velocity, parameter.
+    /// A step of gradient descent, in place: operands gradient, parameter and, with momentum, its
+    /// velocity.
     Sgd {
         /// What part of the velocity is kept.
         momentum: f64,

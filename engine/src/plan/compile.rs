@@ -341,19 +341,19 @@ impl<'a> Compiler<'a> {
                 self.plain_call(value, kernel, &reads);
             }
             Op::Sgd { momentum } => {
-                if self.encrypted[operands[0].0] != self.encrypted[operands[2].0] {
+                if self.encrypted[operands[0].0] != self.encrypted[operands[1].0] {
                     return self.refuse(
                         value,
-                        "the gradient is encrypted and the parameter is not: compile with encrypted \
-                         parameters to train on encrypted inputs",
+                        "the gradient is encrypted and the parameter is not: compile with \
+                         encrypted parameters to train on encrypted inputs",
                     );
                 }
-                self.regions[value.0] = Some(reads[2]);
+                self.regions[value.0] = Some(reads[1]);
                 self.updates.push(Command {
                     name: node.name.clone(),
                     kernel: Kernel::Sgd { momentum },
                     reads: vec![reads[0]],
-                    writes: vec![reads[1], reads[2]],
+                    writes: reads[1..].to_vec(),
                     watch: Watch::Finite,
                 });
             }

@@ -121,7 +121,7 @@ pub enum Kernel {
     },
     /// Reads predictions and targets, writes the loss.
     MeanSquaredError,
-    /// Reads a gradient, steps velocity and parameter.
+    /// Reads a gradient, steps a parameter and, with momentum, its velocity.
     Sgd {
         /// What part of the velocity is kept.
         momentum: f64,
@@ -230,7 +230,11 @@ impl Plan {
 
     /// Bytes of all buffers together.
     pub fn bytes(&self) -> usize {
-        self.buffers.iter().sum::<usize>() * self.options.dtype.size()
+        let elements = self
+            .buffers
+            .iter()
+            .fold(0usize, |sum, &b| sum.saturating_add(b));
+        elements.saturating_mul(self.options.dtype.size())
     }
 
     /// The named tensor with one of these roles.

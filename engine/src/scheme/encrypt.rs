@@ -116,7 +116,7 @@ impl Encryptor<'_> {
         messages: &Plaintext,
         policy: MaskPolicy<'_>,
     ) -> Result<Ciphertext> {
-        messages.check_finite("plaintext")?;
+        messages.check_finite(|| "plaintext".to_owned())?;
         let rows = messages.shape().rows();
         let orders = self.orders(rows);
         self.with_orders(messages, policy, &orders)
@@ -146,8 +146,8 @@ impl Encryptor<'_> {
                 reason,
             });
         }
-        inputs.check_finite("inputs")?;
-        labels.check_finite("labels")?;
+        inputs.check_finite(|| "inputs".to_owned())?;
+        labels.check_finite(|| "labels".to_owned())?;
         let for_labels = match policy {
             MaskPolicy::Features => MaskPolicy::PairedRows,
             // Masks given for the inputs say nothing of the labels.

@@ -105,8 +105,10 @@ impl MaskPolicy<'_> {
                         other.shape()
                     ));
                 }
-                other.check_finite("masks")?;
-                Ok(other.to_dtype(messages.dtype()))
+                // Looked at after rounding, which can take a large f64 to infinity in f32.
+                let masks = other.to_dtype(messages.dtype());
+                masks.check_finite(|| "masks".to_owned())?;
+                Ok(masks)
             }
         }
     }

@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::network::Parameters;
 use crate::plan::{Binding, Plan, Role};
 use crate::scheme::{EvaluationKey, Guard};
-use crate::tensor::{Ciphertext, Plaintext, Shape, Tensor, TensorView};
+use crate::tensor::{Ciphertext, DType, Plaintext, Shape, Tensor, TensorView};
 
 /// A plan ready to run: write inputs, run, read outputs. A run allocates nothing.
 pub struct Session {
@@ -86,10 +86,16 @@ impl Session {
     /// Sets the step size of updates. It starts at 0.
     ///
     /// # Errors
-    /// When it is negative or not finite.
+    /// When it is negative or not finite in the plan's element type.
     pub fn set_learning_rate(&mut self, learning_rate: f64) -> Result<()> {
-        if !(learning_rate.is_finite() && learning_rate >= 0.0) {
-            let reason = format!("learning rate {learning_rate} is negative or not finite");
+        let dtype = self.plan.options().dtype;
+        let finite = match dtype {
+            DType::F32 => (learning_rate as f32).is_finite(),
+            DType::F64 => learning_rate.is_finite(),
+        };
+        if !(finite && learning_rate >= 0.0) {
+            let reason =
+                format!("learning rate {learning_rate} is negative or not finite in {dtype}");
             return Err(Error::Operation {
                 operation: "update".to_owned(),
                 reason,
@@ -186,7 +192,7 @@ impl Session {
                 if binding.encrypted && binding.role == Role::Input {
                     return Err(Error::NotEncrypted { what: what() });
                 }
-                plaintext.check_finite(&what())?;
+                plaintext.check_finite(what)?;
                 let embed = binding.encrypted.then_some(&self.one[..]);
                 Source {
                     buffer: plaintext.buffer(),

@@ -99,12 +99,16 @@ impl Plaintext {
     /// Rows `rows` along the first axis, in that order.
     ///
     /// # Errors
-    /// When a row is past the end.
+    /// When a row is past the end, or there are no rows but a single number.
     pub fn rows(&self, rows: &[usize]) -> Result<Self> {
         let mut sizes = self.shape.to_vec();
-        if let Some(first) = sizes.first_mut() {
-            *first = rows.len();
-        }
+        let Some(first) = sizes.first_mut() else {
+            return Err(Error::Operation {
+                operation: "rows".to_owned(),
+                reason: "a single number has no rows to take".to_owned(),
+            });
+        };
+        *first = rows.len();
         let (there, width) = (self.shape.rows(), self.shape.row_elements());
         if let Some(&row) = rows.iter().find(|&&row| row >= there) {
             return Err(Error::Row {
@@ -134,12 +138,12 @@ impl Plaintext {
 
     /// # Errors
     /// When a number is NaN or infinite, naming the first.
-    pub(crate) fn check_finite(&self, what: &str) -> Result<()> {
+    pub(crate) fn check_finite(&self, what: impl FnOnce() -> String) -> Result<()> {
         with_dtype!(self.dtype, T => {
             match self.buffer.as_slice::<T>().iter().position(|x| !x.is_finite()) {
                 None => Ok(()),
                 Some(index) => Err(Error::NotFinite {
-                    what: what.to_owned(),
+                    what: what(),
                     index,
                     value: self.buffer.as_slice::<T>()[index].wide(),
                 }),

@@ -33,7 +33,9 @@ impl Shape {
 
     /// Elements of one row.
     pub fn row_elements(&self) -> usize {
-        self.0.iter().skip(1).product()
+        // A tensor without rows may have rows of any size.
+        let sizes = self.0.iter().skip(1);
+        sizes.fold(1, |product: usize, &size| product.saturating_mul(size))
     }
 }
 

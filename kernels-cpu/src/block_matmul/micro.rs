@@ -105,22 +105,16 @@ unsafe fn product<T: Element, S: Simd<T>, const MR: usize, const NV: usize>(
                 let count = if whole {
                     S::LANES
                 } else {
-                    columns - v * S::LANES
+                    (columns - v * S::LANES).min(S::LANES)
                 };
                 let x = tile[i][v];
                 // SAFETY: within the target's `rows` x `columns`.
                 unsafe {
-                    if count >= S::LANES {
-                        if target.first {
-                            x.mul(coefficient).store(at);
-                        } else {
-                            x.mul_add(coefficient, S::load(at)).store(at);
-                        }
-                    } else if target.first {
-                        x.mul(coefficient).store_partial(at, count);
+                    if target.first {
+                        x.mul(coefficient).store_some(at, count);
                     } else {
-                        x.mul_add(coefficient, S::load_partial(at, count))
-                            .store_partial(at, count);
+                        x.mul_add(coefficient, S::load_some(at, count))
+                            .store_some(at, count);
                     }
                 }
             }

@@ -59,22 +59,12 @@ pub(super) unsafe fn along<T: Element, S: Simd<T>>(
             for &(plane, weight) in combination {
                 let from = matrix.line(plane, line, start + at);
                 // SAFETY: the caller's promise.
-                let x = unsafe {
-                    if count == S::LANES {
-                        S::load(from)
-                    } else {
-                        S::load_partial(from, count)
-                    }
-                };
+                let x = unsafe { S::load_some(from, count) };
                 sum = S::splat(T::of(weight)).mul_add(x, sum);
             }
             // SAFETY: the caller's promise.
             unsafe {
-                if count == S::LANES {
-                    sum.store(to.add(at));
-                } else {
-                    sum.store_partial(to.add(at), count);
-                }
+                sum.store_some(to.add(at), count);
             }
         });
         for at in len..padded {

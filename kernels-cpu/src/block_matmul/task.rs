@@ -318,14 +318,8 @@ impl<T: Element> Task<'_, T> {
                 // SAFETY: the row lies in the task's rectangle, and the bias has n elements.
                 unsafe {
                     let (from, to) = (from.add(j), to.add(j));
-                    if count == S::LANES {
-                        weight.mul_add(S::load(from), S::load(to)).store(to);
-                    } else {
-                        let sum = S::load_partial(from, count);
-                        weight
-                            .mul_add(sum, S::load_partial(to, count))
-                            .store_partial(to, count);
-                    }
+                    let sum = weight.mul_add(S::load_some(from, count), S::load_some(to, count));
+                    sum.store_some(to, count);
                 }
             });
         }

@@ -6,6 +6,7 @@
     reason = "associated types of a public trait have to be public, but nothing outside can name these"
 )]
 
+pub(crate) mod functions;
 pub(crate) mod portable;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod x86;
@@ -40,8 +41,13 @@ pub trait Simd<T: Element>: Copy {
     /// Lane by lane `if self > o { self } else { o }`, so NaN in `self` gives `o`.
     fn max(self, o: Self) -> Self;
     fn abs(self) -> Self;
+    fn div(self, o: Self) -> Self;
     /// `self` where `o` is above zero, zero elsewhere.
     fn where_positive(self, o: Self) -> Self;
+    /// The nearest whole number.
+    fn round(self) -> Self;
+    /// `self * 2^n` for whole `n`, with gradual underflow and overflow to infinity.
+    fn scale_by_power(self, n: Self) -> Self;
 
     /// # Safety
     /// `p` is valid for reading `count <= LANES` elements. Lanes past them are zero.
@@ -62,6 +68,34 @@ pub trait Simd<T: Element>: Copy {
         let lanes = self.lanes();
         // SAFETY: the caller's promise.
         unsafe { std::ptr::copy_nonoverlapping(lanes.as_ptr(), p, count) }
+    }
+
+    /// # Safety
+    /// `p` is valid for reading `count <= LANES` elements. Lanes past them are zero.
+    #[inline(always)]
+    unsafe fn load_some(p: *const T, count: usize) -> Self {
+        // SAFETY: the caller's promise.
+        unsafe {
+            if count == Self::LANES {
+                Self::load(p)
+            } else {
+                Self::load_partial(p, count)
+            }
+        }
+    }
+
+    /// # Safety
+    /// `p` is valid for writing `count <= LANES` elements.
+    #[inline(always)]
+    unsafe fn store_some(self, p: *mut T, count: usize) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            if count == Self::LANES {
+                self.store(p)
+            } else {
+                self.store_partial(p, count)
+            }
+        }
     }
 
     /// The lanes, those past `LANES` zero.

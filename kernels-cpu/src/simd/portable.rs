@@ -62,4 +62,16 @@ impl<T: Element, const N: usize> Simd<T> for Vector<T, N> {
     fn where_positive(self, o: Self) -> Self {
         self.zip(o, |a, b| if b > T::zero() { a } else { T::zero() })
     }
+    #[inline(always)]
+    fn div(self, o: Self) -> Self {
+        self.zip(o, |a, b| a / b)
+    }
+    #[inline(always)]
+    fn round(self) -> Self {
+        Self(self.0.map(|x| x.round()))
+    }
+    #[inline(always)]
+    fn scale_by_power(self, n: Self) -> Self {
+        self.zip(n, T::scale_by_power)
+    }
 }

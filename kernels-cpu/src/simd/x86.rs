@@ -6,8 +6,11 @@ use super::Simd;
 
 macro_rules! vector {
     ($name:ident, $element:ty, $raw:ty, $lanes:literal, rows $rows:literal, vectors $vectors:literal,
-     $set1:ident, $loadu:ident, $storeu:ident, $add:ident, $sub:ident, $mul:ident, $fmadd:ident, $max:ident,
-     abs |$x:ident| $abs:expr, where_positive |$a:ident, $b:ident| $where_positive:expr) => {
+     $set1:ident, $loadu:ident, $storeu:ident, $add:ident, $sub:ident, $mul:ident, $div:ident,
+     $fmadd:ident, $max:ident, abs |$x:ident| $abs:expr, round |$y:ident| $round:expr,
+     where_positive |$a:ident, $b:ident| $where_positive:expr,
+     scale |$u:ident, $n:ident| $scale:expr
+     $(, masked $mask:ty, $maskz_loadu:ident, $mask_storeu:ident)?) => {
         #[derive(Clone, Copy)]
         #[repr(transparent)]
         pub struct $name($raw);
@@ -65,25 +68,77 @@ macro_rules! vector {
                 let ($a, $b) = (self.0, o.0);
                 Self(unsafe { $where_positive })
             }
+            #[inline(always)]
+            fn div(self, o: Self) -> Self {
+                Self(unsafe { $div(self.0, o.0) })
+            }
+            #[inline(always)]
+            fn round(self) -> Self {
+                let $y = self.0;
+                Self(unsafe { $round })
+            }
+            #[inline(always)]
+            fn scale_by_power(self, n: Self) -> Self {
+                let ($u, $n) = (self.0, n.0);
+                Self(unsafe { $scale })
+            }
+            $(
+                #[inline(always)]
+                unsafe fn load_partial(p: *const $element, count: usize) -> Self {
+                    Self(unsafe { $maskz_loadu(((1u32 << count) - 1) as $mask, p) })
+                }
+                #[inline(always)]
+                unsafe fn store_partial(self, p: *mut $element, count: usize) {
+                    unsafe { $mask_storeu(p, ((1u32 << count) - 1) as $mask, self.0) }
+                }
+            )?
         }
     };
 }
+
+/// `x 2^n` in two steps through the exponent's bits, where there is no instruction for it.
+macro_rules! scale_by_bits {
+    ($x:expr, $n:expr, $to_int:ident, $widen:ident, $srai:ident, $sub:ident, $add:ident, $set1:ident, $slli:ident, $bias:literal, $mantissa:literal, $cast:ident, $mul:ident) => {{
+        let n = $to_int($n);
+        let half = $srai::<1>(n);
+        let rest = $sub(n, half);
+        let power = |n| $cast($slli::<$mantissa>($add($widen(n), $set1($bias))));
+        $mul($mul($x, power(half)), power(rest))
+    }};
+}
+
+#[inline(always)]
+fn same(x: __m256i) -> __m256i {
+    x
+}
+
+const NEAREST: i32 = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
 
 // Accumulator tiles leave room for the vectors of one row of B and a broadcast of A: 12 x 2 of
 // AVX-512's 32 registers, 6 x 2 of AVX2's 16.
 vector!(F32x16, f32, __m512, 16, rows 12, vectors 2,
     _mm512_set1_ps, _mm512_loadu_ps, _mm512_storeu_ps, _mm512_add_ps, _mm512_sub_ps, _mm512_mul_ps,
-    _mm512_fmadd_ps, _mm512_max_ps, abs |x| _mm512_abs_ps(x),
-    where_positive |a, b| _mm512_maskz_mov_ps(_mm512_cmp_ps_mask::<_CMP_GT_OQ>(b, _mm512_setzero_ps()), a));
+    _mm512_div_ps, _mm512_fmadd_ps, _mm512_max_ps, abs |x| _mm512_abs_ps(x),
+    round |x| _mm512_roundscale_ps::<NEAREST>(x),
+    where_positive |a, b| _mm512_maskz_mov_ps(_mm512_cmp_ps_mask::<_CMP_GT_OQ>(b, _mm512_setzero_ps()), a),
+    scale |x, n| _mm512_scalef_ps(x, n), masked __mmask16, _mm512_maskz_loadu_ps, _mm512_mask_storeu_ps);
 vector!(F64x8, f64, __m512d, 8, rows 12, vectors 2,
     _mm512_set1_pd, _mm512_loadu_pd, _mm512_storeu_pd, _mm512_add_pd, _mm512_sub_pd, _mm512_mul_pd,
-    _mm512_fmadd_pd, _mm512_max_pd, abs |x| _mm512_abs_pd(x),
-    where_positive |a, b| _mm512_maskz_mov_pd(_mm512_cmp_pd_mask::<_CMP_GT_OQ>(b, _mm512_setzero_pd()), a));
+    _mm512_div_pd, _mm512_fmadd_pd, _mm512_max_pd, abs |x| _mm512_abs_pd(x),
+    round |x| _mm512_roundscale_pd::<NEAREST>(x),
+    where_positive |a, b| _mm512_maskz_mov_pd(_mm512_cmp_pd_mask::<_CMP_GT_OQ>(b, _mm512_setzero_pd()), a),
+    scale |x, n| _mm512_scalef_pd(x, n), masked __mmask8, _mm512_maskz_loadu_pd, _mm512_mask_storeu_pd);
 vector!(F32x8, f32, __m256, 8, rows 6, vectors 2,
     _mm256_set1_ps, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_add_ps, _mm256_sub_ps, _mm256_mul_ps,
-    _mm256_fmadd_ps, _mm256_max_ps, abs |x| _mm256_andnot_ps(_mm256_set1_ps(-0.0), x),
-    where_positive |a, b| _mm256_and_ps(_mm256_cmp_ps::<_CMP_GT_OQ>(b, _mm256_setzero_ps()), a));
+    _mm256_div_ps, _mm256_fmadd_ps, _mm256_max_ps, abs |x| _mm256_andnot_ps(_mm256_set1_ps(-0.0), x),
+    round |x| _mm256_round_ps::<NEAREST>(x),
+    where_positive |a, b| _mm256_and_ps(_mm256_cmp_ps::<_CMP_GT_OQ>(b, _mm256_setzero_ps()), a),
+    scale |x, n| scale_by_bits!(x, n, _mm256_cvtps_epi32, same, _mm256_srai_epi32, _mm256_sub_epi32,
+        _mm256_add_epi32, _mm256_set1_epi32, _mm256_slli_epi32, 127, 23, _mm256_castsi256_ps, _mm256_mul_ps));
 vector!(F64x4, f64, __m256d, 4, rows 6, vectors 2,
     _mm256_set1_pd, _mm256_loadu_pd, _mm256_storeu_pd, _mm256_add_pd, _mm256_sub_pd, _mm256_mul_pd,
-    _mm256_fmadd_pd, _mm256_max_pd, abs |x| _mm256_andnot_pd(_mm256_set1_pd(-0.0), x),
-    where_positive |a, b| _mm256_and_pd(_mm256_cmp_pd::<_CMP_GT_OQ>(b, _mm256_setzero_pd()), a));
+    _mm256_div_pd, _mm256_fmadd_pd, _mm256_max_pd, abs |x| _mm256_andnot_pd(_mm256_set1_pd(-0.0), x),
+    round |x| _mm256_round_pd::<NEAREST>(x),
+    where_positive |a, b| _mm256_and_pd(_mm256_cmp_pd::<_CMP_GT_OQ>(b, _mm256_setzero_pd()), a),
+    scale |x, n| scale_by_bits!(x, n, _mm256_cvtpd_epi32, _mm256_cvtepi32_epi64, _mm_srai_epi32, _mm_sub_epi32,
+        _mm256_add_epi64, _mm256_set1_epi64x, _mm256_slli_epi64, 1023, 52, _mm256_castsi256_pd, _mm256_mul_pd));
