@@ -270,7 +270,10 @@ fn gradients_are_finite_differences() {
                 for ((name, found), expected) in outputs.iter().zip(&found).zip(expected) {
                     compare(found, expected, bound).unwrap_or_else(|error| {
                         let (algebra, regime) = (run.algebra, run.regime.name);
-                        panic!("{}, {loss:?}, {name}, {algebra} {regime}: {error}", case.name)
+                        panic!(
+                            "{}, {loss:?}, {name}, {algebra} {regime}: {error}",
+                            case.name
+                        )
                     });
                 }
                 found

@@ -59,10 +59,14 @@ fn what_no_output_needs_is_left_out() {
     let init = Init::Uniform { bound: 1.0 };
     let x = network.input("x", [3]).expect("a new name");
     let unused = network.input("unused input", [3]).expect("a new name");
-    network.parameter("unused weight", [3], init).expect("a new name");
+    network
+        .parameter("unused weight", [3], init)
+        .expect("a new name");
     let w = network.parameter("w", [3, 2], init).expect("a new name");
     let y = network.matmul("y", x, w).expect("a new name");
-    let idle = network.matmul("idle product", unused, w).expect("a new name");
+    let idle = network
+        .matmul("idle product", unused, w)
+        .expect("a new name");
     network.relu("idle relu", idle).expect("a new name");
     network.output("y", y).expect("a new name");
     let plan = Plan::compile(&network, &CompileOptions::plain(4, DType::F32)).expect("a plan");
@@ -108,7 +112,9 @@ fn training_computes_the_loss_only_for_an_output() {
             Loss::CrossEntropy => bare.softmax_cross_entropy("loss", y, target),
             Loss::SquaredError => bare.mean_squared_error("loss", y, target),
         };
-        let without = bare.with_sgd(value.expect("a new name"), 0.5).expect("gradients");
+        let without = bare
+            .with_sgd(value.expect("a new name"), 0.5)
+            .expect("gradients");
         assert!(!computes_loss(&without), "{loss:?}");
     }
 }
@@ -121,10 +127,16 @@ fn updates_come_after_everything_that_can_fail() {
     let options = CompileOptions::encrypted(6, DType::F32, Algebra::Compact(2));
     let plan = Plan::compile(&network, &options).expect("a plan");
     let commands = plan.commands();
-    let first = commands.iter().position(|c| is_update(&c.kernel)).expect("updates");
+    let first = commands
+        .iter()
+        .position(|c| is_update(&c.kernel))
+        .expect("updates");
     assert!(commands[first..].iter().all(|c| is_update(&c.kernel)));
     assert_eq!(commands.len() - first, names(&plan, Role::Parameter).len());
-    assert_eq!(names(&plan, Role::State).len(), names(&plan, Role::Parameter).len());
+    assert_eq!(
+        names(&plan, Role::State).len(),
+        names(&plan, Role::Parameter).len()
+    );
     // Each gradient that steps a parameter is looked at before.
     for update in &commands[first..] {
         let looked_at = commands[..first]
@@ -167,7 +179,9 @@ fn memory_does_not_grow_with_depth() {
         for i in 0..depth {
             // Not in place: the value before is needed for the sum.
             let bent = network.tanh(&format!("bent{i}"), x).expect("a new name");
-            x = network.add(&format!("sum{i}"), bent, x).expect("a new name");
+            x = network
+                .add(&format!("sum{i}"), bent, x)
+                .expect("a new name");
         }
         network.output("y", x).expect("a new name");
         let options = CompileOptions::encrypted(32, DType::F32, Algebra::Compact(2));
@@ -192,7 +206,13 @@ fn inputs_and_parameters_can_be_outputs() {
         ("x".to_owned(), noise.numbers(15, -1.0, 1.0)),
         ("w".to_owned(), noise.numbers(12, -1.0, 1.0)),
     ]);
-    let outputs = [("the input", x), ("the weight", w), ("y", y), ("y again", y), ("h", h)];
+    let outputs = [
+        ("the input", x),
+        ("the weight", w),
+        ("y", y),
+        ("y again", y),
+        ("h", h),
+    ];
     for algebra in [Algebra::Real, Algebra::Compact(2), Algebra::Blocks(2)] {
         let mut session = check(&graph, &outputs, &point, algebra);
         // Nothing of the first run may be worn off by it.
@@ -240,7 +260,9 @@ fn a_parameter_as_output_follows_its_updates() {
     let w = network.parameter("w", [3, 2], init).expect("a new name");
     let y = network.matmul("y", x, w).expect("a new name");
     let target = network.input("target", [2]).expect("a new name");
-    let loss = network.mean_squared_error("loss", y, target).expect("a new name");
+    let loss = network
+        .mean_squared_error("loss", y, target)
+        .expect("a new name");
     network.output("weight", w).expect("a new name");
     let network = network.with_sgd(loss, 0.0).expect("gradients");
     let weights = network.initial_parameters(2, DType::F64).expect("weights");
@@ -256,6 +278,9 @@ fn a_parameter_as_output_follows_its_updates() {
     let before = decrypted(&session, &key, "w");
     session.run().expect("a run");
     let after = decrypted(&session, &key, "w");
-    assert!(compare(&after, &before, 1e-6).is_err(), "nothing was learnt");
+    assert!(
+        compare(&after, &before, 1e-6).is_err(),
+        "nothing was learnt"
+    );
     assert_eq!(after, decrypted(&session, &key, "weight"));
 }

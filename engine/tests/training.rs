@@ -63,7 +63,9 @@ impl Task {
 
     /// The samples of a step, all different; steps take different ones.
     fn rows(step: usize) -> Vec<usize> {
-        (0..BATCH).map(|i| (step * BATCH * 5 + i * 7) % SAMPLES).collect()
+        (0..BATCH)
+            .map(|i| (step * BATCH * 5 + i * 7) % SAMPLES)
+            .collect()
     }
 
     fn initial(&self) -> Parameters {
@@ -97,7 +99,13 @@ impl Task {
     }
 
     /// Trains in the engine; `masked` starts from weights with masks of their own.
-    fn train(&self, device: &Cpu, dtype: DType, algebra: Algebra, masked: bool) -> (Point, Vec<f64>) {
+    fn train(
+        &self,
+        device: &Cpu,
+        dtype: DType,
+        algebra: Algebra,
+        masked: bool,
+    ) -> (Point, Vec<f64>) {
         let key = key(algebra.slots().max(2), 82);
         let plan = self.plan(dtype, algebra);
         let initial = self.initial();
@@ -123,7 +131,9 @@ impl Task {
             let rows = Self::rows(step);
             session.write_rows("x", &x, &rows).expect("rows");
             session.write_rows("target", &y, &rows).expect("rows");
-            session.run().unwrap_or_else(|error| panic!("step {step}: {error}"));
+            session
+                .run()
+                .unwrap_or_else(|error| panic!("step {step}: {error}"));
             losses.extend(support::decrypted(&session, &key, "loss"));
         }
         let mut weights = Point::new();
@@ -148,7 +158,10 @@ fn tasks() -> Vec<Task> {
 }
 
 fn close(what: &str, found: &(Point, Vec<f64>), expected: &(Point, Vec<f64>), bound: f64) -> f64 {
-    assert!(found.0.keys().eq(expected.0.keys()), "{what}: other weights");
+    assert!(
+        found.0.keys().eq(expected.0.keys()),
+        "{what}: other weights"
+    );
     let mut worst: f64 = 0.0;
     let mut check = |name: &str, found: &[f64], expected: &[f64]| {
         let share = compare(found, expected, bound);
@@ -175,7 +188,10 @@ fn thirty_steps_in_f64_are_the_oracles() {
             Tensor::Ciphertext(_) => panic!("weights start as plaintext"),
         };
         // A step size of nothing would make every comparison below true.
-        assert!(compare(&oracle.0["fc1.weight"], &start, 1e-3).is_err(), "{what}");
+        assert!(
+            compare(&oracle.0["fc1.weight"], &start, 1e-3).is_err(),
+            "{what}"
+        );
         let mut plain = BTreeMap::new();
         for device in &devices {
             let trained = task.train(device, DType::F64, Algebra::Real, false);
@@ -211,7 +227,11 @@ fn thirty_steps_in_f32_stay_near() {
         for device in &devices {
             let plain = task.train(device, DType::F32, Algebra::Real, false);
             for algebra in [Algebra::Compact(2), Algebra::Blocks(2), Algebra::Compact(3)] {
-                let what = format!("{} {:?} {algebra} {device:?}", task.activation.name(), task.loss);
+                let what = format!(
+                    "{} {:?} {algebra} {device:?}",
+                    task.activation.name(),
+                    task.loss
+                );
                 let trained = task.train(device, DType::F32, algebra, false);
                 worst = worst.max(close(&what, &trained, &oracle, 5e-6));
                 worst = worst.max(close(&what, &trained, &plain, 5e-6));
@@ -297,7 +317,9 @@ fn trained_weights_move_to_inference() {
     for step in 0..5 {
         let rows = Task::rows(step);
         session.write_rows("x", &encrypted.0, &rows).expect("rows");
-        session.write_rows("target", &encrypted.1, &rows).expect("rows");
+        session
+            .write_rows("target", &encrypted.1, &rows)
+            .expect("rows");
         session.run().expect("a run");
     }
     let trained = session.parameters().expect("weights");

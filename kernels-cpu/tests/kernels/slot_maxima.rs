@@ -1,14 +1,12 @@
 //! The magnitudes of slots, by which masks are guarded: what they are, and that no number which is
 //! not finite escapes them.
 
-mod support;
-
+use crate::support::{Algebra, Guarded, Kind, LENGTHS, Noise, Operand, execs_for, formed, single};
 use furthermore_kernels_cpu::function_map::{
     Function, function_map_gradient, function_map_in_place,
 };
 use furthermore_kernels_cpu::reduce::slot_maxima;
 use furthermore_kernels_cpu::{Element, Exec, Isa, Planes, PlanesMut, SlotMaxima};
-use support::{Algebra, Guarded, Kind, LENGTHS, Noise, Operand, execs_for, formed, single};
 
 fn magnitudes<T: Element>() {
     let mut noise = Noise::new(1);

@@ -1,14 +1,12 @@
 //! Instruction sets: which this machine has, how one is asked for, and what is not tested here.
 
-mod support;
-
 use std::collections::HashSet;
 use std::io::Write;
 use std::process::Command;
 
+use crate::support::{Algebra, Case, Kind, Prepared};
 use furthermore_kernels_cpu::function_map::Function;
 use furthermore_kernels_cpu::{Exec, ISA_VARIABLE, Isa};
-use support::{Algebra, Case, Kind, Prepared};
 
 /// Every name that some machine has.
 const KNOWN: [&str; 3] = ["portable", "avx2", "avx512"];
@@ -72,7 +70,7 @@ fn the_variable_forces() {
     let with = |value: Option<&str>| {
         let this = std::env::current_exe().expect("a test knows where it is");
         let mut command = Command::new(this);
-        command.args(["--exact", "report_forced", "--nocapture"]);
+        command.args(["--exact", "isa::report_forced", "--nocapture"]);
         command.env_remove(ISA_VARIABLE);
         if let Some(value) = value {
             command.env(ISA_VARIABLE, value);

@@ -1,14 +1,12 @@
 //! Weighted sums and products element by element, over every mix of plaintext and ciphertext.
 
-mod support;
-
-use furthermore_kernels_cpu::elementwise::{linear, multiply};
-use furthermore_kernels_cpu::{Element, Isa};
-use proptest::prelude::*;
-use support::{
+use crate::support::{
     Algebra, Guarded, Kind, LENGTHS, Noise, Operand, Tolerance, compare, each_element, execs_for,
     same_bits,
 };
+use furthermore_kernels_cpu::elementwise::{linear, multiply};
+use furthermore_kernels_cpu::{Element, Isa};
+use proptest::prelude::*;
 
 /// The algebras to test at that length: larger ones say nothing new about threads.
 fn algebras(len: usize) -> Vec<Algebra> {

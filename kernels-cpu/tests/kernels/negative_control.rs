@@ -1,11 +1,9 @@
 //! The tests themselves are tested: a wrong result, a wrong program, a wrong key or a stray write
 //! has to be noticed, or the other tests' silence says nothing.
 
-mod support;
-
+use crate::support::{Algebra, Case, Guarded, Kind, Prepared, Tolerance, compare};
 use furthermore_kernels_cpu::function_map::Function;
 use furthermore_kernels_cpu::{Element, Exec, Isa};
-use support::{Algebra, Case, Guarded, Kind, Prepared, Tolerance, compare};
 
 const EXEC: Exec = Exec {
     isa: Isa::PORTABLE,

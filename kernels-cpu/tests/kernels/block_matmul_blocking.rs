@@ -1,15 +1,13 @@
 //! Matrix products past every blocking constant and thread threshold, against the oracle and against
 //! another library, and the promise that the same cut gives the same bits.
 
-mod support;
-
-use furthermore_kernels_cpu::block_matmul::{Epilogue, block_matmul, scratch_len};
-use furthermore_kernels_cpu::function_map::Function;
-use furthermore_kernels_cpu::{Element, Exec, Isa};
-use support::{
+use crate::support::{
     Algebra, Case, Guarded, Kind, Noise, Prepared, THREADS, Tolerance, compare, execs, same_bits,
     single,
 };
+use furthermore_kernels_cpu::block_matmul::{Epilogue, block_matmul, scratch_len};
+use furthermore_kernels_cpu::function_map::Function;
+use furthermore_kernels_cpu::{Element, Exec, Isa};
 
 /// One case on every instruction set with every number of pieces.
 fn every_cut<T: Element>(algebra: &Algebra, case: Case, seed: u64) {

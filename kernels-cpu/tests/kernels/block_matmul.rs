@@ -1,13 +1,11 @@
 //! Matrix products over every algebra, operand kind, instruction set, transposition and epilogue,
 //! at sizes about the register tile's. What blocking and threads do is in `block_matmul_blocking`.
 
-mod support;
-
+use crate::support::{Algebra, Case, Guarded, Kind, Noise, Operand, Prepared, compare, single};
 use furthermore_kernels_cpu::block_matmul::{Epilogue, MatmulShape, block_matmul, scratch_len};
 use furthermore_kernels_cpu::function_map::Function;
 use furthermore_kernels_cpu::{Element, Exec, Isa, PlanesMut};
 use proptest::prelude::*;
-use support::{Algebra, Case, Guarded, Kind, Noise, Operand, Prepared, compare, single};
 
 const BIASES: [Option<Kind>; 3] = [None, Some(Kind::Plain), Some(Kind::Cipher)];
 const ACTIVATIONS: [Option<Function>; 3] = [None, Some(Function::Relu), Some(Function::Tanh)];

@@ -1,15 +1,13 @@
 //! Encryption, decryption and layouts: linear maps are exact but for one rounding, and layouts move
 //! bits.
 
-mod support;
-
-use furthermore_kernels_cpu::convert::{deinterleave, interleave, linear_map};
-use furthermore_kernels_cpu::{Element, Exec, Isa};
-use proptest::prelude::*;
-use support::{
+use crate::support::{
     Algebra, Guarded, Kind, LENGTHS, Noise, Operand, Tolerance, compare, each_element, execs_for,
     same_bits, single,
 };
+use furthermore_kernels_cpu::convert::{deinterleave, interleave, linear_map};
+use furthermore_kernels_cpu::{Element, Exec, Isa};
+use proptest::prelude::*;
 
 /// Lengths of all kernels, and about the block of sums that is kept in cache.
 fn lengths() -> impl Iterator<Item = usize> {

@@ -1,13 +1,11 @@
 //! Optimiser steps against f64, several in a row, so that the velocity is used too.
 
-mod support;
-
-use furthermore_kernels_cpu::update::sgd;
-use furthermore_kernels_cpu::{Element, Exec, Isa};
-use support::{
+use crate::support::{
     Algebra, Guarded, Kind, LENGTHS, Noise, Operand, Tolerance, compare, each_element, execs_for,
     same_bits,
 };
+use furthermore_kernels_cpu::update::sgd;
+use furthermore_kernels_cpu::{Element, Exec, Isa};
 
 const STEPS: usize = 3;
 

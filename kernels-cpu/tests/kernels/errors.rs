@@ -1,10 +1,9 @@
 //! What does not fit is refused with an error that names the operand, before anything is written;
 //! nothing panics.
 
-mod support;
-
 use std::fmt::Debug;
 
+use crate::support::{Algebra, Guarded};
 use furthermore_kernels_cpu::block_matmul::{Epilogue, MatmulShape, block_matmul, scratch_len};
 use furthermore_kernels_cpu::convert::{deinterleave, interleave, linear_map};
 use furthermore_kernels_cpu::elementwise::{linear, multiply};
@@ -17,7 +16,6 @@ use furthermore_kernels_cpu::reduce::{
 };
 use furthermore_kernels_cpu::update::sgd;
 use furthermore_kernels_cpu::{Exec, Isa, KernelError, Planes, PlanesMut};
-use support::{Algebra, Guarded};
 
 const EXEC: Exec = Exec {
     isa: Isa::PORTABLE,

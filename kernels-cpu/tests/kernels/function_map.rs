@@ -1,15 +1,13 @@
 //! Functions of a tensor and their derivatives, slot by slot against f64 formulas.
 
-mod support;
-
+use crate::support::{
+    Algebra, Guarded, Kind, LENGTHS, Noise, Operand, Tolerance, compare, derivative, each_element,
+    execs_for, formed, joined, mapped, same_bits, single, stored, value,
+};
 use furthermore_kernels_cpu::function_map::{
     Function, Saved, function_map, function_map_gradient, function_map_in_place,
 };
 use furthermore_kernels_cpu::{Element, Isa, PlanesMut};
-use support::{
-    Algebra, Guarded, Kind, LENGTHS, Noise, Operand, Tolerance, compare, derivative, each_element,
-    execs_for, formed, joined, mapped, same_bits, single, stored, value,
-};
 
 /// The algebras to test at that length: three of them, one for each way of forming slots, where a
 /// length is large.

@@ -1,15 +1,12 @@
 //! Sums of rows and losses, slot by slot against f64 formulas.
-
-mod support;
-
+use crate::support::{
+    Algebra, Guarded, Kind, Noise, Operand, Slot, Tolerance, compare, each_element, execs, formed,
+    joined, same_bits, single,
+};
 use furthermore_kernels_cpu::reduce::{
     mean_squared_error, softmax_cross_entropy, softmax_cross_entropy_gradient, sum_rows,
 };
 use furthermore_kernels_cpu::{Element, Exec, Isa, Planes};
-use support::{
-    Algebra, Guarded, Kind, Noise, Operand, Slot, Tolerance, compare, each_element, execs, formed,
-    joined, same_bits, single,
-};
 
 /// Rows and columns: none, one, odd ones, and enough for five threads.
 const SHAPES: [(usize, usize); 8] = [

@@ -1,0 +1,15 @@
+//! Every kernel on every instruction set against an independent f64 oracle: one test program, so
+//! that the kernels are compiled for it once.
+
+mod block_matmul;
+mod block_matmul_blocking;
+mod convert;
+mod elementwise;
+mod errors;
+mod function_map;
+mod isa;
+mod negative_control;
+mod reduce;
+mod slot_maxima;
+mod support;
+mod update;
