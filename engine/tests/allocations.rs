@@ -16,7 +16,6 @@ use furthermore::session::Session;
 use furthermore::tensor::{DType, Plaintext, Tensor};
 use support::{Loss, Mlp, Noise, encrypt, key, open, random, tensor};
 
-static ARMED: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
 static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
 
 /// The system's allocator, counting what is asked of it.
@@ -25,15 +24,6 @@ struct Counting;
 // SAFETY: every call is passed on to the system's allocator as it came.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        if ARMED.swap(false, Ordering::SeqCst) {
-            eprintln!(
-                "ALLOC {:?} {:?} {}",
-                layout,
-                std::thread::current().name(),
-                std::backtrace::Backtrace::force_capture()
-            );
-            ARMED.store(true, Ordering::SeqCst);
-        }
         ALLOCATIONS.fetch_add(1, Ordering::SeqCst);
         // SAFETY: the caller's promise is the system's.
         unsafe { System.alloc(layout) }
@@ -116,11 +106,7 @@ fn work(device: &Cpu, dtype: DType, algebra: Algebra, loss: Loss, training: bool
     session.set_learning_rate(1e-3).expect("a rate");
 
     let x = random(&[SAMPLES, SIZES[0]], (-1.0, 1.0), dtype, &mut noise);
-    let y = tensor(
-        &[SAMPLES, SIZES[3]],
-        &noise.one_hot(SAMPLES, SIZES[3]),
-        dtype,
-    );
+    let y = tensor(&[SAMPLES, SIZES[3]], &noise.one_hot(SAMPLES, SIZES[3]), dtype);
     let first = x.rows(&(0..BATCH).collect::<Vec<_>>()).expect("rows");
     let given = |values: &Plaintext| match algebra {
         Algebra::Real => Tensor::Plaintext(values.clone()),
@@ -171,9 +157,7 @@ fn runs_allocate_nothing() {
             ] {
                 let mut work = work(device, dtype, algebra, loss, training);
                 (0..WARM_UP).for_each(|_| work.step());
-                ARMED.store(true, Ordering::SeqCst);
                 let count = allocations(|| (0..RUNS).for_each(|_| work.step()));
-                ARMED.store(false, Ordering::SeqCst);
                 counts.push((work.name, count));
             }
         }

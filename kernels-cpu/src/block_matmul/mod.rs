@@ -85,8 +85,7 @@ struct Cut {
     depth: usize,
     /// Columns of B packed at a time.
     columns_packed: usize,
-    /// Every combination of A is copied, those of a single plane too.
-    copy_a: bool,
+    /// Every combination of B is packed, those of a single plane too.
     pack_b: bool,
     /// Elements from one packed row of A to the next: the depth, and a cache line so that rows of
     /// a power of two do not alias.
@@ -98,12 +97,6 @@ struct Cut {
 
 /// Rows of A from which packing B pays: below, it is read where it is.
 const MIN_ROWS_TO_PACK_B: usize = 256;
-/// Columns of B from which it pays to copy rows of A that lie a multiple of `ALIASING_BYTES` apart:
-/// such rows fall into the same few sets of the level-1 cache.
-const MIN_COLUMNS_TO_COPY_A: usize = 256;
-/// A quarter of the bytes after which the level-1 cache's sets repeat.
-const ALIASING_BYTES: usize = 1024;
-
 /// Whether a combination is a plane as it is, which can be read in place.
 fn is_plane(combination: &Combination) -> bool {
     matches!(combination[..], [(_, 1.0)])
@@ -130,13 +123,7 @@ impl Cut {
         // Rows split evenly, not by tiles: tiles of any height up to the full one exist.
         let rows = shape.m.div_ceil(row_pieces).max(1);
 
-        let combined = |side: &[crate::algebra::Combination]| {
-            side.iter().any(|c| c.len() != 1 || c[0].1 != 1.0)
-        };
-        let copy_a = !shape.transpose_a
-            && columns >= MIN_COLUMNS_TO_COPY_A
-            && (shape.k * size_of::<T>()).is_multiple_of(ALIASING_BYTES);
-        let pack_b = shape.transpose_b || combined(&program.right) || rows >= MIN_ROWS_TO_PACK_B;
+        let pack_b = shape.transpose_b || rows >= MIN_ROWS_TO_PACK_B;
         let even = |total: usize, most: usize| total.max(1).div_ceil(total.max(1).div_ceil(most));
         let depth = even(shape.k, PANEL_BYTES / (tile_columns * size_of::<T>()));
         let column_bytes = depth * size_of::<T>() * program.right.len();
@@ -144,16 +131,11 @@ impl Cut {
         let columns_packed =
             even(columns / tile_columns, most_columns / tile_columns) * tile_columns;
         let line = 64 / size_of::<T>();
-        let copies = program
-            .left
-            .iter()
-            .filter(|c| copy_a || !is_plane(c))
-            .count();
+        let copies = program.left.iter().filter(|c| !is_plane(c)).count();
         let pitch_a = depth.next_multiple_of(line) + line;
         let scratch_a = copies * rows.min(ROWS_RESIDENT) * pitch_a;
-        // Without packing, the last panel alone is packed, so that no load leaves the matrix.
-        let panel_columns = if pack_b { columns_packed } else { tile_columns };
-        let scratch_b = panel_columns * depth * program.right.len();
+        // Behind the packed columns one strip more, for a narrow last one.
+        let scratch_b = (columns_packed + tile_columns) * depth * program.right.len();
         Cut {
             row_pieces,
             column_pieces,
@@ -161,7 +143,6 @@ impl Cut {
             columns,
             depth,
             columns_packed,
-            copy_a,
             pack_b,
             pitch_a,
             scratch_a: scratch_a.next_multiple_of(line),

@@ -28,11 +28,16 @@ impl<T: Element> Stored<'_, T> {
     /// Where element `at` of line `line` is, lines running along the contiguous axis.
     #[inline(always)]
     fn line(&self, i: usize, line: usize, at: usize) -> *const T {
-        let pitch = self.row_stride.max(self.column_stride);
         self.planes
             .plane(i)
             .as_ptr()
-            .wrapping_add(line * pitch + at)
+            .wrapping_add(line * self.pitch() + at)
+    }
+
+    /// Elements from one line to the next.
+    #[inline(always)]
+    fn pitch(&self) -> usize {
+        self.row_stride.max(self.column_stride)
     }
 }
 
@@ -52,24 +57,77 @@ pub(super) unsafe fn along<T: Element, S: Simd<T>>(
     pitch: usize,
     padded: usize,
 ) {
-    for (nth, line) in lines.enumerate() {
-        let to = to.wrapping_add(nth * pitch);
-        slots::sweep(len, S::LANES, |at, count| {
-            let mut sum = S::splat(T::zero());
-            for &(plane, weight) in combination {
-                let from = matrix.line(plane, line, start + at);
+    let from = |nth: usize| {
+        let (plane, weight) = combination[nth];
+        (
+            matrix.line(plane, lines.start, start),
+            S::splat(T::of(weight)),
+        )
+    };
+    let shape = Lines {
+        count: lines.len(),
+        len,
+        from: matrix.pitch(),
+        to: pitch,
+        padded,
+    };
+    // SAFETY: the caller's promise.
+    unsafe {
+        match combination.len() {
+            1 => shape.sum::<T, S, 1>([from(0)], to, false),
+            2 => shape.sum::<T, S, 2>([from(0), from(1)], to, false),
+            more => {
+                for nth in 0..more {
+                    shape.sum::<T, S, 1>([from(nth)], to, nth > 0);
+                }
+            }
+        }
+    }
+}
+
+/// How lines lie in their source and their target.
+struct Lines {
+    count: usize,
+    len: usize,
+    from: usize,
+    to: usize,
+    padded: usize,
+}
+
+impl Lines {
+    /// Writes the weighted sum of `N` sources, on top of what is there where `more`.
+    ///
+    /// # Safety
+    /// As [`along`].
+    #[inline(always)]
+    unsafe fn sum<T: Element, S: Simd<T>, const N: usize>(
+        &self,
+        sources: [(*const T, S); N],
+        to: *mut T,
+        more: bool,
+    ) {
+        for line in 0..self.count {
+            let to = to.wrapping_add(line * self.to);
+            slots::sweep(self.len, S::LANES, |at, count| {
                 // SAFETY: the caller's promise.
-                let x = unsafe { S::load_some(from, count) };
-                sum = S::splat(T::of(weight)).mul_add(x, sum);
+                unsafe {
+                    let to = to.add(at);
+                    let mut sum = if more {
+                        S::load_some(to, count)
+                    } else {
+                        S::splat(T::zero())
+                    };
+                    for (from, weight) in sources {
+                        let x = S::load_some(from.add(line * self.from + at), count);
+                        sum = weight.mul_add(x, sum);
+                    }
+                    sum.store_some(to, count);
+                }
+            });
+            for at in self.len..self.padded {
+                // SAFETY: the caller's promise.
+                unsafe { to.add(at).write(T::zero()) };
             }
-            // SAFETY: the caller's promise.
-            unsafe {
-                sum.store_some(to.add(at), count);
-            }
-        });
-        for at in len..padded {
-            // SAFETY: the caller's promise.
-            unsafe { to.add(at).write(T::zero()) };
         }
     }
 }

@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::micro::{self, Left, Right, Target};
 use super::pack::{self, Stored};
 use super::{Cut, Epilogue, MatmulShape, ROWS_BLOCK, ROWS_RESIDENT, is_plane};
-use crate::algebra::{Arithmetic, Bilinear, Combination};
+use crate::algebra::{Arithmetic, Bilinear};
 use crate::element::Element;
 use crate::function_map;
 use crate::planes::{Planes, RawPlanes};
@@ -97,9 +97,7 @@ impl<T: Element> WithSimd<T> for Task<'_, T> {
                 let deep = nth * self.cut.depth..((nth + 1) * self.cut.depth).min(self.shape.k);
                 self.pack_a::<S>(&resident, &deep, packed_a);
                 for across in steps(self.columns.clone(), self.cut.columns_packed) {
-                    if self.cut.pack_b {
-                        self.pack_b::<S>(&across, &deep, packed_b);
-                    }
+                    self.pack_b::<S>(&across, &deep, packed_b, self.cut.pack_b);
                     for block in steps(resident.clone(), ROWS_BLOCK) {
                         self.block::<S>(&resident, &block, &across, &deep, packed_a, packed_b);
                         if nth + 1 == depths {
@@ -114,11 +112,11 @@ impl<T: Element> WithSimd<T> for Task<'_, T> {
 }
 
 impl<T: Element> Task<'_, T> {
-    /// Packs the combinations of A that are not read in place, one after another: row-major A in
+    /// Packs the combinations of A that are no plane as it is, one after another: row-major A in
     /// rows `pitch_a` apart, transposed A in rows of depth as it is stored.
     #[inline(always)]
     fn pack_a<S: Simd<T>>(&self, rows: &Range<usize>, deep: &Range<usize>, to: *mut T) {
-        let packed = self.program.left.iter().filter(|c| self.packs_a(c));
+        let packed = self.program.left.iter().filter(|c| !is_plane(c));
         for (nth, combination) in packed.enumerate() {
             let to = to.wrapping_add(nth * rows.len() * self.cut.pitch_a);
             let (lines, part, pitch) = if self.shape.transpose_a {
@@ -132,59 +130,61 @@ impl<T: Element> Task<'_, T> {
         }
     }
 
-    #[inline(always)]
-    fn packs_a(&self, combination: &Combination) -> bool {
-        self.cut.copy_a || !is_plane(combination)
-    }
-
-    /// The left operand of a tile: in place, or where [`Task::pack_a`] put its combination.
+    /// The left operand of a tile at `resident`'s first row: in place, or where [`Task::pack_a`] put
+    /// its combination.
     #[inline(always)]
     fn left(
         &self,
         nth: usize,
-        row: usize,
         resident: &Range<usize>,
         deep: &Range<usize>,
         packed_a: *const T,
     ) -> Left<T> {
         let combination = &self.program.left[nth];
-        if !self.packs_a(combination) {
-            let (row_stride, step) = (self.a.row_stride, self.a.column_stride);
-            let start = self.a.at(combination[0].0, row, deep.start);
+        if is_plane(combination) {
+            let start = self.a.at(combination[0].0, resident.start, deep.start);
             return Left {
                 start,
-                row: row_stride,
-                step,
+                row: self.a.row_stride,
+                step: self.a.column_stride,
             };
         }
         let before = self.program.left[..nth]
             .iter()
-            .filter(|c| self.packs_a(c))
+            .filter(|c| !is_plane(c))
             .count();
         let start = packed_a.wrapping_add(before * resident.len() * self.cut.pitch_a);
-        let at = row - resident.start;
         if self.shape.transpose_a {
             Left {
-                start: start.wrapping_add(at),
+                start,
                 row: 1,
                 step: resident.len(),
             }
         } else {
-            let row = self.cut.pitch_a;
             Left {
-                start: start.wrapping_add(at * row),
-                row,
+                start,
+                row: self.cut.pitch_a,
                 step: 1,
             }
         }
     }
 
-    /// Packs every combination of B's columns in strips of a tile's columns, zeros past the last.
+    /// Packs the combinations of B's columns that are not read in place, in strips of a tile's
+    /// columns, zeros past the last. With `all`, those that are planes too.
     #[inline(always)]
-    fn pack_b<S: Simd<T>>(&self, columns: &Range<usize>, deep: &Range<usize>, to: *mut T) {
+    fn pack_b<S: Simd<T>>(
+        &self,
+        columns: &Range<usize>,
+        deep: &Range<usize>,
+        to: *mut T,
+        all: bool,
+    ) {
         let width = S::TILE_VECTORS * S::LANES;
         let padded = columns.len().next_multiple_of(width);
         for (i, combination) in self.program.right.iter().enumerate() {
+            if !all && is_plane(combination) {
+                continue;
+            }
             let base = to.wrapping_add(i * padded * deep.len());
             for strip in steps(columns.clone(), width) {
                 let to = base.wrapping_add((strip.start - columns.start) * deep.len());
@@ -215,39 +215,43 @@ impl<T: Element> Task<'_, T> {
     ) {
         let width = S::TILE_VECTORS * S::LANES;
         let padded = across.len().next_multiple_of(width);
+        // Vectors of a narrow last strip would leave the matrix, so it is packed in any case, behind
+        // what is packed already.
+        let narrow = packed_b.wrapping_add(self.program.right.len() * padded * deep.len());
         for strip in steps(across.clone(), width) {
-            // Vectors of a narrow last strip would leave the matrix, so it is packed in any case.
             let pack_strip = !self.cut.pack_b && strip.len() < width;
             if pack_strip {
-                self.pack_b::<S>(&strip, deep, packed_b);
+                self.pack_b::<S>(&strip, deep, narrow, true);
             }
-            for (nth, term) in self.program.terms.iter().enumerate() {
-                let right = if self.cut.pack_b {
-                    let panel = term.right * padded + (strip.start - across.start);
-                    Right {
-                        start: packed_b.wrapping_add(panel * deep.len()),
-                        step: width,
-                    }
-                } else if pack_strip {
-                    let panel = term.right * width * deep.len();
-                    Right {
-                        start: packed_b.wrapping_add(panel),
-                        step: width,
-                    }
+            // A plane's first term overwrites what the result held; one bit a plane.
+            let mut written: u64 = if deep.start == 0 { 0 } else { u64::MAX };
+            for term in &self.program.terms {
+                let combination = &self.program.right[term.right];
+                let packed = |base: *const T, padded: usize, at: usize| Right {
+                    start: base.wrapping_add((term.right * padded + at) * deep.len()),
+                    step: width,
+                };
+                let right = if pack_strip {
+                    packed(narrow, width, 0)
+                } else if self.cut.pack_b || !is_plane(combination) {
+                    packed(packed_b, padded, strip.start - across.start)
                 } else {
-                    let plane = self.program.right[term.right][0].0;
+                    let start = self.b.at(combination[0].0, deep.start, strip.start);
                     Right {
-                        start: self.b.at(plane, deep.start, strip.start),
+                        start,
                         step: self.b.row_stride,
                     }
                 };
+                let left = self.left(term.left, resident, deep, packed_a);
                 for tile in parts(block.start, block.len(), S::TILE_ROWS) {
-                    let left = self.left(term.left, tile.start, resident, deep, packed_a);
+                    let start = left
+                        .start
+                        .wrapping_add((tile.start - resident.start) * left.row);
                     let at = tile.start * self.shape.n + strip.start;
                     let targets = term.outputs.iter().map(|&(plane, coefficient)| Target {
                         start: self.c.plane(plane).wrapping_add(at),
                         coefficient: T::of(coefficient),
-                        first: deep.start == 0 && self.is_first(nth, plane),
+                        first: written & (1 << plane) == 0,
                     });
                     // SAFETY: the tile lies in the task's rectangle, its operands in their matrices
                     // or in panels packed for it.
@@ -256,23 +260,19 @@ impl<T: Element> Task<'_, T> {
                             tile.len(),
                             strip.len(),
                             deep.len(),
-                            left,
+                            Left { start, ..left },
                             right,
                             targets,
                             self.shape.n,
                         );
                     }
                 }
+                written |= term
+                    .outputs
+                    .iter()
+                    .fold(0, |bits, &(plane, _)| bits | 1 << plane);
             }
         }
-    }
-
-    /// Whether term `nth` is the first that reaches that plane of the result.
-    #[inline(always)]
-    fn is_first(&self, nth: usize, plane: usize) -> bool {
-        !self.program.terms[..nth]
-            .iter()
-            .any(|t| t.outputs.iter().any(|&(p, _)| p == plane))
     }
 
     /// Bias and activation on finished rows.
