@@ -6,7 +6,8 @@ mod support;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use furthermore::Algebra;
 use furthermore::device::Cpu;
@@ -62,6 +63,38 @@ fn allocations(body: impl FnOnce()) -> usize {
     ALLOCATIONS.load(Ordering::SeqCst) - before
 }
 
+/// Has each of the pool's two threads steal a job from the other.
+///
+/// A thread's first theft registers it with crossbeam-epoch, which allocates: once in the life of a
+/// thread, at a moment that depends on when the other one has work to spare.
+fn acquaint() {
+    let both = |second: &(dyn Fn() + Sync)| {
+        let stolen = AtomicBool::new(false);
+        let first = || {
+            while !stolen.load(Ordering::SeqCst) {
+                std::hint::spin_loop();
+            }
+        };
+        // The thread that runs the first half is busy until another has taken the second.
+        rayon::join(first, || {
+            stolen.store(true, Ordering::SeqCst);
+            second();
+        });
+    };
+    both(&|| both(&|| ()));
+}
+
+/// Waits until nothing has been allocated for a while: the test harness still books this test in when
+/// it has begun to run.
+fn settle() {
+    loop {
+        let quiet = allocations(|| std::thread::sleep(Duration::from_millis(100)));
+        if quiet == 0 {
+            break;
+        }
+    }
+}
+
 /// A session with the tensors written to it at each run.
 struct Work {
     name: String,
@@ -106,7 +139,11 @@ fn work(device: &Cpu, dtype: DType, algebra: Algebra, loss: Loss, training: bool
     session.set_learning_rate(1e-3).expect("a rate");
 
     let x = random(&[SAMPLES, SIZES[0]], (-1.0, 1.0), dtype, &mut noise);
-    let y = tensor(&[SAMPLES, SIZES[3]], &noise.one_hot(SAMPLES, SIZES[3]), dtype);
+    let y = tensor(
+        &[SAMPLES, SIZES[3]],
+        &noise.one_hot(SAMPLES, SIZES[3]),
+        dtype,
+    );
     let first = x.rows(&(0..BATCH).collect::<Vec<_>>()).expect("rows");
     let given = |values: &Plaintext| match algebra {
         Algebra::Real => Tensor::Plaintext(values.clone()),
@@ -141,6 +178,8 @@ fn runs_allocate_nothing() {
     // Rayon's queue for jobs from outside a pool is a list that grows by a block every 63 jobs, so
     // both the set-up and the runs are inside: a program that owns its pool does the same.
     let counts: Vec<(String, usize)> = pool.install(|| {
+        acquaint();
+        settle();
         let mut counts = Vec::new();
         for (device, dtype, algebra) in [
             (&owned, DType::F32, Algebra::Real),

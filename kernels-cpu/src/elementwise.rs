@@ -89,17 +89,22 @@ impl<T: Element> WithSimd<T> for Linear<T> {
             let at = self.at + done;
             let phase = at % self.period;
             let run = (self.period - phase).min(self.len - done);
-            slots::sweep(run, S::LANES, |i, count| {
-                // SAFETY: `linear` checked the lengths: `at + i + count` elements of a and the
-                // output, `phase + i + count` of b.
-                unsafe {
-                    let (a, b, to) = (a.add(at + i), b.add(phase + i), output.add(at + i));
-                    let b = beta.mul(S::load_some(b, count));
-                    alpha
-                        .mul_add(S::load_some(a, count), b)
-                        .store_some(to, count);
-                }
-            });
+            slots::sweep(
+                run,
+                S::LANES,
+                #[inline(always)]
+                |i, count| {
+                    // SAFETY: `linear` checked the lengths: `at + i + count` elements of a and the
+                    // output, `phase + i + count` of b.
+                    unsafe {
+                        let (a, b, to) = (a.add(at + i), b.add(phase + i), output.add(at + i));
+                        let b = beta.mul(S::load_some(b, count));
+                        alpha
+                            .mul_add(S::load_some(a, count), b)
+                            .store_some(to, count);
+                    }
+                },
+            );
             done += run;
         }
     }
@@ -165,25 +170,30 @@ impl<T: Element> WithSimd<T> for Multiply<'_, T> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd<T>>(self) {
-        slots::sweep(self.len, S::LANES, |i, count| {
-            let at = self.at + i;
-            // SAFETY: `multiply` checked the lengths, and gives every thread elements of its own.
-            let (a, b) = unsafe {
-                (
-                    slots::load::<T, S, MAX_DIM>(&self.a, self.a.count, at, count),
-                    slots::load::<T, S, MAX_DIM>(&self.b, self.b.count, at, count),
-                )
-            };
-            let mut c = [S::splat(T::zero()); MAX_DIM];
-            for term in &self.program.terms {
-                let product = combine::<T, S>(&self.program.left[term.left], &a)
-                    .mul(combine::<T, S>(&self.program.right[term.right], &b));
-                for &(plane, weight) in &term.outputs {
-                    c[plane] = S::splat(T::of(weight)).mul_add(product, c[plane]);
+        slots::sweep(
+            self.len,
+            S::LANES,
+            #[inline(always)]
+            |i, count| {
+                let at = self.at + i;
+                // SAFETY: `multiply` checked the lengths, and gives every thread elements of its own.
+                let (a, b) = unsafe {
+                    (
+                        slots::load::<T, S, MAX_DIM>(&self.a, self.a.count, at, count),
+                        slots::load::<T, S, MAX_DIM>(&self.b, self.b.count, at, count),
+                    )
+                };
+                let mut c = [S::splat(T::zero()); MAX_DIM];
+                for term in &self.program.terms {
+                    let product = combine::<T, S>(&self.program.left[term.left], &a)
+                        .mul(combine::<T, S>(&self.program.right[term.right], &b));
+                    for &(plane, weight) in &term.outputs {
+                        c[plane] = S::splat(T::of(weight)).mul_add(product, c[plane]);
+                    }
                 }
-            }
-            // SAFETY: as above.
-            unsafe { slots::store(&self.output, self.output.count, at, count, &c) };
-        });
+                // SAFETY: as above.
+                unsafe { slots::store(&self.output, self.output.count, at, count, &c) };
+            },
+        );
     }
 }

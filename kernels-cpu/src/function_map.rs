@@ -170,28 +170,34 @@ impl<T: Element> Span<'_, T> {
         let mut watch = Watch::<S, N>::new();
         let (dim, count) = (form.dim(), form.slots());
         let gradient = matches!(self.direction, Direction::Gradient);
-        slots::sweep(self.len, S::LANES, |i, lanes| {
-            let at = self.at + i;
-            // SAFETY: whoever made the span owns `at..at + len` of both tensors (see `span`).
-            let read =
-                |from: &RawPlanes<T>| unsafe { slots::load::<T, S, D>(from, dim, at, lanes) };
-            let mut x = form.split(&read(&self.source));
-            if gradient {
-                let g = form.split(&read(&self.target));
-                watch.see(&g, count);
-                for k in 0..count {
-                    x[k] = O::gradient(x[k], g[k]);
+        slots::sweep(
+            self.len,
+            S::LANES,
+            #[inline(always)]
+            |i, lanes| {
+                let at = self.at + i;
+                // SAFETY: whoever made the span owns `at..at + len` of both tensors.
+                let x: [S; D] = unsafe { slots::load(&self.source, dim, at, lanes) };
+                let mut x = form.split(&x);
+                if gradient {
+                    // SAFETY: as above.
+                    let g: [S; D] = unsafe { slots::load(&self.target, dim, at, lanes) };
+                    let g = form.split(&g);
+                    watch.see(&g, count);
+                    for k in 0..count {
+                        x[k] = O::gradient(x[k], g[k]);
+                    }
+                } else {
+                    watch.see(&x, count);
+                    for k in 0..count {
+                        x[k] = O::value(x[k]);
+                    }
                 }
-            } else {
-                watch.see(&x, count);
-                for k in 0..count {
-                    x[k] = O::value(x[k]);
-                }
-            }
-            let c = form.join(&x);
-            // SAFETY: as above.
-            unsafe { slots::store(&self.target, dim, at, lanes, &c) };
-        });
+                let c = form.join(&x);
+                // SAFETY: as above.
+                unsafe { slots::store(&self.target, dim, at, lanes, &c) };
+            },
+        );
         watch.finish(count)
     }
 }

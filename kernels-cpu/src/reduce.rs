@@ -42,16 +42,21 @@ impl<T: Element> WithSimd<T> for SumRows<'_, T> {
     #[inline(always)]
     fn run<S: Simd<T>>(self) {
         let columns = self.to.len();
-        slots::sweep(columns, S::LANES, |at, count| {
-            let mut sum = S::splat(T::zero());
-            for row in self.from.chunks_exact(columns) {
-                let row = &row[at..at + count];
-                // SAFETY: `row` has `count` elements.
-                sum = sum.add(unsafe { S::load_some(row.as_ptr(), count) });
-            }
-            // SAFETY: `at + count <= columns`.
-            unsafe { sum.store_some(self.to[at..].as_mut_ptr(), count) };
-        });
+        slots::sweep(
+            columns,
+            S::LANES,
+            #[inline(always)]
+            |at, count| {
+                let mut sum = S::splat(T::zero());
+                for row in self.from.chunks_exact(columns) {
+                    let row = &row[at..at + count];
+                    // SAFETY: `row` has `count` elements.
+                    sum = sum.add(unsafe { S::load_some(row.as_ptr(), count) });
+                }
+                // SAFETY: `at + count <= columns`.
+                unsafe { sum.store_some(self.to[at..].as_mut_ptr(), count) };
+            },
+        );
     }
 }
 
@@ -102,11 +107,17 @@ impl<T: Element, S: Simd<T>> WithForm<T, S> for Maxima<'_, T> {
     #[inline(always)]
     fn run<F: Form<T, S, D, N>, const D: usize, const N: usize>(self, form: F) -> SlotMaxima {
         let mut watch = Watch::<S, N>::new();
-        slots::sweep(self.len, S::LANES, |i, count| {
-            // SAFETY: `slot_maxima` checked that the planes have these elements.
-            let c = unsafe { slots::load::<T, S, D>(&self.planes, form.dim(), self.at + i, count) };
-            watch.see(&form.split(&c), form.slots());
-        });
+        slots::sweep(
+            self.len,
+            S::LANES,
+            #[inline(always)]
+            |i, count| {
+                // SAFETY: `slot_maxima` checked that the planes have these elements.
+                let c =
+                    unsafe { slots::load::<T, S, D>(&self.planes, form.dim(), self.at + i, count) };
+                watch.see(&form.split(&c), form.slots());
+            },
+        );
         watch.finish(form.slots())
     }
 }
@@ -189,6 +200,16 @@ fn sum_lanes<T: Element, S: Simd<T>>(x: S, count: usize) -> T {
     x.lanes()[..count].iter().fold(T::zero(), |sum, x| sum + *x)
 }
 
+/// The sum of all lanes times `scale`, for each slot.
+#[inline(always)]
+fn mean_lanes<T: Element, S: Simd<T>, const N: usize>(total: &[S; N], scale: T) -> [S; N] {
+    let mut mean = *total;
+    for k in 0..N {
+        mean[k] = S::splat(sum_lanes(total[k], S::LANES) * scale);
+    }
+    mean
+}
+
 /// Writes one element with these slots.
 ///
 /// # Safety
@@ -197,11 +218,11 @@ fn sum_lanes<T: Element, S: Simd<T>>(x: S, count: usize) -> T {
 unsafe fn put<T: Element, S: Simd<T>, F, const D: usize, const N: usize>(
     form: &F,
     output: &RawPlanes<T>,
-    slots: [T; N],
+    slots: [S; N],
 ) where
     F: Form<T, S, D, N>,
 {
-    let c = form.join(&slots.map(S::splat));
+    let c = form.join(&slots);
     // SAFETY: the caller's promise.
     unsafe { slots::store(output, form.dim(), 0, 1, &c) };
 }
@@ -302,62 +323,92 @@ impl<T: Element, S: Simd<T>> WithForm<T, S> for CrossEntropy<'_, T> {
         for row in rows.clone() {
             let base = row * columns;
             let mut top = [T::neg_infinity(); N];
-            slots::sweep(columns, S::LANES, |at, lanes| {
-                // SAFETY: see above.
-                let x: [S; N] = unsafe { pair.predicted(&form, base + at, lanes) };
-                watch.see(&x, count);
-                for k in 0..count {
-                    top[k] = x[k].lanes()[..lanes]
-                        .iter()
-                        .fold(top[k], |top, x| top.max(*x));
-                }
-            });
-            let top = top.map(S::splat);
+            slots::sweep(
+                columns,
+                S::LANES,
+                #[inline(always)]
+                |at, lanes| {
+                    // SAFETY: see above.
+                    let x: [S; N] = unsafe { pair.predicted(&form, base + at, lanes) };
+                    watch.see(&x, count);
+                    for k in 0..count {
+                        top[k] = x[k].lanes()[..lanes]
+                            .iter()
+                            .fold(top[k], |top, x| top.max(*x));
+                    }
+                },
+            );
+            let mut tops = [S::splat(T::zero()); N];
+            for k in 0..count {
+                tops[k] = S::splat(top[k]);
+            }
+            let top = tops;
             let mut sum = [T::zero(); N];
-            slots::sweep(columns, S::LANES, |at, lanes| {
-                // SAFETY: see above.
-                let x: [S; N] = unsafe { pair.predicted(&form, base + at, lanes) };
-                for k in 0..count {
-                    sum[k] = sum[k] + sum_lanes(functions::exp(x[k].sub(top[k])), lanes);
-                }
-            });
+            slots::sweep(
+                columns,
+                S::LANES,
+                #[inline(always)]
+                |at, lanes| {
+                    // SAFETY: see above.
+                    let x: [S; N] = unsafe { pair.predicted(&form, base + at, lanes) };
+                    for k in 0..count {
+                        sum[k] = sum[k] + sum_lanes(functions::exp(x[k].sub(top[k])), lanes);
+                    }
+                },
+            );
             if loss {
-                let ln_sum = sum.map(|x| S::splat(x.ln()));
-                slots::sweep(columns, S::LANES, |at, lanes| {
-                    // SAFETY: see above.
-                    let (x, y): ([S; N], [S; N]) = unsafe {
-                        (
-                            pair.predicted(&form, base + at, lanes),
-                            pair.target(&form, base + at, lanes),
-                        )
-                    };
-                    // Targets of lanes past the row are zero.
-                    for k in 0..count {
-                        total[k] = y[k].mul_add(ln_sum[k].sub(x[k].sub(top[k])), total[k]);
-                    }
-                });
+                let mut ln_sum = [S::splat(T::zero()); N];
+                for k in 0..count {
+                    ln_sum[k] = S::splat(sum[k].ln());
+                }
+                slots::sweep(
+                    columns,
+                    S::LANES,
+                    #[inline(always)]
+                    |at, lanes| {
+                        // SAFETY: see above.
+                        let (x, y): ([S; N], [S; N]) = unsafe {
+                            (
+                                pair.predicted(&form, base + at, lanes),
+                                pair.target(&form, base + at, lanes),
+                            )
+                        };
+                        // Targets of lanes past the row are zero.
+                        for k in 0..count {
+                            total[k] = y[k].mul_add(ln_sum[k].sub(x[k].sub(top[k])), total[k]);
+                        }
+                    },
+                );
             } else {
-                let share = sum.map(|x| S::splat(T::one() / x));
-                slots::sweep(columns, S::LANES, |at, lanes| {
-                    // SAFETY: see above.
-                    let (mut x, y): ([S; N], [S; N]) = unsafe {
-                        (
-                            pair.predicted(&form, base + at, lanes),
-                            pair.target(&form, base + at, lanes),
-                        )
-                    };
-                    for k in 0..count {
-                        let softmax = functions::exp(x[k].sub(top[k])).mul(share[k]);
-                        x[k] = softmax.sub(y[k]).mul(S::splat(scale));
-                    }
-                    let c = form.join(&x);
-                    // SAFETY: see above.
-                    unsafe { slots::store(&output, form.dim(), base + at, lanes, &c) };
-                });
+                let mut share = [S::splat(T::zero()); N];
+                for k in 0..count {
+                    share[k] = S::splat(T::one() / sum[k]);
+                }
+                slots::sweep(
+                    columns,
+                    S::LANES,
+                    #[inline(always)]
+                    |at, lanes| {
+                        // SAFETY: see above.
+                        let (mut x, y): ([S; N], [S; N]) = unsafe {
+                            (
+                                pair.predicted(&form, base + at, lanes),
+                                pair.target(&form, base + at, lanes),
+                            )
+                        };
+                        for k in 0..count {
+                            let softmax = functions::exp(x[k].sub(top[k])).mul(share[k]);
+                            x[k] = softmax.sub(y[k]).mul(S::splat(scale));
+                        }
+                        let c = form.join(&x);
+                        // SAFETY: see above.
+                        unsafe { slots::store(&output, form.dim(), base + at, lanes, &c) };
+                    },
+                );
             }
         }
         if loss {
-            let mean = total.map(|x| sum_lanes::<T, S>(x, S::LANES) * scale);
+            let mean = mean_lanes::<T, S, N>(&total, scale);
             // SAFETY: see above.
             unsafe { put::<T, S, F, D, N>(&form, &output, mean) };
         }
@@ -408,21 +459,26 @@ impl<T: Element, S: Simd<T>> WithForm<T, S> for SquaredError<'_, T> {
         let mut watch = Watch::<S, N>::new();
         let scale = T::one() / T::of(pair.rows.max(1) as f64);
         let mut total = [S::splat(T::zero()); N];
-        slots::sweep(pair.rows, S::LANES, |at, lanes| {
-            // SAFETY: `Pair::new` checked that both tensors have these elements.
-            let (x, y): ([S; N], [S; N]) = unsafe {
-                (
-                    pair.predicted(&form, at, lanes),
-                    pair.target(&form, at, lanes),
-                )
-            };
-            watch.see(&x, form.slots());
-            for k in 0..form.slots() {
-                let difference = x[k].sub(y[k]);
-                total[k] = difference.mul_add(difference, total[k]);
-            }
-        });
-        let mean = total.map(|x| sum_lanes::<T, S>(x, S::LANES) * scale);
+        slots::sweep(
+            pair.rows,
+            S::LANES,
+            #[inline(always)]
+            |at, lanes| {
+                // SAFETY: `Pair::new` checked that both tensors have these elements.
+                let (x, y): ([S; N], [S; N]) = unsafe {
+                    (
+                        pair.predicted(&form, at, lanes),
+                        pair.target(&form, at, lanes),
+                    )
+                };
+                watch.see(&x, form.slots());
+                for k in 0..form.slots() {
+                    let difference = x[k].sub(y[k]);
+                    total[k] = difference.mul_add(difference, total[k]);
+                }
+            },
+        );
+        let mean = mean_lanes::<T, S, N>(&total, scale);
         // SAFETY: the loss has one element, and one thread computes it.
         unsafe { put::<T, S, F, D, N>(&form, &output, mean) };
         watch.finish(form.slots())

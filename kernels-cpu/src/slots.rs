@@ -172,11 +172,19 @@ pub(crate) fn with_form<T: Element, S: Simd<T>, W: WithForm<T, S>>(
     planes: usize,
     body: W,
 ) -> W::Output {
+    #[inline(always)]
+    fn wide<T: Element, S: Simd<T>, const D: usize>(weights: &[f64]) -> [S; D] {
+        let mut wide = [S::splat(T::zero()); D];
+        for i in 0..D {
+            wide[i] = S::splat(T::of(weights[i]));
+        }
+        wide
+    }
+    #[inline(always)]
     fn two<T: Element, S: Simd<T>, const D: usize>(arithmetic: &Arithmetic) -> TwoForm<S, D> {
         let two = arithmetic
             .two()
             .expect("an algebra of two slots has its constants");
-        let wide = |v: &[f64]| std::array::from_fn(|i| S::splat(T::of(v[i])));
         TwoForm {
             mean: wide(&two.mean),
             half: wide(&two.half),
@@ -279,6 +287,7 @@ impl<S, const N: usize> Watch<S, N> {
         }
     }
 
+    #[inline(always)]
     pub(crate) fn finish<T: Element>(&self, count: usize) -> SlotMaxima
     where
         S: Simd<T>,

@@ -71,19 +71,24 @@ impl<T: Element> WithSimd<T> for Sgd<T> {
             let v = self
                 .velocity
                 .map(|(momentum, planes)| (S::splat(momentum), start(&planes)));
-            slots::sweep(self.len, S::LANES, |at, count| {
-                // SAFETY: `sgd` checked the lengths and gives every thread elements of its own.
-                unsafe {
-                    let mut step = S::load_some(g.add(at), count);
-                    if let Some((momentum, v)) = v {
-                        step = momentum.mul_add(S::load_some(v.add(at), count), step);
-                        step.store_some(v.add(at), count);
+            slots::sweep(
+                self.len,
+                S::LANES,
+                #[inline(always)]
+                |at, count| {
+                    // SAFETY: `sgd` checked the lengths and gives every thread elements of its own.
+                    unsafe {
+                        let mut step = S::load_some(g.add(at), count);
+                        if let Some((momentum, v)) = v {
+                            step = momentum.mul_add(S::load_some(v.add(at), count), step);
+                            step.store_some(v.add(at), count);
+                        }
+                        let w = w.add(at);
+                        rate.mul_add(step, S::load_some(w, count))
+                            .store_some(w, count);
                     }
-                    let w = w.add(at);
-                    rate.mul_add(step, S::load_some(w, count))
-                        .store_some(w, count);
-                }
-            });
+                },
+            );
         }
     }
 }

@@ -34,6 +34,17 @@ impl<T: Element> Stored<'_, T> {
             .wrapping_add(line * self.pitch() + at)
     }
 
+    /// Where that element is in a combination's plane, with the plane's weight.
+    #[inline(always)]
+    fn weighted<S: Simd<T>>(
+        &self,
+        (plane, weight): (usize, f64),
+        line: usize,
+        at: usize,
+    ) -> (*const T, S) {
+        (self.line(plane, line, at), S::splat(T::of(weight)))
+    }
+
     /// Elements from one line to the next.
     #[inline(always)]
     fn pitch(&self) -> usize {
@@ -57,13 +68,7 @@ pub(super) unsafe fn along<T: Element, S: Simd<T>>(
     pitch: usize,
     padded: usize,
 ) {
-    let from = |nth: usize| {
-        let (plane, weight) = combination[nth];
-        (
-            matrix.line(plane, lines.start, start),
-            S::splat(T::of(weight)),
-        )
-    };
+    let line = lines.start;
     let shape = Lines {
         count: lines.len(),
         len,
@@ -74,11 +79,22 @@ pub(super) unsafe fn along<T: Element, S: Simd<T>>(
     // SAFETY: the caller's promise.
     unsafe {
         match combination.len() {
-            1 => shape.sum::<T, S, 1>([from(0)], to, false),
-            2 => shape.sum::<T, S, 2>([from(0), from(1)], to, false),
+            1 => shape.sum::<T, S, 1>([matrix.weighted(combination[0], line, start)], to, false),
+            2 => shape.sum::<T, S, 2>(
+                [
+                    matrix.weighted(combination[0], line, start),
+                    matrix.weighted(combination[1], line, start),
+                ],
+                to,
+                false,
+            ),
             more => {
                 for nth in 0..more {
-                    shape.sum::<T, S, 1>([from(nth)], to, nth > 0);
+                    shape.sum::<T, S, 1>(
+                        [matrix.weighted(combination[nth], line, start)],
+                        to,
+                        nth > 0,
+                    );
                 }
             }
         }
@@ -108,22 +124,27 @@ impl Lines {
     ) {
         for line in 0..self.count {
             let to = to.wrapping_add(line * self.to);
-            slots::sweep(self.len, S::LANES, |at, count| {
-                // SAFETY: the caller's promise.
-                unsafe {
-                    let to = to.add(at);
-                    let mut sum = if more {
-                        S::load_some(to, count)
-                    } else {
-                        S::splat(T::zero())
-                    };
-                    for (from, weight) in sources {
-                        let x = S::load_some(from.add(line * self.from + at), count);
-                        sum = weight.mul_add(x, sum);
+            slots::sweep(
+                self.len,
+                S::LANES,
+                #[inline(always)]
+                |at, count| {
+                    // SAFETY: the caller's promise.
+                    unsafe {
+                        let to = to.add(at);
+                        let mut sum = if more {
+                            S::load_some(to, count)
+                        } else {
+                            S::splat(T::zero())
+                        };
+                        for (from, weight) in sources {
+                            let x = S::load_some(from.add(line * self.from + at), count);
+                            sum = weight.mul_add(x, sum);
+                        }
+                        sum.store_some(to, count);
                     }
-                    sum.store_some(to, count);
-                }
-            });
+                },
+            );
             for at in self.len..self.padded {
                 // SAFETY: the caller's promise.
                 unsafe { to.add(at).write(T::zero()) };

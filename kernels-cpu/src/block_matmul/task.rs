@@ -314,14 +314,20 @@ impl<T: Element> Task<'_, T> {
             let from = bias.plane(plane).as_ptr().wrapping_add(columns.start);
             let to = self.c.plane(i).wrapping_add(at);
             let weight = S::splat(T::of(weight));
-            slots::sweep(columns.len(), S::LANES, |j, count| {
-                // SAFETY: the row lies in the task's rectangle, and the bias has n elements.
-                unsafe {
-                    let (from, to) = (from.add(j), to.add(j));
-                    let sum = weight.mul_add(S::load_some(from, count), S::load_some(to, count));
-                    sum.store_some(to, count);
-                }
-            });
+            slots::sweep(
+                columns.len(),
+                S::LANES,
+                #[inline(always)]
+                |j, count| {
+                    // SAFETY: the row lies in the task's rectangle, and the bias has n elements.
+                    unsafe {
+                        let (from, to) = (from.add(j), to.add(j));
+                        let sum =
+                            weight.mul_add(S::load_some(from, count), S::load_some(to, count));
+                        sum.store_some(to, count);
+                    }
+                },
+            );
         }
     }
 }

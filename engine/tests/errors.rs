@@ -1,0 +1,379 @@
+//! What is refused before anything runs, and that the message says what was wrong and where.
+
+mod support;
+
+use std::sync::Arc;
+
+use furthermore::device::Cpu;
+use furthermore::network::{Function, Init, Network, Value};
+use furthermore::plan::{CompileOptions, Plan};
+use furthermore::scheme::{MaskPolicy, SecretKey};
+use furthermore::session::Session;
+use furthermore::tensor::{Ciphertext, DType, Plaintext, Shape};
+use furthermore::{Algebra, Error};
+use support::{Loss, Mlp, encrypt, key, tensor};
+
+/// Checks that it is refused in words that hold every one of `parts`.
+fn refused<T>(what: &str, result: Result<T, Error>, parts: &[&str]) {
+    let Err(error) = result else {
+        panic!("{what} was accepted");
+    };
+    let message = error.to_string();
+    for part in parts {
+        assert!(message.contains(part), "{what}: '{part}' is not in '{message}'");
+    }
+}
+
+fn cpu() -> Cpu {
+    Cpu::new().expect("an instruction set of this machine")
+}
+
+fn ones(shape: &[usize]) -> Plaintext {
+    tensor(shape, &vec![1.0; shape.iter().product()], DType::F32)
+}
+
+fn ciphertext(key: &SecretKey, algebra: Algebra, shape: &[usize]) -> Ciphertext {
+    encrypt(key, algebra, 1, &ones(shape))
+}
+
+const UNIFORM: Init = Init::Uniform { bound: 1.0 };
+
+/// `y = x w + b` of 3 inputs and 2 outputs.
+fn linear() -> (Network, Value, Value) {
+    let mut network = Network::new();
+    let x = network.input("x", [3]).expect("a new name");
+    let y = network.linear("fc", x, 3, 2).expect("a new name");
+    network.output("y", y).expect("a new name");
+    (network, x, y)
+}
+
+#[test]
+fn keys_have_two_to_eight_slots() {
+    for slots in [0, 1, 9, usize::MAX] {
+        let parts = [&slots.to_string()[..], "2 to 8"];
+        refused("a key", SecretKey::generate(slots), &parts);
+        refused("a known key", SecretKey::from_known_seed(slots, 1), &parts);
+    }
+    for name in ["compact1", "blocks9", "compact", "real2", ""] {
+        let parts = [&format!("'{name}'")[..], "compact2 to compact8"];
+        refused("a name", name.parse::<Algebra>(), &parts);
+    }
+    refused("a type", "f16".parse::<DType>(), &["'f16'", "f32 and f64"]);
+    let policy = "paired".parse::<MaskPolicy<'static>>();
+    refused("a policy", policy, &["'paired'", "paired-rows"]);
+}
+
+#[test]
+fn a_key_of_another_size_does_not_fit() {
+    let key = key(2, 1);
+    let id = key.id().to_string();
+    let parts = ["compact3 needs a key of 3 slots", &id, "has 2"];
+    refused("an encryptor", key.encryptor(Algebra::Compact(3)), &parts);
+    let real = key.encryptor(Algebra::Real);
+    refused("an encryptor", real, &["real", "the plaintext algebra"]);
+    let c = ciphertext(&key, Algebra::Compact(2), &[2]);
+    refused("a conversion", c.convert(Algebra::Blocks(4)), &["blocks4", "4 slots"]);
+    refused("a conversion", c.convert(Algebra::Real), &["real"]);
+    let zeros = Ciphertext::zeros([2], DType::F32, Algebra::Blocks(3), key.evaluation_key());
+    refused("a tensor", zeros, &["blocks3 needs a key of 3 slots"]);
+
+    let (network, ..) = linear();
+    let options = CompileOptions::encrypted_inputs(2, DType::F32, Algebra::Compact(3));
+    let plan = Arc::new(Plan::compile(&network, &options).expect("a plan"));
+    let session = Session::new(&cpu(), Arc::clone(&plan), Some(key.evaluation_key()));
+    refused("a session", session, &["compact3 needs a key of 3 slots", &id]);
+    let session = Session::new(&cpu(), plan, None);
+    refused("a session", session, &["compact3 needs the evaluation key"]);
+    let wrong = CompileOptions::encrypted(2, DType::F32, Algebra::Blocks(9));
+    refused("a plan", Plan::compile(&network, &wrong), &["'blocks9'"]);
+}
+
+#[test]
+fn other_keys_ciphertexts_are_refused() {
+    let (ours, theirs) = (key(2, 2), key(2, 3));
+    let (a, b) = (
+        ciphertext(&ours, Algebra::Compact(2), &[2, 3]),
+        ciphertext(&theirs, Algebra::Compact(2), &[2, 3]),
+    );
+    let (our, their) = (ours.id().to_string(), theirs.id().to_string());
+    let parts = ["shape [2, 3]", &our[..], &their[..]];
+    refused("decryption", ours.decrypt(&b), &parts);
+    refused("a sum", cpu().add(&a, &b), &["operand 2", &our, &their]);
+}
+
+#[test]
+fn tensors_of_wrong_data_are_refused() {
+    let short = Plaintext::new([2, 3], &[1.0f32; 5]);
+    refused("a tensor", short, &["5 numbers", "[2, 3]", "needs 6"]);
+    let key = key(2, 4);
+    let evaluation = key.evaluation_key();
+    let numbers = [0.0f64; 11];
+    let short = Ciphertext::from_interleaved([3], Algebra::Blocks(2), evaluation, &numbers);
+    refused("blocks", short, &["blocks2 ciphertext", "11 numbers", "[3]", "needs 12"]);
+    refused("a view", ones(&[2]).as_slice::<f64>(), &["f32 where f64"]);
+    let c = ciphertext(&key, Algebra::Compact(2), &[2]);
+    refused("a view", c.planes::<f64>(), &["f32 where f64"]);
+    refused("interleaving", c.to_interleaved::<f64>(), &["f32 where f64"]);
+    refused("rows", ones(&[2, 3]).rows(&[0, 2]), &["row 2", "there are 2"]);
+    refused("rows", ones(&[]).rows(&[0]), &["no rows"]);
+}
+
+#[test]
+fn numbers_that_are_not_finite_are_not_encrypted() {
+    let key = key(2, 5);
+    for (value, shown) in [
+        (f64::NAN, "NaN"),
+        (f64::INFINITY, "inf"),
+        (f64::NEG_INFINITY, "-inf"),
+    ] {
+        for dtype in support::DTYPES {
+            let mut values = vec![1.0; 6];
+            values[4] = value;
+            let bad = tensor(&[2, 3], &values, dtype);
+            let good = tensor(&[2, 3], &[1.0; 6], dtype);
+            let mut encryptor = key.encryptor(Algebra::Compact(2)).expect("its algebra");
+            let parts = ["element 4", shown, "finite"];
+            refused("messages", encryptor.encrypt(&bad), &parts);
+            let masks = encryptor.encrypt_with(&good, MaskPolicy::From(&bad));
+            refused("masks", masks, &["masks: element 4", shown]);
+            let policy = MaskPolicy::PairedRows;
+            let set = encryptor.encrypt_training_set(&bad, &good, policy);
+            refused("inputs", set, &["inputs: element 4"]);
+            let set = encryptor.encrypt_training_set(&good, &bad, policy);
+            refused("labels", set, &["labels: element 4"]);
+            let eager = cpu().add(&good, &bad);
+            refused("an operand", eager, &["operand 2", "element 4", shown]);
+        }
+    }
+    // A mask that is finite in f64 and not in the messages' type.
+    let masks = tensor(&[2], &[1e300, 1.0], DType::F64);
+    let mut encryptor = key.encryptor(Algebra::Compact(2)).expect("its algebra");
+    let found = encryptor.encrypt_with(&ones(&[2]), MaskPolicy::From(&masks));
+    refused("masks", found, &["masks: element 0", "inf"]);
+}
+
+#[test]
+fn policies_that_do_not_fit_are_refused() {
+    let key = key(3, 6);
+    let mut encryptor = key.encryptor(Algebra::Blocks(3)).expect("its algebra");
+    for (policy, name) in [
+        (MaskPolicy::PairedRows, "paired-rows"),
+        (MaskPolicy::Features, "features"),
+    ] {
+        for shape in [&[1usize, 3][..], &[0, 3], &[]] {
+            let found = encryptor.encrypt_with(&ones(shape), policy);
+            let shown = Shape::from(shape).to_string();
+            refused("one row", found, &[name, &shown, "fewer than two rows"]);
+        }
+    }
+    let masks = ones(&[3, 2]);
+    let found = encryptor.encrypt_with(&ones(&[2, 3]), MaskPolicy::From(&masks));
+    refused("masks", found, &["from", "[3, 2]", "[2, 3]"]);
+    let found = encryptor.encrypt_training_set(&ones(&[3, 2]), &ones(&[4, 1]), MaskPolicy::Uniform);
+    refused("a set", found, &["encrypt_training_set", "3 rows", "4 of labels"]);
+}
+
+#[test]
+fn shapes_that_do_not_go_together_name_the_operation() {
+    let compile = |build: &dyn Fn(&mut Network, Value, Value) -> Result<Value, Error>| {
+        let mut network = Network::new();
+        let a = network.input("a", [3]).expect("a new name");
+        let b = network.parameter("b", [4, 2], UNIFORM).expect("a new name");
+        let value = build(&mut network, a, b)?;
+        network.output("out", value)?;
+        Plan::compile(&network, &CompileOptions::plain(5, DType::F32))
+    };
+    let product = compile(&|n, a, b| n.matmul("my product", a, b));
+    let parts = ["`my product`", "[5, 3]", "[4, 2]", "depths 3 and 4"];
+    refused("a product", product, &parts);
+    let product = compile(&|n, a, _| {
+        let row = n.parameter("row", [3], UNIFORM)?;
+        n.matmul("my product", a, row)
+    });
+    refused("a product", product, &["`my product`", "two matrices", "[3]"]);
+    let sum = compile(&|n, a, b| n.add("my sum", a, b));
+    refused("a sum", sum, &["`my sum`", "[4, 2]", "[5, 3]"]);
+    let sum = compile(&|n, a, b| n.subtract("my difference", a, b));
+    refused("a difference", sum, &["`my difference`"]);
+    let product = compile(&|n, a, b| n.multiply("my product", a, b));
+    refused("a product", product, &["`my product`", "[5, 3]", "[4, 2]", "differ"]);
+    let loss = compile(&|n, a, b| n.softmax_cross_entropy("my loss", a, b));
+    refused("a loss", loss, &["`my loss`", "[5, 3]", "[4, 2]"]);
+    let loss = compile(&|n, a, b| n.mean_squared_error("my loss", a, b));
+    refused("a loss", loss, &["`my loss`", "differ"]);
+    let loss = compile(&|n, _, _| {
+        let (x, y) = (n.input("x", [2, 2])?, n.input("y", [2, 2])?);
+        n.softmax_cross_entropy("my loss", x, y)
+    });
+    refused("a loss", loss, &["`my loss`", "[5, 2, 2]", "not a matrix"]);
+
+    let (a, b) = (ones(&[2, 3]), ones(&[4, 3]));
+    refused("a product", cpu().matmul(&a, &b), &["`matmul`", "depths 3 and 4"]);
+    refused("a sum", cpu().add(&a, &b), &["`add`", "[4, 3]", "[2, 3]"]);
+    refused("a product", cpu().multiply(&a, &b), &["`multiply`", "differ"]);
+    let wide = tensor(&[2, 3], &[1.0; 6], DType::F64);
+    refused("a sum", cpu().add(&a, &wide), &["operand 2", "f64 where f32"]);
+    let key = key(2, 7);
+    let (c, d) = (
+        ciphertext(&key, Algebra::Compact(2), &[2]),
+        ciphertext(&key, Algebra::Blocks(2), &[2]),
+    );
+    refused("a sum", cpu().add(&c, &d), &["operand 2", "blocks2 where compact2"]);
+}
+
+#[test]
+fn names_and_factors_are_checked() {
+    let (mut network, x, y) = linear();
+    let taken = ["the name is taken"];
+    refused("an input", network.input("x", [2]), &["`x`", taken[0]]);
+    refused("a weight", network.parameter("fc.bias", [2], UNIFORM), &["`fc.bias`", taken[0]]);
+    refused("a function", network.relu("fc", x), &["`fc`", taken[0]]);
+    refused("a layer", network.linear("fc", x, 3, 2), &["`fc.weight`", taken[0]]);
+    refused("an output", network.output("y", x), &["`y`", "taken"]);
+    for factor in [f64::NAN, f64::INFINITY] {
+        let parts = ["`scaled`", &factor.to_string(), "not finite"];
+        refused("a factor", network.scale("scaled", y, factor), &parts);
+    }
+    let (small, ..) = linear();
+    let mut large = small.clone();
+    let foreign = large.relu("more", y).expect("a new name");
+    let mut small = small;
+    refused("an operand", small.relu("bent", foreign), &["`bent`", "not a value"]);
+    refused("an output", small.output("z", foreign), &["`z`", "not of this network"]);
+    let parameters = network.initial_parameters(1, DType::F32).expect("weights");
+    let parts = ["'fc.wieght'", "fc.bias, fc.weight"];
+    refused("a weight", parameters.get("fc.wieght"), &parts);
+}
+
+#[test]
+fn gradients_that_do_not_exist_are_refused() {
+    let (mut network, x, y) = linear();
+    let target = network.input("target", [2]).expect("a new name");
+    let unused = network.parameter("unused", [2], UNIFORM).expect("a new name");
+    let w = network.parameters()[0];
+    let squared = network.mean_squared_error("squared", y, target).expect("a new name");
+    let entropy = network.softmax_cross_entropy("entropy", y, target).expect("a new name");
+    for (name, loss) in [("squared", squared), ("entropy", entropy)] {
+        let ignored = network.gradients(loss, &[w, unused]);
+        refused("an unused weight", ignored, &["`unused`", "the loss ignores it"]);
+        let targets = network.gradients(loss, &[target]);
+        refused("targets", targets, &[&format!("`{name}`"), "by its targets"]);
+    }
+    refused("no loss", network.gradients(y, &[w]), &["`fc`", "as a loss"]);
+    let training = network.with_sgd(squared, 0.0);
+    refused("an unused weight", training, &["`unused`", "the loss ignores it"]);
+    for momentum in [1.0, -0.1, f64::NAN, 2.0] {
+        let parts = ["sgd", &momentum.to_string(), "[0, 1)"];
+        refused("a momentum", network.with_sgd(squared, momentum), &parts);
+    }
+    let scaled = network.scale("scaled loss", squared, 2.0).expect("a new name");
+    refused("a scaled loss", network.gradients(scaled, &[w]), &["`scaled loss`", "as a loss"]);
+
+    // A loss of targets that hang on the same weights has a path that no gradient here follows.
+    for bent in [true, false] {
+        let mut network = Network::new();
+        let x = network.input("x", [2]).expect("a new name");
+        let w = network.parameter("w", [2, 2], UNIFORM).expect("a new name");
+        let y = network.matmul("y", x, w).expect("a new name");
+        let t = network.sigmoid("t", y).expect("a new name");
+        let loss = match bent {
+            true => network.softmax_cross_entropy("loss", y, t),
+            false => network.mean_squared_error("loss", y, t),
+        };
+        let found = network.gradients(loss.expect("a new name"), &[w]);
+        refused("moving targets", found, &["`loss`", "by its targets"]);
+    }
+
+    // Values of another network, near and far.
+    let mut other = Network::new();
+    let mut far = other.input("x", [3]).expect("a new name");
+    for i in 0..40 {
+        far = other.relu(&format!("relu{i}"), far).expect("a new name");
+    }
+    refused("a foreign value", network.gradients(squared, &[far]), &["not one of this network"]);
+    refused("a foreign loss", network.gradients(far, &[x]), &["not one of this network"]);
+    refused("a foreign loss", network.with_sgd(far, 0.5), &["not one of this network"]);
+}
+
+#[test]
+fn encrypted_gradients_need_encrypted_parameters() {
+    for loss in [Loss::CrossEntropy, Loss::SquaredError] {
+        let (network, value) = Mlp::new(&[3, 4, 2], Function::Tanh, loss).judged();
+        let network = network.with_sgd(value, 0.9).expect("gradients");
+        let options = CompileOptions::encrypted_inputs(5, DType::F32, Algebra::Compact(2));
+        let parts = [".step`", "the gradient is encrypted and the parameter is not"];
+        refused("a plan", Plan::compile(&network, &options), &parts);
+        // Encrypted targets alone do it, too: they meet plaintext predictions in the loss.
+        let options = CompileOptions {
+            plaintext: vec!["x".to_owned()],
+            ..options
+        };
+        let parts = ["`loss`", "targets are encrypted and predictions are not"];
+        refused("a plan", Plan::compile(&network, &options), &parts);
+    }
+    // A function of plaintext weights cannot take an encrypted gradient back.
+    let mut network = Network::new();
+    let x = network.input("x", [3]).expect("a new name");
+    let w = network.parameter("w", [3, 2], UNIFORM).expect("a new name");
+    let bent = network.tanh("bent", w).expect("a new name");
+    let y = network.matmul("y", x, bent).expect("a new name");
+    let target = network.input("target", [2]).expect("a new name");
+    let loss = network.mean_squared_error("loss", y, target).expect("a new name");
+    let (mut network, found) = network.gradients(loss, &[w]).expect("a gradient");
+    network.output("dw", found[0]).expect("a new name");
+    let options = CompileOptions::encrypted_inputs(5, DType::F32, Algebra::Compact(2));
+    let parts = ["`w.gradient`", "not encrypted alike"];
+    refused("a plan", Plan::compile(&network, &options), &parts);
+}
+
+#[test]
+fn sizes_past_memory_are_refused() {
+    let huge: [&[usize]; 4] = [
+        &[usize::MAX],
+        &[usize::MAX, usize::MAX],
+        &[1 << 40, 1 << 40],
+        &[3, usize::MAX / 2, 5],
+    ];
+    let key = key(2, 8);
+    for shape in huge {
+        let shown = Shape::from(shape).to_string();
+        let parts = [&shown[..], "more elements than can be addressed"];
+        refused("a plaintext", Plaintext::zeros(shape, DType::F32), &parts);
+        refused("a plaintext", Plaintext::new::<f32>(shape, &[]), &parts);
+        let evaluation = key.evaluation_key();
+        let zeros = Ciphertext::zeros(shape, DType::F64, Algebra::Blocks(2), evaluation);
+        refused("a ciphertext", zeros, &parts);
+
+        let mut network = Network::new();
+        let x = network.input("wide", shape).expect("a new name");
+        network.output("y", x).expect("a new name");
+        let plan = Plan::compile(&network, &CompileOptions::plain(2, DType::F32));
+        refused("a plan", plan, &["wide", "more elements than can be addressed"]);
+        let mut network = Network::new();
+        network.parameter("wide", shape, UNIFORM).expect("a new name");
+        refused("weights", network.initial_parameters(1, DType::F32), &parts);
+    }
+    // A batch that is too large for a sample that is not.
+    let (network, ..) = linear();
+    let plan = Plan::compile(&network, &CompileOptions::plain(usize::MAX / 2, DType::F32));
+    refused("a batch", plan, &["x", "more elements than can be addressed"]);
+    let plan = Plan::compile(&network, &CompileOptions::plain(0, DType::F32));
+    refused("a batch", plan, &["batch of 0"]);
+
+    // Rows of any size, and none of them.
+    let none = Plaintext::zeros([0, usize::MAX, 2], DType::F32).expect("an empty tensor");
+    assert_eq!(none.rows(&[]).expect("no rows").shape(), none.shape());
+    let encrypted = encrypt(&key, Algebra::Compact(2), 1, &none);
+    let sum = cpu().add(&encrypted, &encrypted).expect("nothing to add");
+    assert_eq!(sum.view().shape(), none.shape());
+
+    // What a plan of tensors at the limit would take is counted, not wrapped around.
+    let mut network = Network::new();
+    for name in ["a", "b", "c", "d", "e"] {
+        let x = network.input(name, [1 << 52]).expect("a new name");
+        network.output(name, x).expect("a new name");
+    }
+    let options = CompileOptions::encrypted(1, DType::F64, Algebra::Blocks(8));
+    let plan = Plan::compile(&network, &options).expect("a plan is only data");
+    assert!(plan.bytes() >= 1 << 62);
+}
