@@ -20,7 +20,10 @@ fn refused<T>(what: &str, result: Result<T, Error>, parts: &[&str]) {
     };
     let message = error.to_string();
     for part in parts {
-        assert!(message.contains(part), "{what}: '{part}' is not in '{message}'");
+        assert!(
+            message.contains(part),
+            "{what}: '{part}' is not in '{message}'"
+        );
     }
 }
 
@@ -72,7 +75,11 @@ fn a_key_of_another_size_does_not_fit() {
     let real = key.encryptor(Algebra::Real);
     refused("an encryptor", real, &["real", "the plaintext algebra"]);
     let c = ciphertext(&key, Algebra::Compact(2), &[2]);
-    refused("a conversion", c.convert(Algebra::Blocks(4)), &["blocks4", "4 slots"]);
+    refused(
+        "a conversion",
+        c.convert(Algebra::Blocks(4)),
+        &["blocks4", "4 slots"],
+    );
     refused("a conversion", c.convert(Algebra::Real), &["real"]);
     let zeros = Ciphertext::zeros([2], DType::F32, Algebra::Blocks(3), key.evaluation_key());
     refused("a tensor", zeros, &["blocks3 needs a key of 3 slots"]);
@@ -81,7 +88,11 @@ fn a_key_of_another_size_does_not_fit() {
     let options = CompileOptions::encrypted_inputs(2, DType::F32, Algebra::Compact(3));
     let plan = Arc::new(Plan::compile(&network, &options).expect("a plan"));
     let session = Session::new(&cpu(), Arc::clone(&plan), Some(key.evaluation_key()));
-    refused("a session", session, &["compact3 needs a key of 3 slots", &id]);
+    refused(
+        "a session",
+        session,
+        &["compact3 needs a key of 3 slots", &id],
+    );
     let session = Session::new(&cpu(), plan, None);
     refused("a session", session, &["compact3 needs the evaluation key"]);
     let wrong = CompileOptions::encrypted(2, DType::F32, Algebra::Blocks(9));
@@ -109,12 +120,24 @@ fn tensors_of_wrong_data_are_refused() {
     let evaluation = key.evaluation_key();
     let numbers = [0.0f64; 11];
     let short = Ciphertext::from_interleaved([3], Algebra::Blocks(2), evaluation, &numbers);
-    refused("blocks", short, &["blocks2 ciphertext", "11 numbers", "[3]", "needs 12"]);
+    refused(
+        "blocks",
+        short,
+        &["blocks2 ciphertext", "11 numbers", "[3]", "needs 12"],
+    );
     refused("a view", ones(&[2]).as_slice::<f64>(), &["f32 where f64"]);
     let c = ciphertext(&key, Algebra::Compact(2), &[2]);
     refused("a view", c.planes::<f64>(), &["f32 where f64"]);
-    refused("interleaving", c.to_interleaved::<f64>(), &["f32 where f64"]);
-    refused("rows", ones(&[2, 3]).rows(&[0, 2]), &["row 2", "there are 2"]);
+    refused(
+        "interleaving",
+        c.to_interleaved::<f64>(),
+        &["f32 where f64"],
+    );
+    refused(
+        "rows",
+        ones(&[2, 3]).rows(&[0, 2]),
+        &["row 2", "there are 2"],
+    );
     refused("rows", ones(&[]).rows(&[0]), &["no rows"]);
 }
 
@@ -170,7 +193,11 @@ fn policies_that_do_not_fit_are_refused() {
     let found = encryptor.encrypt_with(&ones(&[2, 3]), MaskPolicy::From(&masks));
     refused("masks", found, &["from", "[3, 2]", "[2, 3]"]);
     let found = encryptor.encrypt_training_set(&ones(&[3, 2]), &ones(&[4, 1]), MaskPolicy::Uniform);
-    refused("a set", found, &["encrypt_training_set", "3 rows", "4 of labels"]);
+    refused(
+        "a set",
+        found,
+        &["encrypt_training_set", "3 rows", "4 of labels"],
+    );
 }
 
 #[test]
@@ -190,13 +217,21 @@ fn shapes_that_do_not_go_together_name_the_operation() {
         let row = n.parameter("row", [3], UNIFORM)?;
         n.matmul("my product", a, row)
     });
-    refused("a product", product, &["`my product`", "two matrices", "[3]"]);
+    refused(
+        "a product",
+        product,
+        &["`my product`", "two matrices", "[3]"],
+    );
     let sum = compile(&|n, a, b| n.add("my sum", a, b));
     refused("a sum", sum, &["`my sum`", "[4, 2]", "[5, 3]"]);
     let sum = compile(&|n, a, b| n.subtract("my difference", a, b));
     refused("a difference", sum, &["`my difference`"]);
     let product = compile(&|n, a, b| n.multiply("my product", a, b));
-    refused("a product", product, &["`my product`", "[5, 3]", "[4, 2]", "differ"]);
+    refused(
+        "a product",
+        product,
+        &["`my product`", "[5, 3]", "[4, 2]", "differ"],
+    );
     let loss = compile(&|n, a, b| n.softmax_cross_entropy("my loss", a, b));
     refused("a loss", loss, &["`my loss`", "[5, 3]", "[4, 2]"]);
     let loss = compile(&|n, a, b| n.mean_squared_error("my loss", a, b));
@@ -208,17 +243,33 @@ fn shapes_that_do_not_go_together_name_the_operation() {
     refused("a loss", loss, &["`my loss`", "[5, 2, 2]", "not a matrix"]);
 
     let (a, b) = (ones(&[2, 3]), ones(&[4, 3]));
-    refused("a product", cpu().matmul(&a, &b), &["`matmul`", "depths 3 and 4"]);
+    refused(
+        "a product",
+        cpu().matmul(&a, &b),
+        &["`matmul`", "depths 3 and 4"],
+    );
     refused("a sum", cpu().add(&a, &b), &["`add`", "[4, 3]", "[2, 3]"]);
-    refused("a product", cpu().multiply(&a, &b), &["`multiply`", "differ"]);
+    refused(
+        "a product",
+        cpu().multiply(&a, &b),
+        &["`multiply`", "differ"],
+    );
     let wide = tensor(&[2, 3], &[1.0; 6], DType::F64);
-    refused("a sum", cpu().add(&a, &wide), &["operand 2", "f64 where f32"]);
+    refused(
+        "a sum",
+        cpu().add(&a, &wide),
+        &["operand 2", "f64 where f32"],
+    );
     let key = key(2, 7);
     let (c, d) = (
         ciphertext(&key, Algebra::Compact(2), &[2]),
         ciphertext(&key, Algebra::Blocks(2), &[2]),
     );
-    refused("a sum", cpu().add(&c, &d), &["operand 2", "blocks2 where compact2"]);
+    refused(
+        "a sum",
+        cpu().add(&c, &d),
+        &["operand 2", "blocks2 where compact2"],
+    );
 }
 
 #[test]
@@ -226,9 +277,17 @@ fn names_and_factors_are_checked() {
     let (mut network, x, y) = linear();
     let taken = ["the name is taken"];
     refused("an input", network.input("x", [2]), &["`x`", taken[0]]);
-    refused("a weight", network.parameter("fc.bias", [2], UNIFORM), &["`fc.bias`", taken[0]]);
+    refused(
+        "a weight",
+        network.parameter("fc.bias", [2], UNIFORM),
+        &["`fc.bias`", taken[0]],
+    );
     refused("a function", network.relu("fc", x), &["`fc`", taken[0]]);
-    refused("a layer", network.linear("fc", x, 3, 2), &["`fc.weight`", taken[0]]);
+    refused(
+        "a layer",
+        network.linear("fc", x, 3, 2),
+        &["`fc.weight`", taken[0]],
+    );
     refused("an output", network.output("y", x), &["`y`", "taken"]);
     for factor in [f64::NAN, f64::INFINITY] {
         let parts = ["`scaled`", &factor.to_string(), "not finite"];
@@ -238,8 +297,16 @@ fn names_and_factors_are_checked() {
     let mut large = small.clone();
     let foreign = large.relu("more", y).expect("a new name");
     let mut small = small;
-    refused("an operand", small.relu("bent", foreign), &["`bent`", "not a value"]);
-    refused("an output", small.output("z", foreign), &["`z`", "not of this network"]);
+    refused(
+        "an operand",
+        small.relu("bent", foreign),
+        &["`bent`", "not a value"],
+    );
+    refused(
+        "an output",
+        small.output("z", foreign),
+        &["`z`", "not of this network"],
+    );
     let parameters = network.initial_parameters(1, DType::F32).expect("weights");
     let parts = ["'fc.wieght'", "fc.bias, fc.weight"];
     refused("a weight", parameters.get("fc.wieght"), &parts);
@@ -249,25 +316,53 @@ fn names_and_factors_are_checked() {
 fn gradients_that_do_not_exist_are_refused() {
     let (mut network, x, y) = linear();
     let target = network.input("target", [2]).expect("a new name");
-    let unused = network.parameter("unused", [2], UNIFORM).expect("a new name");
+    let unused = network
+        .parameter("unused", [2], UNIFORM)
+        .expect("a new name");
     let w = network.parameters()[0];
-    let squared = network.mean_squared_error("squared", y, target).expect("a new name");
-    let entropy = network.softmax_cross_entropy("entropy", y, target).expect("a new name");
+    let squared = network
+        .mean_squared_error("squared", y, target)
+        .expect("a new name");
+    let entropy = network
+        .softmax_cross_entropy("entropy", y, target)
+        .expect("a new name");
     for (name, loss) in [("squared", squared), ("entropy", entropy)] {
         let ignored = network.gradients(loss, &[w, unused]);
-        refused("an unused weight", ignored, &["`unused`", "the loss ignores it"]);
+        refused(
+            "an unused weight",
+            ignored,
+            &["`unused`", "the loss ignores it"],
+        );
         let targets = network.gradients(loss, &[target]);
-        refused("targets", targets, &[&format!("`{name}`"), "by its targets"]);
+        refused(
+            "targets",
+            targets,
+            &[&format!("`{name}`"), "by its targets"],
+        );
     }
-    refused("no loss", network.gradients(y, &[w]), &["`fc`", "as a loss"]);
+    refused(
+        "no loss",
+        network.gradients(y, &[w]),
+        &["`fc`", "as a loss"],
+    );
     let training = network.with_sgd(squared, 0.0);
-    refused("an unused weight", training, &["`unused`", "the loss ignores it"]);
+    refused(
+        "an unused weight",
+        training,
+        &["`unused`", "the loss ignores it"],
+    );
     for momentum in [1.0, -0.1, f64::NAN, 2.0] {
         let parts = ["sgd", &momentum.to_string(), "[0, 1)"];
         refused("a momentum", network.with_sgd(squared, momentum), &parts);
     }
-    let scaled = network.scale("scaled loss", squared, 2.0).expect("a new name");
-    refused("a scaled loss", network.gradients(scaled, &[w]), &["`scaled loss`", "as a loss"]);
+    let scaled = network
+        .scale("scaled loss", squared, 2.0)
+        .expect("a new name");
+    refused(
+        "a scaled loss",
+        network.gradients(scaled, &[w]),
+        &["`scaled loss`", "as a loss"],
+    );
 
     // A loss of targets that hang on the same weights has a path that no gradient here follows.
     for bent in [true, false] {
@@ -290,9 +385,21 @@ fn gradients_that_do_not_exist_are_refused() {
     for i in 0..40 {
         far = other.relu(&format!("relu{i}"), far).expect("a new name");
     }
-    refused("a foreign value", network.gradients(squared, &[far]), &["not one of this network"]);
-    refused("a foreign loss", network.gradients(far, &[x]), &["not one of this network"]);
-    refused("a foreign loss", network.with_sgd(far, 0.5), &["not one of this network"]);
+    refused(
+        "a foreign value",
+        network.gradients(squared, &[far]),
+        &["not one of this network"],
+    );
+    refused(
+        "a foreign loss",
+        network.gradients(far, &[x]),
+        &["not one of this network"],
+    );
+    refused(
+        "a foreign loss",
+        network.with_sgd(far, 0.5),
+        &["not one of this network"],
+    );
 }
 
 #[test]
@@ -301,7 +408,10 @@ fn encrypted_gradients_need_encrypted_parameters() {
         let (network, value) = Mlp::new(&[3, 4, 2], Function::Tanh, loss).judged();
         let network = network.with_sgd(value, 0.9).expect("gradients");
         let options = CompileOptions::encrypted_inputs(5, DType::F32, Algebra::Compact(2));
-        let parts = [".step`", "the gradient is encrypted and the parameter is not"];
+        let parts = [
+            ".step`",
+            "the gradient is encrypted and the parameter is not",
+        ];
         refused("a plan", Plan::compile(&network, &options), &parts);
         // Encrypted targets alone do it, too: they meet plaintext predictions in the loss.
         let options = CompileOptions {
@@ -318,7 +428,9 @@ fn encrypted_gradients_need_encrypted_parameters() {
     let bent = network.tanh("bent", w).expect("a new name");
     let y = network.matmul("y", x, bent).expect("a new name");
     let target = network.input("target", [2]).expect("a new name");
-    let loss = network.mean_squared_error("loss", y, target).expect("a new name");
+    let loss = network
+        .mean_squared_error("loss", y, target)
+        .expect("a new name");
     let (mut network, found) = network.gradients(loss, &[w]).expect("a gradient");
     network.output("dw", found[0]).expect("a new name");
     let options = CompileOptions::encrypted_inputs(5, DType::F32, Algebra::Compact(2));
@@ -348,15 +460,25 @@ fn sizes_past_memory_are_refused() {
         let x = network.input("wide", shape).expect("a new name");
         network.output("y", x).expect("a new name");
         let plan = Plan::compile(&network, &CompileOptions::plain(2, DType::F32));
-        refused("a plan", plan, &["wide", "more elements than can be addressed"]);
+        refused(
+            "a plan",
+            plan,
+            &["wide", "more elements than can be addressed"],
+        );
         let mut network = Network::new();
-        network.parameter("wide", shape, UNIFORM).expect("a new name");
+        network
+            .parameter("wide", shape, UNIFORM)
+            .expect("a new name");
         refused("weights", network.initial_parameters(1, DType::F32), &parts);
     }
     // A batch that is too large for a sample that is not.
     let (network, ..) = linear();
     let plan = Plan::compile(&network, &CompileOptions::plain(usize::MAX / 2, DType::F32));
-    refused("a batch", plan, &["x", "more elements than can be addressed"]);
+    refused(
+        "a batch",
+        plan,
+        &["x", "more elements than can be addressed"],
+    );
     let plan = Plan::compile(&network, &CompileOptions::plain(0, DType::F32));
     refused("a batch", plan, &["batch of 0"]);
 

@@ -5,6 +5,7 @@ mod support;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Instant;
 
 use furthermore::device::{Cancel, Cpu};
 use furthermore::network::{Function, Init, Network};
@@ -13,9 +14,7 @@ use furthermore::scheme::{Guard, MaskPolicy, SecretKey};
 use furthermore::session::Session;
 use furthermore::tensor::{Ciphertext, DType, Plaintext, Tensor};
 use furthermore::{Algebra, Error};
-use support::{
-    Loss, Mlp, Noise, decrypted, encrypt, from_coordinates, key, open, random, tensor,
-};
+use support::{Loss, Mlp, Noise, decrypted, encrypt, from_coordinates, key, open, random, tensor};
 use tracing::span;
 
 fn refused<T>(what: &str, result: Result<T, Error>, parts: &[&str]) {
@@ -24,7 +23,10 @@ fn refused<T>(what: &str, result: Result<T, Error>, parts: &[&str]) {
     };
     let message = error.to_string();
     for part in parts {
-        assert!(message.contains(part), "{what}: '{part}' is not in '{message}'");
+        assert!(
+            message.contains(part),
+            "{what}: '{part}' is not in '{message}'"
+        );
     }
 }
 
@@ -34,6 +36,8 @@ fn cpu() -> Cpu {
 
 const ALGEBRA: Algebra = Algebra::Compact(2);
 const BATCH: usize = 4;
+/// Moments at which a run is cancelled.
+const ROUNDS: u32 = 80;
 
 /// A training session of 3 inputs and 2 outputs with a few samples written to it.
 struct Training {
@@ -99,7 +103,11 @@ fn tensors_that_do_not_fit_are_refused_by_name() {
     let parts = ["input 'x'", "[4, 2] where [4, 3]"];
     refused("a shape", session.write("x", &narrow), &parts);
     let wide = encrypt(&ours, ALGEBRA, 1, &draw(&[BATCH, 3], DType::F64));
-    refused("a type", session.write("x", &wide), &["input 'x'", "f64 where f32"]);
+    refused(
+        "a type",
+        session.write("x", &wide),
+        &["input 'x'", "f64 where f32"],
+    );
     let blocks = encrypt(&ours, Algebra::Blocks(2), 1, &good);
     let parts = ["input 'x'", "blocks2 where compact2"];
     refused("an algebra", session.write("x", &blocks), &parts);
@@ -109,7 +117,11 @@ fn tensors_that_do_not_fit_are_refused_by_name() {
     refused("a key", session.write("x", &foreign), &parts);
     let parts = ["input 'x'", "a plaintext was given where a ciphertext"];
     refused("a plaintext", session.write("x", &good), &parts);
-    refused("a plaintext", session.write_rows("x", &good, &[0, 1, 2, 3]), &parts);
+    refused(
+        "a plaintext",
+        session.write_rows("x", &good, &[0, 1, 2, 3]),
+        &parts,
+    );
     let weight = draw(&[5, 3], DType::F32);
     let parts = ["parameter 'fc1.weight'", "[5, 3] where [3, 5]"];
     refused("a weight", session.write("fc1.weight", &weight), &parts);
@@ -119,8 +131,16 @@ fn tensors_that_do_not_fit_are_refused_by_name() {
 
     let known = ["'z'", "x", "target", "fc1.weight", "fc2.bias"];
     refused("a name", session.write("z", &good), &known);
-    refused("a result", session.write("y", &good), &["'y'", "input or parameter"]);
-    refused("a name", session.write_rows("fc1.bias", &bad, &[0]), &["input 'fc1.bias'"]);
+    refused(
+        "a result",
+        session.write("y", &good),
+        &["'y'", "input or parameter"],
+    );
+    refused(
+        "a name",
+        session.write_rows("fc1.bias", &bad, &[0]),
+        &["input 'fc1.bias'"],
+    );
     refused("a name", session.read("z"), &["'z'", "y, loss"]);
     refused("an input", session.read("x"), &["'x'"]);
 
@@ -128,10 +148,12 @@ fn tensors_that_do_not_fit_are_refused_by_name() {
     let network = Mlp::new(&[3, 2], Function::Relu, Loss::SquaredError).inference();
     let options = CompileOptions::encrypted_inputs(BATCH, DType::F32, ALGEBRA);
     let plan = Arc::new(Plan::compile(&network, &options).expect("a plan"));
-    let mut session =
-        Session::new(&cpu(), plan, Some(ours.evaluation_key())).expect("a session");
+    let mut session = Session::new(&cpu(), plan, Some(ours.evaluation_key())).expect("a session");
     let weight = encrypt(&ours, ALGEBRA, 1, &draw(&[3, 2], DType::F32));
-    let parts = ["parameter 'fc1.weight'", "a ciphertext was given where a plaintext"];
+    let parts = [
+        "parameter 'fc1.weight'",
+        "a ciphertext was given where a plaintext",
+    ];
     refused("a weight", session.write("fc1.weight", &weight), &parts);
     let parts = ["parameter 'fc1.weight'", "there are "];
     let nothing = furthermore::network::Parameters::default();
@@ -146,18 +168,40 @@ fn rows_that_do_not_exist_are_refused() {
     let many = encrypt(&training.key, ALGEBRA, 1, &many);
     let session = &mut training.session;
     let parts = ["input 'x'", "row 9", "there are 9"];
-    refused("a row", session.write_rows("x", &many, &[0, 9, 1, 2]), &parts);
+    refused(
+        "a row",
+        session.write_rows("x", &many, &[0, 9, 1, 2]),
+        &parts,
+    );
     let parts = ["input 'x'", &usize::MAX.to_string()[..]];
-    refused("a row", session.write_rows("x", &many, &[0, 1, 2, usize::MAX]), &parts);
+    refused(
+        "a row",
+        session.write_rows("x", &many, &[0, 1, 2, usize::MAX]),
+        &parts,
+    );
     let parts = ["input 'x'", "[3, 3] where [4, 3]"];
-    refused("few rows", session.write_rows("x", &many, &[0, 1, 2]), &parts);
+    refused(
+        "few rows",
+        session.write_rows("x", &many, &[0, 1, 2]),
+        &parts,
+    );
     let wide = random(&[9, 4], (-1.0, 1.0), DType::F32, &mut noise);
     let wide = encrypt(&training.key, ALGEBRA, 1, &wide);
     let parts = ["input 'x'", "[4, 4] where [4, 3]"];
-    refused("wide rows", session.write_rows("x", &wide, &[0, 1, 2, 3]), &parts);
+    refused(
+        "wide rows",
+        session.write_rows("x", &wide, &[0, 1, 2, 3]),
+        &parts,
+    );
     let single = encrypt(&training.key, ALGEBRA, 1, &tensor(&[], &[1.0], DType::F32));
-    refused("a number", session.write_rows("x", &single, &[0; 4]), &["input 'x'", "[] where"]);
-    session.write_rows("x", &many, &[8, 8, 0, 3]).expect("rows may repeat");
+    refused(
+        "a number",
+        session.write_rows("x", &single, &[0; 4]),
+        &["input 'x'", "[] where"],
+    );
+    session
+        .write_rows("x", &many, &[8, 8, 0, 3])
+        .expect("rows may repeat");
     session.run().expect("a run");
 }
 
@@ -188,13 +232,21 @@ fn a_run_that_overflows_names_where_and_steps_nothing() {
             DType::F64 => 1e308,
         };
         let weight = tensor(&[3, 5], &[size; 15], dtype);
-        training.session.write("fc1.weight", &weight).expect("it fits");
+        training
+            .session
+            .write("fc1.weight", &weight)
+            .expect("it fits");
         let x = tensor(&[BATCH, 3], &[9.0; 12], dtype);
         let x = encrypt(&training.key, ALGEBRA, 1, &x);
         training.session.write("x", &x).expect("it fits");
         let loaded = training.state();
         let found = training.session.run();
-        let parts = ["`activation1`", "not finite", "past the largest number", "block_matmul"];
+        let parts = [
+            "`activation1`",
+            "not finite",
+            "past the largest number",
+            "block_matmul",
+        ];
         refused("a run", found, &parts);
         // fc1.weight is what was written to it, and everything else is what it was.
         assert_eq!(training.state(), loaded);
@@ -202,7 +254,10 @@ fn a_run_that_overflows_names_where_and_steps_nothing() {
 
         // With numbers back in range it runs on.
         let weight = tensor(&[3, 5], &[0.1; 15], dtype);
-        training.session.write("fc1.weight", &weight).expect("it fits");
+        training
+            .session
+            .write("fc1.weight", &weight)
+            .expect("it fits");
         training.session.write("x", &training.x).expect("it fits");
         training.session.run().expect("a run");
     }
@@ -227,7 +282,11 @@ fn a_step_too_large_fails_the_next_run() {
         let read = |session: &Session| decrypted(session, &training.key, "fc1.weight");
         let thrown = read(&session);
         assert!(thrown.iter().any(|w| w.abs() > rate / 1e6), "{thrown:?}");
-        refused("the second step", session.run(), &["`", "not finite", "largest number"]);
+        refused(
+            "the second step",
+            session.run(),
+            &["`", "not finite", "largest number"],
+        );
         assert_eq!(thrown, read(&session));
     }
 }
@@ -257,7 +316,9 @@ fn a_ciphertext_that_is_not_finite_is_named() {
         let weight = from_coordinates(&[3, 4], algebra, evaluation, &elements, DType::F32);
         session.write("fc1.weight", &weight).expect("it fits");
         let x = random(&[BATCH, 3], (-1.0, 1.0), DType::F32, &mut Noise::new(3));
-        session.write("x", &encrypt(&key, algebra, 1, &x)).expect("it fits");
+        session
+            .write("x", &encrypt(&key, algebra, 1, &x))
+            .expect("it fits");
         let parts = ["not finite", "parameter 'fc1.weight'", "holds one already"];
         refused("a run", session.run(), &parts);
     }
@@ -266,15 +327,31 @@ fn a_ciphertext_that_is_not_finite_is_named() {
 #[test]
 fn single_operations_are_watched_too() {
     let big = tensor(&[3], &[1e30, -1e30, 1.0], DType::F32);
-    refused("a product", cpu().multiply(&big, &big), &["`multiply`", "not finite", "f32"]);
+    refused(
+        "a product",
+        cpu().multiply(&big, &big),
+        &["`multiply`", "not finite", "f32"],
+    );
     let found = cpu().map(Function::Square, &big);
     refused("a square", found, &["`square`", "not finite"]);
-    refused("a multiple", cpu().scale(&big, 1e30), &["`scale`", "not finite"]);
+    refused(
+        "a multiple",
+        cpu().scale(&big, 1e30),
+        &["`scale`", "not finite"],
+    );
     let key = key(2, 115);
     let c = encrypt(&key, ALGEBRA, 1, &big);
-    refused("a product", cpu().multiply(&c, &c), &["`multiply`", "not finite"]);
+    refused(
+        "a product",
+        cpu().multiply(&c, &c),
+        &["`multiply`", "not finite"],
+    );
     let wide = tensor(&[1], &[1e200], DType::F64);
-    refused("a sum", cpu().multiply(&wide, &wide), &["`multiply`", "f64"]);
+    refused(
+        "a sum",
+        cpu().multiply(&wide, &wide),
+        &["`multiply`", "f64"],
+    );
 }
 
 /// Messages of about one under masks of about `ratio`.
@@ -310,15 +387,30 @@ fn masks_far_from_messages_trip_the_guard() {
         let (_, x) = apart(&key, ratio, dtype);
         session.write("x", &x).expect("it fits");
         let limit = Guard::for_dtype(dtype).fail;
-        let parts = ["`first function`", "times the other", &format!("past {limit:.0e}")];
+        let parts = [
+            "`first function`",
+            "times the other",
+            &format!("past {limit:.0e}"),
+        ];
         let found = session.run();
         let Err(Error::MaskGuard { ratio: seen, .. }) = &found else {
             panic!("{found:?}");
         };
-        assert!((0.3 * ratio..3.0 * ratio).contains(seen), "{seen:e} of {ratio:e}");
+        assert!(
+            (0.3 * ratio..3.0 * ratio).contains(seen),
+            "{seen:e} of {ratio:e}"
+        );
         refused("a run", found, &parts);
-        refused("an operation", cpu().map(Function::Relu, &x), &["`relu`", "times the other"]);
-        refused("a result", cpu().scale(&x, 2.0), &["`scale`", "times the other"]);
+        refused(
+            "an operation",
+            cpu().map(Function::Relu, &x),
+            &["`relu`", "times the other"],
+        );
+        refused(
+            "a result",
+            cpu().scale(&x, 2.0),
+            &["`scale`", "times the other"],
+        );
         // Whoever knows better may say so.
         let (warn, fail) = (1e16, 1e17);
         session.set_guard(Guard { warn, fail });
@@ -396,19 +488,18 @@ fn a_raised_flag_stops_a_run() {
 /// Whenever the flag comes up, a run either steps every parameter or none.
 #[test]
 fn a_run_is_not_stopped_half_way_through_its_updates() {
-    let mlp = Mlp::new(&[3, 4, 4, 4, 4, 2], Function::Tanh, Loss::SquaredError);
+    // Wide layers and a single sample: a good part of a run is its updates.
+    let mlp = Mlp::new(&[256; 6], Function::Tanh, Loss::SquaredError);
     let (network, loss) = mlp.judged();
     let network = network.with_sgd(loss, 0.0).expect("gradients");
-    let options = CompileOptions::plain(BATCH, DType::F64);
-    let plan = Arc::new(Plan::compile(&network, &options).expect("a plan"));
+    let plan = Plan::compile(&network, &CompileOptions::plain(1, DType::F64)).expect("a plan");
     let weights = network.initial_parameters(14, DType::F64).expect("weights");
-    let mut session = open(&cpu(), plan, &key(2, 118), &weights);
-    session.set_learning_rate(0.1).expect("a rate");
-    let mut noise = Noise::new(6);
-    let x = random(&[BATCH, 3], (-1.0, 1.0), DType::F64, &mut noise);
-    let target = random(&[BATCH, 2], (-1.0, 1.0), DType::F64, &mut noise);
-    session.write("x", &x).expect("it fits");
-    session.write("target", &target).expect("it fits");
+    let mut session = open(&cpu(), Arc::new(plan), &key(2, 118), &weights);
+    session.set_learning_rate(0.01).expect("a rate");
+    for (name, seed) in [("x", 6), ("target", 7)] {
+        let values = random(&[1, 256], (-1.0, 1.0), DType::F64, &mut Noise::new(seed));
+        session.write(name, &values).expect("it fits");
+    }
     let state = |session: &Session| -> Vec<Vec<f64>> {
         let weights = session.parameters().expect("weights");
         let each = weights.iter().map(|(_, tensor)| match tensor {
@@ -417,18 +508,25 @@ fn a_run_is_not_stopped_half_way_through_its_updates() {
         });
         each.collect()
     };
+    session.run().expect("a run");
+    let start = Instant::now();
+    session.run().expect("a run");
+    let duration = start.elapsed();
     let (mut cancelled, mut finished) = (0, 0);
-    for round in 0..200u64 {
-        let before = state(&session);
+    let mut before = state(&session);
+    for round in 0..ROUNDS {
         let cancel = Cancel::default();
         session.set_cancel(Some(cancel.clone()));
+        // From the start of a run to a little past its end.
+        let delay = duration.mul_f64(1.2 * f64::from(round) / f64::from(ROUNDS));
         let started = AtomicBool::new(false);
         let result = std::thread::scope(|scope| {
             scope.spawn(|| {
                 while !started.load(Ordering::Acquire) {
                     std::hint::spin_loop();
                 }
-                for _ in 0..round * 20 {
+                let start = Instant::now();
+                while start.elapsed() < delay {
                     std::hint::spin_loop();
                 }
                 cancel.cancel();
@@ -441,16 +539,17 @@ fn a_run_is_not_stopped_half_way_through_its_updates() {
         match result {
             Ok(()) => {
                 finished += 1;
-                assert_eq!(moved, after.len());
+                assert_eq!(moved, after.len(), "a run that finished");
             }
-            Err(Error::Cancelled { .. }) => {
+            Err(Error::Cancelled { operation }) => {
                 cancelled += 1;
-                assert_eq!(moved, 0);
+                assert_eq!(moved, 0, "a run that was cancelled before {operation}");
             }
             Err(error) => panic!("{error}"),
         }
+        before = after;
     }
-    println!("{cancelled} runs were cancelled and {finished} finished");
+    println!("{cancelled} runs were cancelled and {finished} finished, of {duration:?} each");
 }
 
 /// An input that is not written is zero, and a session says so by computing with it.

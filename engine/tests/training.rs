@@ -21,7 +21,6 @@ const STEPS: usize = 30;
 /// Samples of the training set, and of a step.
 const SAMPLES: usize = 24;
 const BATCH: usize = 8;
-const MOMENTUM: f64 = 0.9;
 
 /// A data set and a network to fit to it.
 struct Task {
@@ -30,6 +29,7 @@ struct Task {
     inputs: Vec<f64>,
     targets: Vec<f64>,
     rate: f64,
+    momentum: f64,
 }
 
 const SIZES: [usize; 4] = [5, 8, 6, 3];
@@ -47,6 +47,7 @@ impl Task {
             inputs: noise.numbers(SAMPLES * SIZES[0], -1.0, 1.0),
             targets,
             rate: 0.05,
+            momentum: 0.9,
         }
     }
 
@@ -75,7 +76,7 @@ impl Task {
 
     fn plan(&self, dtype: DType, algebra: Algebra) -> Arc<Plan> {
         let (network, loss) = self.mlp().judged();
-        let network = network.with_sgd(loss, MOMENTUM).expect("gradients");
+        let network = network.with_sgd(loss, self.momentum).expect("gradients");
         let options = CompileOptions::encrypted(BATCH, dtype, algebra);
         Arc::new(Plan::compile(&network, &options).expect("a plan"))
     }
@@ -93,7 +94,7 @@ impl Task {
             };
             let (x, y) = (take(&self.inputs, SIZES[0]), take(&self.targets, SIZES[3]));
             losses.push(mlp.loss(&x, &y, BATCH));
-            mlp.step(&x, &y, BATCH, self.rate, MOMENTUM);
+            mlp.step(&x, &y, BATCH, self.rate, self.momentum);
         }
         (mlp.weights(), losses)
     }
@@ -154,7 +155,14 @@ fn tasks() -> Vec<Task> {
     let with = |activation| {
         [Loss::CrossEntropy, Loss::SquaredError].map(|loss| Task::new(activation, loss))
     };
-    Function::ALL.into_iter().flat_map(with).collect()
+    let mut tasks: Vec<Task> = Function::ALL.into_iter().flat_map(with).collect();
+    // Without momentum there are no velocities, and steps are another kernel's work.
+    tasks.push(Task {
+        momentum: 0.0,
+        rate: 0.2,
+        ..Task::new(Function::Tanh, Loss::CrossEntropy)
+    });
+    tasks
 }
 
 fn close(what: &str, found: &(Point, Vec<f64>), expected: &(Point, Vec<f64>), bound: f64) -> f64 {

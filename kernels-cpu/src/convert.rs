@@ -41,20 +41,23 @@ pub fn linear_map<T: Element>(
         exec.isa.lanes::<T>(),
         (count + columns) * size_of::<T>(),
         |range| {
-            exec.isa.run(Map {
-                matrix,
-                inputs,
-                target,
-                at: range.start,
-                len: range.len(),
-            })
+            T::run_map(
+                exec.isa,
+                Map {
+                    matrix,
+                    inputs,
+                    target,
+                    at: range.start,
+                    len: range.len(),
+                },
+            )
         },
         |(), ()| (),
     );
     Ok(())
 }
 
-struct Map<'a, T> {
+pub(crate) struct Map<'a, T> {
     matrix: &'a [f64],
     inputs: &'a [&'a [T]],
     target: RawPlanes<T>,

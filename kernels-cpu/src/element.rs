@@ -4,7 +4,15 @@ use std::fmt::Debug;
 
 use num_traits::Float;
 
+use crate::block_matmul::Task;
+use crate::convert::Map;
+use crate::elementwise::{Linear, Multiply};
+use crate::function_map::Span;
+use crate::isa::Isa;
+use crate::reduce::{CrossEntropy, Maxima, SquaredError, SumRows};
 use crate::simd::{self, Simd};
+use crate::slots::SlotMaxima;
+use crate::update::Sgd;
 
 mod sealed {
     pub trait Sealed {}
@@ -12,9 +20,45 @@ mod sealed {
     impl Sealed for f64 {}
 }
 
+/// Declares [`Bodies`] and implements it for both element types.
+macro_rules! bodies {
+    ($($name:ident($body:ty) -> $output:ty;)*) => {
+        /// Kernel bodies of one element type. Being no generic functions, they are compiled here,
+        /// once, and not again in every crate that calls a kernel.
+        #[doc(hidden)]
+        #[allow(private_interfaces, unreachable_pub, reason = "sealed: only this crate calls them")]
+        pub trait Bodies: Sized {
+            $(#[doc(hidden)] fn $name(isa: Isa, body: $body) -> $output;)*
+        }
+        bodies!(@for f32 $($name($body) -> $output;)*);
+        bodies!(@for f64 $($name($body) -> $output;)*);
+    };
+    (@for $float:ident $($name:ident($body:ty) -> $output:ty;)*) => {
+        #[allow(private_interfaces, reason = "as above")]
+        impl Bodies for $float {
+            $(fn $name(isa: Isa, body: $body) -> $output {
+                isa.run::<Self, _>(body)
+            })*
+        }
+    };
+}
+
+bodies! {
+    run_task(Task<'_, Self>) -> SlotMaxima;
+    run_span(Span<'_, Self>) -> SlotMaxima;
+    run_linear(Linear<Self>) -> ();
+    run_multiply(Multiply<'_, Self>) -> ();
+    run_sum_rows(SumRows<'_, Self>) -> ();
+    run_maxima(Maxima<'_, Self>) -> SlotMaxima;
+    run_cross_entropy(CrossEntropy<'_, Self>) -> SlotMaxima;
+    run_squared_error(SquaredError<'_, Self>) -> SlotMaxima;
+    run_sgd(Sgd<Self>) -> ();
+    run_map(Map<'_, Self>) -> ();
+}
+
 /// A floating-point element: f32 or f64.
 pub trait Element:
-    Float + bytemuck::Pod + Default + Debug + Send + Sync + sealed::Sealed + 'static
+    Float + bytemuck::Pod + Default + Debug + Send + Sync + sealed::Sealed + Bodies + 'static
 {
     /// Its name in plans and reports.
     const NAME: &'static str;

@@ -56,11 +56,14 @@ pub fn linear<T: Element>(
             exec.isa.lanes::<T>(),
             3 * size_of::<T>(),
             |range| {
-                exec.isa.run(Linear {
-                    at: range.start,
-                    len: range.len(),
-                    ..span
-                })
+                T::run_linear(
+                    exec.isa,
+                    Linear {
+                        at: range.start,
+                        len: range.len(),
+                        ..span
+                    },
+                )
             },
             |(), ()| (),
         );
@@ -69,7 +72,7 @@ pub fn linear<T: Element>(
 }
 
 #[derive(Clone, Copy)]
-struct Linear<T> {
+pub(crate) struct Linear<T> {
     a: (RawPlanes<T>, T),
     b: (RawPlanes<T>, T),
     output: RawPlanes<T>,
@@ -134,21 +137,24 @@ pub fn multiply<T: Element>(
         exec.isa.lanes::<T>(),
         3 * planes * size_of::<T>(),
         |range| {
-            exec.isa.run(Multiply {
-                program,
-                a,
-                b,
-                output,
-                at: range.start,
-                len: range.len(),
-            });
+            T::run_multiply(
+                exec.isa,
+                Multiply {
+                    program,
+                    a,
+                    b,
+                    output,
+                    at: range.start,
+                    len: range.len(),
+                },
+            );
         },
         |(), ()| (),
     );
     Ok(())
 }
 
-struct Multiply<'a, T> {
+pub(crate) struct Multiply<'a, T> {
     program: &'a Bilinear,
     a: RawPlanes<T>,
     b: RawPlanes<T>,

@@ -242,15 +242,18 @@ fn pass<T: Element>(
         bytes,
         |range| {
             let (at, len) = (range.start, range.len());
-            exec.isa.run(Span {
-                arithmetic,
-                function,
-                direction,
-                source,
-                target,
-                at,
-                len,
-            })
+            T::run_span(
+                exec.isa,
+                Span {
+                    arithmetic,
+                    function,
+                    direction,
+                    source,
+                    target,
+                    at,
+                    len,
+                },
+            )
         },
         SlotMaxima::merge,
     )

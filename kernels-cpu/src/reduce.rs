@@ -27,12 +27,12 @@ pub fn sum_rows<T: Element>(
     input.expect(NAME, "input", &[output.count()], rows * columns)?;
     for i in 0..output.count() {
         let (from, to) = (input.plane(i), output.plane_mut(i));
-        exec.isa.run(SumRows { from, to });
+        T::run_sum_rows(exec.isa, SumRows { from, to });
     }
     Ok(())
 }
 
-struct SumRows<'a, T> {
+pub(crate) struct SumRows<'a, T> {
     from: &'a [T],
     to: &'a mut [T],
 }
@@ -76,18 +76,21 @@ pub fn slot_maxima<T: Element>(
         exec.isa.lanes::<T>(),
         bytes,
         |range| {
-            exec.isa.run(Maxima {
-                arithmetic,
-                planes,
-                at: range.start,
-                len: range.len(),
-            })
+            T::run_maxima(
+                exec.isa,
+                Maxima {
+                    arithmetic,
+                    planes,
+                    at: range.start,
+                    len: range.len(),
+                },
+            )
         },
         SlotMaxima::merge,
     ))
 }
 
-struct Maxima<'a, T> {
+pub(crate) struct Maxima<'a, T> {
     arithmetic: &'a Arithmetic,
     planes: RawPlanes<T>,
     at: usize,
@@ -243,13 +246,16 @@ pub fn softmax_cross_entropy<T: Element>(
     let pair = Pair::new(arithmetic, &logits, &targets, columns)?;
     loss.expect(NAME, "loss", &[logits.count()], 1)?;
     let (output, rows) = (loss.raw(), 0..pair.rows);
-    Ok(exec.isa.run(CrossEntropy {
-        arithmetic,
-        pair,
-        output,
-        rows,
-        loss: true,
-    }))
+    Ok(T::run_cross_entropy(
+        exec.isa,
+        CrossEntropy {
+            arithmetic,
+            pair,
+            output,
+            rows,
+            loss: true,
+        },
+    ))
 }
 
 /// Gradient of [`softmax_cross_entropy`] by the logits: `(softmax(logits) - target) / rows`.
@@ -274,19 +280,22 @@ pub fn softmax_cross_entropy_gradient<T: Element>(
         1,
         bytes,
         |rows| {
-            exec.isa.run(CrossEntropy {
-                arithmetic,
-                pair,
-                output,
-                rows,
-                loss: false,
-            })
+            T::run_cross_entropy(
+                exec.isa,
+                CrossEntropy {
+                    arithmetic,
+                    pair,
+                    output,
+                    rows,
+                    loss: false,
+                },
+            )
         },
         SlotMaxima::merge,
     ))
 }
 
-struct CrossEntropy<'a, T> {
+pub(crate) struct CrossEntropy<'a, T> {
     arithmetic: &'a Arithmetic,
     pair: Pair<T>,
     output: RawPlanes<T>,
@@ -430,14 +439,17 @@ pub fn mean_squared_error<T: Element>(
 ) -> Result<SlotMaxima, KernelError> {
     let pair = Pair::new(arithmetic, &predicted, &targets, 1)?;
     loss.expect(NAME, "loss", &[predicted.count()], 1)?;
-    Ok(exec.isa.run(SquaredError {
-        arithmetic,
-        pair,
-        output: loss.raw(),
-    }))
+    Ok(T::run_squared_error(
+        exec.isa,
+        SquaredError {
+            arithmetic,
+            pair,
+            output: loss.raw(),
+        },
+    ))
 }
 
-struct SquaredError<'a, T> {
+pub(crate) struct SquaredError<'a, T> {
     arithmetic: &'a Arithmetic,
     pair: Pair<T>,
     output: RawPlanes<T>,

@@ -39,11 +39,14 @@ pub fn sgd<T: Element>(
         exec.isa.lanes::<T>(),
         5 * planes * size_of::<T>(),
         |range| {
-            exec.isa.run(Sgd {
-                at: range.start,
-                len: range.len(),
-                ..step
-            })
+            T::run_sgd(
+                exec.isa,
+                Sgd {
+                    at: range.start,
+                    len: range.len(),
+                    ..step
+                },
+            )
         },
         |(), ()| (),
     );
@@ -51,7 +54,7 @@ pub fn sgd<T: Element>(
 }
 
 #[derive(Clone, Copy)]
-struct Sgd<T> {
+pub(crate) struct Sgd<T> {
     rate: T,
     gradient: RawPlanes<T>,
     parameter: RawPlanes<T>,

@@ -67,6 +67,24 @@ impl Graph {
         &self.shapes[node]
     }
 
+    /// What a step reads.
+    fn operands(&self, node: Node) -> Vec<Node> {
+        match self.steps[node] {
+            Step::Given(_) => vec![],
+            Step::Scale(_, a) | Step::Map(_, a) => vec![a],
+            Step::Linear(_, a, _, b) => vec![a, b],
+            Step::MatMul(a, b)
+            | Step::Multiply(a, b)
+            | Step::CrossEntropy(a, b)
+            | Step::SquaredError(a, b) => vec![a, b],
+        }
+    }
+
+    /// Whether `node` is computed from `on`.
+    pub(crate) fn depends(&self, node: Node, on: Node) -> bool {
+        node == on || self.operands(node).iter().any(|v| self.depends(*v, on))
+    }
+
     /// Declares an output of the engine's network.
     pub(crate) fn output(&mut self, name: &str, node: Node) {
         let declared = self.network.output(name, self.values[node]);

@@ -21,6 +21,8 @@ mod micro;
 mod pack;
 mod task;
 
+pub(crate) use task::Task;
+
 use crate::algebra::{Arithmetic, Bilinear, Combination};
 use crate::element::Element;
 use crate::error::KernelError;
@@ -214,11 +216,11 @@ pub fn block_matmul<T: Element>(
         // SAFETY: operands and scratch were checked above against the shape; the pieces' rectangles
         // and scratches are disjoint, and `c` and `scratch` are borrowed mutably until all are done.
         let task = unsafe {
-            task::Task::new(
+            Task::new(
                 arithmetic, program, shape, &cut, &a, &b, target, epilogue, own, rows, columns,
             )
         };
-        exec.isa.run(task)
+        T::run_task(exec.isa, task)
     };
     Ok(exec.pieces(pieces, piece, SlotMaxima::merge))
 }

@@ -12,7 +12,7 @@ use crate::planes::{Planes, RawPlanes};
 use crate::simd::{Simd, WithSimd};
 use crate::slots::{self, SlotMaxima};
 
-pub(super) struct Task<'a, T> {
+pub(crate) struct Task<'a, T> {
     arithmetic: &'a Arithmetic,
     program: &'a Bilinear,
     shape: &'a MatmulShape,

@@ -107,6 +107,30 @@ fn about_the_packing_thresholds() {
     }
 }
 
+/// Programs whose combinations are all packed, over several blocks of rows with a narrow last strip of
+/// columns: what one block packs has to be there still for the next.
+#[test]
+fn packed_combinations_outlast_a_block() {
+    for algebra in [
+        Algebra::compact(3),
+        Algebra::compact2_weighted([-0.625, 0.875]),
+    ] {
+        for (m, n) in [(145, 9), (200, 47), (255, 101), (300, 69)] {
+            for (transpose_a, transpose_b) in
+                [(false, false), (false, true), (true, false), (true, true)]
+            {
+                let case = Case::plain(m, 7, n, Kind::Cipher, Kind::Cipher)
+                    .transposed(transpose_a, transpose_b)
+                    .then(Some(Kind::Cipher), Some(Function::Relu));
+                let prepared = Prepared::<f32>::new(&algebra, case, m as u64);
+                for exec in single() {
+                    prepared.check(&exec);
+                }
+            }
+        }
+    }
+}
+
 /// Depths about one, two and four panels of every tile width: 40 KiB over 32, 16 or 8 f32 columns
 /// and 16, 8 or 4 f64 columns are 320, 640 or 1280 steps.
 fn about_the_depth_panels<T: Element>() {
