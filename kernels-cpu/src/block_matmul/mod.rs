@@ -217,7 +217,8 @@ pub fn block_matmul<T: Element>(
         // and scratches are disjoint, and `c` and `scratch` are borrowed mutably until all are done.
         let task = unsafe {
             Task::new(
-                arithmetic, program, shape, &cut, &a, &b, target, epilogue, own, rows, columns,
+                exec.isa, arithmetic, program, shape, &cut, &a, &b, target, epilogue, own, rows,
+                columns,
             )
         };
         T::run_task(exec.isa, task)

@@ -8,11 +8,13 @@ use super::{Cut, Epilogue, MatmulShape, ROWS_BLOCK, ROWS_RESIDENT, is_plane};
 use crate::algebra::{Arithmetic, Bilinear};
 use crate::element::Element;
 use crate::function_map;
+use crate::isa::Isa;
 use crate::planes::{Planes, RawPlanes};
 use crate::simd::{Simd, WithSimd};
 use crate::slots::{self, SlotMaxima};
 
 pub(crate) struct Task<'a, T> {
+    isa: Isa,
     arithmetic: &'a Arithmetic,
     program: &'a Bilinear,
     shape: &'a MatmulShape,
@@ -32,6 +34,7 @@ impl<'a, T: Element> Task<'a, T> {
     /// writable for `cut.scratch_a + cut.scratch_b` elements; until the task is done nothing else
     /// touches `scratch` or the rectangle `rows` x `columns` of `c`.
     pub(super) unsafe fn new(
+        isa: Isa,
         arithmetic: &'a Arithmetic,
         program: &'a Bilinear,
         shape: &'a MatmulShape,
@@ -53,6 +56,7 @@ impl<'a, T: Element> Task<'a, T> {
             }
         };
         Self {
+            isa,
             arithmetic,
             program,
             shape,
@@ -279,20 +283,26 @@ impl<T: Element> Task<'_, T> {
     #[inline(always)]
     fn finish<S: Simd<T>>(&self, rows: &Range<usize>, columns: &Range<usize>) -> SlotMaxima {
         let mut seen = SlotMaxima::NONE;
-        if self.epilogue.bias.is_none() && self.epilogue.activation.is_none() {
-            return seen;
-        }
-        for row in rows.clone() {
-            let at = row * self.shape.n + columns.start;
-            if let Some(bias) = &self.epilogue.bias {
-                self.add_bias::<S>(bias, at, columns);
+        if let Some(bias) = &self.epilogue.bias {
+            for row in rows.clone() {
+                self.add_bias::<S>(bias, row * self.shape.n + columns.start, columns);
             }
-            if let Some(function) = self.epilogue.activation {
+        }
+        if let Some(function) = self.epilogue.activation {
+            // Whole rows follow each other, parts of rows do not.
+            let whole = columns.len() == self.shape.n;
+            let (spans, len) = if whole {
+                (rows.start..rows.start + 1, rows.len())
+            } else {
+                (rows.clone(), 1)
+            };
+            for row in spans {
+                let (at, len) = (row * self.shape.n + columns.start, len * columns.len());
                 // SAFETY: these elements lie in the task's rectangle.
-                let span = unsafe {
-                    function_map::in_place(self.arithmetic, function, self.c, at, columns.len())
-                };
-                seen = seen.merge(span.run::<S>());
+                let span =
+                    unsafe { function_map::in_place(self.arithmetic, function, self.c, at, len) };
+                // A call, not inlined: the product's code would hold every function once more.
+                seen = seen.merge(T::run_span(self.isa, span));
             }
         }
         seen
