@@ -55,6 +55,31 @@ impl Bilinear {
     }
 }
 
+impl Bilinear {
+    /// What kernels rely on when they follow the program without looking.
+    fn check(&self, dim: usize) {
+        for combination in self.left.iter().chain(&self.right) {
+            assert!(!combination.is_empty(), "a combination is empty");
+            assert!(
+                combination.iter().all(|&(plane, _)| plane < dim),
+                "a plane is not there"
+            );
+        }
+        let mut reached: u64 = 0;
+        for term in &self.terms {
+            assert!(term.left < self.left.len() && term.right < self.right.len());
+            let mut own: u64 = 0;
+            for &(plane, _) in &term.outputs {
+                assert!(plane < dim, "a term adds to a plane that is not there");
+                assert!(own & (1 << plane) == 0, "a term names a plane twice");
+                own |= 1 << plane;
+            }
+            reached |= own;
+        }
+        assert_eq!(reached.count_ones() as usize, dim, "a plane has no term");
+    }
+}
+
 /// For an algebra of two slots: the slots are `mean . c` plus and minus `half . c`, and the element
 /// whose slots are `m + h` and `m - h` is `m one + h span`.
 #[derive(Debug, Clone, PartialEq)]
@@ -96,7 +121,9 @@ impl Arithmetic {
     /// takes them back, and `product` multiplies two elements.
     ///
     /// # Panics
-    /// When the sizes disagree or pass [`MAX_DIM`] and [`MAX_SLOTS`].
+    /// When the sizes disagree or pass [`MAX_DIM`] and [`MAX_SLOTS`], or the program names a plane or
+    /// combination that does not exist, has an empty combination, names a plane twice in a term, or
+    /// leaves a plane of the result without a term.
     pub fn new(
         dim: usize,
         slots: usize,
@@ -107,6 +134,7 @@ impl Arithmetic {
         assert!((1..=MAX_DIM).contains(&dim) && (1..=MAX_SLOTS).contains(&slots));
         assert_eq!(to_slots.len(), slots * dim);
         assert_eq!(from_slots.len(), dim * slots);
+        product.check(dim);
         let one: Vec<f64> = from_slots
             .chunks(slots)
             .map(|row| row.iter().sum())

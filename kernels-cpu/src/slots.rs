@@ -42,7 +42,8 @@ impl SlotMaxima {
     }
 
     /// The largest slot's magnitude over the smallest's. `None` for plaintext, and where a slot is
-    /// zero throughout, since a tensor of zeros has no scale to compare.
+    /// exactly zero throughout. A slot that is zero but for rounding cannot be told from one that
+    /// rounding has drowned, and gives the large ratio of the latter.
     pub fn ratio(&self) -> Option<f64> {
         let seen = self.max_abs();
         let low = seen.iter().copied().fold(f64::INFINITY, f64::min);

@@ -350,12 +350,13 @@ fn compare(
             side.session.run()?;
         }
     }
+    // The first run after the other's turn finds threads asleep and data out of cache: on either side
+    // one run goes before the one that counts.
     for _ in 0..options.repetitions {
+        peer.run(text)?;
         peer_times.push(peer.run(text)?);
         for side in &mut sides {
             std::thread::sleep(SETTLE);
-            // The first run after a pause finds its threads asleep and its data out of cache, which
-            // the peer's own loop does not: one run goes before the one that counts.
             side.session.run()?;
             side.times.time(|| side.session.run())?;
         }

@@ -37,6 +37,20 @@ pub(crate) use setup::{
 
 use furthermore::network::Function;
 
+/// Checks that it is refused, in words that hold every one of `parts`.
+pub(crate) fn refused<T>(what: &str, result: furthermore::Result<T>, parts: &[&str]) {
+    let Err(error) = result else {
+        panic!("{what} was accepted");
+    };
+    let message = error.to_string();
+    for part in parts {
+        assert!(
+            message.contains(part),
+            "{what}: '{part}' is not in '{message}'"
+        );
+    }
+}
+
 /// A function's value, from its textbook formula.
 pub(crate) fn value(function: Function, x: f64) -> f64 {
     match function {

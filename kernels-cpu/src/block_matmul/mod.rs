@@ -107,7 +107,8 @@ fn is_plane(combination: &Combination) -> bool {
 impl Cut {
     fn new<T: Element>(exec: &Exec, program: &Bilinear, shape: &MatmulShape) -> Cut {
         let (tile_rows, tile_columns) = micro::tile::<T>(exec.isa);
-        let work = shape.m * shape.n * shape.k * program.terms.len();
+        let sizes = [shape.m, shape.n, shape.k, program.terms.len()];
+        let work = sizes.into_iter().fold(1, usize::saturating_mul);
         let pieces = (work / MIN_PRODUCTS_PER_PIECE).clamp(1, exec.threads.max(1));
         let row_tiles = shape.m.div_ceil(tile_rows).max(1);
         let column_tiles = shape.n.div_ceil(tile_columns).max(1);
