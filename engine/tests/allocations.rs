@@ -2,6 +2,7 @@
 //!
 //! It is one test in a crate of its own, since tests that run beside it would be counted too.
 
+#[path = "engine/support/mod.rs"]
 mod support;
 
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -15,7 +16,7 @@ use furthermore::network::Function;
 use furthermore::plan::{CompileOptions, Plan};
 use furthermore::session::Session;
 use furthermore::tensor::{DType, Plaintext, Tensor};
-use support::{Loss, Mlp, Noise, encrypt, key, open, random, tensor};
+use support::{Loss, Mlp, Noise, cpu, encrypt, key, open, random, tensor};
 
 static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
 
@@ -170,7 +171,7 @@ fn runs_allocate_nothing() {
         .build()
         .expect("two threads");
     let pool = Arc::new(pool);
-    let lent = Cpu::new().expect("an instruction set of this machine");
+    let lent = cpu();
     let owned = lent.clone().on_pool(Arc::clone(&pool));
     // The measure itself has to work.
     assert!(allocations(|| drop(std::hint::black_box(vec![1u8; 100]))) > 0);

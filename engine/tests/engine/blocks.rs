@@ -1,14 +1,12 @@
 //! Ciphertexts as the matrices the scheme defines, looked at through the public generator Z, and the
 //! ways between the forms a ciphertext can take.
 
-mod support;
-
 use furthermore::Algebra;
-use furthermore::device::Cpu;
 use furthermore::scheme::{MaskPolicy, SecretKey};
 use furthermore::tensor::{Ciphertext, DType};
-use support::{
-    DTYPES, Matrix, More, Noise, cipher, compare, coordinates, encrypt, from_coordinates, key,
+
+use crate::support::{
+    DTYPES, Matrix, More, Noise, cipher, compare, coordinates, cpu, encrypt, from_coordinates, key,
     random, tensor,
 };
 
@@ -130,7 +128,7 @@ fn blocks_are_s_times_slots_times_s_inverse() {
 
 #[test]
 fn operations_are_the_matrices_operations_entry_by_entry() {
-    let cpu = Cpu::new().expect("an instruction set of this machine");
+    let cpu = cpu();
     for_keys(|n, dtype, key, more, noise| {
         let algebra = Algebra::Blocks(n);
         let bound = more.law(algebra, dtype);
@@ -175,7 +173,7 @@ fn operations_are_the_matrices_operations_entry_by_entry() {
 
 #[test]
 fn ciphertexts_made_by_the_definition_are_understood() {
-    let cpu = Cpu::new().expect("an instruction set of this machine");
+    let cpu = cpu();
     for_keys(|n, dtype, key, more, noise| {
         let evaluation = key.evaluation_key();
         for algebra in [Algebra::Blocks(n), Algebra::Compact(n)] {
@@ -201,7 +199,7 @@ fn ciphertexts_made_by_the_definition_are_understood() {
 
 #[test]
 fn blocks_and_compact_carry_the_same() {
-    let cpu = Cpu::new().expect("an instruction set of this machine");
+    let cpu = cpu();
     for_keys(|n, dtype, key, more, noise| {
         let (blocks, compact) = (Algebra::Blocks(n), Algebra::Compact(n));
         for (from, to) in [(blocks, compact), (compact, blocks), (compact, compact)] {

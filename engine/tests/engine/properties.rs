@@ -1,21 +1,20 @@
 //! Properties of random networks: encrypted results are the plain ones, and whatever a graph's values
 //! are used for, its memory map keeps them apart. Cases come from a fixed seed, the same in each run.
 
-mod support;
-
 use std::sync::Arc;
 
 use furthermore::Algebra;
-use furthermore::device::Cpu;
 use furthermore::network::{Function, Parameters};
 use furthermore::plan::Role;
 use furthermore::scheme::Guard;
 use furthermore::tensor::{DType, Plaintext, Tensor};
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
-use support::{
-    Graph, Law, Loss, Mlp, More, Node, Noise, Point, REGIMES, Regime, compare, compiled, decrypted,
-    key, open, parameters_encrypted, random, tensor, write_inputs,
+
+use crate::support::{
+    DTYPES, Graph, Law, Loss, Mlp, More, Node, Noise, Point, REGIMES, Regime, cipher, compare,
+    compiled, cpu, decrypted, encrypt, key, open, parameters_encrypted, random, tensor,
+    write_inputs,
 };
 
 fn config(cases: u32) -> ProptestConfig {
@@ -38,7 +37,7 @@ fn algebras() -> impl Strategy<Value = Algebra> {
 }
 
 fn dtypes() -> impl Strategy<Value = DType> {
-    prop::sample::select(support::DTYPES.to_vec())
+    prop::sample::select(DTYPES.to_vec())
 }
 
 fn regimes() -> impl Strategy<Value = Regime> {
@@ -62,7 +61,7 @@ proptest! {
         let key = key(algebra.slots(), seed);
         let law = More::of(key.evaluation_key()).law(algebra, dtype);
         let x = random(&[batch, sizes[0]], (-1.0, 1.0), dtype, &mut Noise::new(seed));
-        let device = Cpu::new().expect("an instruction set of this machine");
+        let device = cpu();
         let run = |algebra| {
             let plan = compiled(&network, batch, dtype, algebra, regime);
             let mut session = open(&device, plan, &key, &weights);
@@ -110,9 +109,15 @@ fn choices() -> impl Strategy<Value = Vec<Choice>> {
 const WIDTH: usize = 3;
 const BATCH: usize = 4;
 
-/// Builds a graph of these choices; returns its loss, its outputs and what it can be differentiated
-/// by.
-fn build(choices: &[Choice]) -> (Graph, Node, Vec<(String, Node)>, Vec<(&'static str, Node)>) {
+/// A random graph with its loss, its outputs, and what the loss can be differentiated by.
+struct Built {
+    graph: Graph,
+    loss: Node,
+    outputs: Vec<(String, Node)>,
+    of: Vec<(&'static str, Node)>,
+}
+
+fn build(choices: &[Choice]) -> Built {
     let mut graph = Graph::new(BATCH);
     let x = graph.input("x", &[WIDTH]);
     let (v, w) = (
@@ -156,7 +161,12 @@ fn build(choices: &[Choice]) -> (Graph, Node, Vec<(String, Node)>, Vec<(&'static
         .into_iter()
         .filter(|(_, node)| graph.depends(loss, *node));
     let of = of.collect();
-    (graph, loss, outputs, of)
+    Built {
+        graph,
+        loss,
+        outputs,
+        of,
+    }
 }
 
 proptest! {
@@ -171,7 +181,7 @@ proptest! {
         // With plaintext inputs a function of one of them could take no encrypted gradient back, so
         // inputs are always encrypted here. No function acts on weights alone.
         let regime = Regime { name: "random", inputs: true, parameters };
-        let (graph, loss, outputs, of) = build(&choices);
+        let Built { graph, loss, outputs, of } = build(&choices);
         let mut noise = Noise::new(seed);
         let shapes = [
             ("x", vec![BATCH, WIDTH]),
@@ -211,7 +221,7 @@ proptest! {
             expected.push((format!("d {name}"), difference, 1e-7 * size));
         }
 
-        let device = Cpu::new().expect("an instruction set of this machine");
+        let device = cpu();
         for algebra in [Algebra::Real, algebra] {
             let key = key(algebra.slots().max(2), seed);
             let plan = compiled(&network, BATCH, DType::F64, algebra, regime);
@@ -256,13 +266,13 @@ proptest! {
             random(&shape, (0.5, 1.0), dtype, &mut noise),
         );
         let (a, b) = (
-            support::encrypt(&key, algebra, seed, &x),
-            support::encrypt(&key, algebra, seed + 1, &y),
+            encrypt(&key, algebra, seed, &x),
+            encrypt(&key, algebra, seed + 1, &y),
         );
-        let cpu = Cpu::new().expect("an instruction set of this machine");
-        let sum = support::cipher(cpu.add(&a, &b));
-        let scaled = support::cipher(cpu.scale(&sum, factor));
-        let found = support::cipher(cpu.multiply(&scaled, &a));
+        let cpu = cpu();
+        let sum = cipher(cpu.add(&a, &b));
+        let scaled = cipher(cpu.scale(&sum, factor));
+        let found = cipher(cpu.multiply(&scaled, &a));
         let found = key.decrypt(&found).expect("its own key").to_f64();
         let pairs = x.to_f64().into_iter().zip(y.to_f64());
         let expected: Vec<f64> = pairs.map(|(x, y)| factor * (x + y) * x).collect();

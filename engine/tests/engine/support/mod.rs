@@ -1,4 +1,4 @@
-//! What the test crates share: oracles that know nothing of the engine's code, and the comparison
+//! What the test programs share: oracles that know nothing of the engine's code, and the comparison
 //! with them.
 //!
 //! | file | what it holds |
@@ -8,16 +8,18 @@
 //! | `graph.rs` | an evaluator of any graph of operations, with gradients by finite differences |
 //! | `compare.rs` | the one comparison, and the error law behind its bounds |
 //! | `setup.rs` | tensors, keys, devices and sessions for tests |
+//! | `fixture.rs` | a training session that several tests start from |
 //!
 //! All oracles compute in f64 with plain loops.
 
 #![allow(
     dead_code,
     unused_imports,
-    reason = "every test crate compiles all of this and uses a part"
+    reason = "each test program compiles all of this, and one of them uses a part"
 )]
 
 mod compare;
+mod fixture;
 mod graph;
 mod mlp;
 mod more;
@@ -25,14 +27,15 @@ mod noise;
 mod setup;
 
 pub(crate) use compare::{Law, Mismatch, compare};
+pub(crate) use fixture::Training;
 pub(crate) use graph::{Graph, Node, Point};
 pub(crate) use mlp::{Loss, Mlp};
 pub(crate) use more::{Matrix, More};
 pub(crate) use noise::Noise;
 pub(crate) use setup::{
-    DTYPES, REGIMES, Regime, cipher, ciphertext_algebras, compiled, coordinates, decrypted,
-    devices, encrypt, from_coordinates, key, open, parameters_encrypted, plain, random, tensor,
-    write_inputs,
+    DTYPES, REGIMES, Regime, cipher, ciphertext_algebras, compiled, coordinates, cpu, decrypted,
+    devices, encrypt, from_coordinates, key, ones, open, parameters_encrypted, plain, random,
+    tensor, write_inputs,
 };
 
 use furthermore::network::Function;

@@ -4,8 +4,6 @@
 //! right operand transposed (by the left operand) and with the left one transposed (by the right
 //! operand); both transposed at once is no gradient of these, and the kernels' own tests cover it.
 
-mod support;
-
 use std::sync::Arc;
 
 use furthermore::Algebra;
@@ -14,9 +12,10 @@ use furthermore::network::{Function, Network, Parameters, Value};
 use furthermore::plan::Role;
 use furthermore::scheme::SecretKey;
 use furthermore::tensor::{DType, Plaintext, Tensor};
-use support::{
-    Graph, Law, Loss, Mlp, More, Node, Noise, Point, REGIMES, Regime, compare, compiled, decrypted,
-    devices, key, open, parameters_encrypted, tensor, write_inputs,
+
+use crate::support::{
+    Graph, Law, Loss, Mlp, More, Node, Noise, Point, REGIMES, Regime, compare, compiled, cpu,
+    decrypted, devices, key, open, parameters_encrypted, tensor, write_inputs,
 };
 
 const CIPHERTEXTS: [Algebra; 4] = [
@@ -340,7 +339,7 @@ fn gradients_by_values_on_the_way() {
         point.insert(name.clone(), values);
     }
     let run = Run {
-        device: &Cpu::new().expect("an instruction set of this machine"),
+        device: &cpu(),
         key: &key(2, 64),
         algebra: Algebra::Real,
         regime: REGIMES[0],
@@ -354,7 +353,7 @@ fn gradients_by_values_on_the_way() {
 
 #[test]
 fn gradients_of_layered_networks_are_the_oracles() {
-    let device = Cpu::new().expect("an instruction set of this machine");
+    let device = cpu();
     let rows = 7;
     for activation in Function::ALL {
         for loss in [Loss::CrossEntropy, Loss::SquaredError] {

@@ -1,19 +1,12 @@
 //! What is refused while a network is built, differentiated and compiled, and that the message names
 //! the operation.
 
-mod support;
-
-use furthermore::device::Cpu;
-use furthermore::network::Function;
-use furthermore::network::{Init, Network, Value};
+use furthermore::network::{Function, Init, Network, Value};
 use furthermore::plan::{CompileOptions, Plan};
 use furthermore::tensor::DType;
 use furthermore::{Algebra, Error};
-use support::{Loss, Mlp, encrypt, key, ones, refused, tensor};
 
-fn cpu() -> Cpu {
-    Cpu::new().expect("an instruction set of this machine")
-}
+use crate::support::{Loss, Mlp, cpu, encrypt, key, ones, refused, tensor};
 
 const UNIFORM: Init = Init::Uniform { bound: 1.0 };
 
@@ -88,8 +81,8 @@ fn shapes_that_do_not_go_together_name_the_operation() {
     );
     let key = key(2, 7);
     let (c, d) = (
-        ciphertext(&key, Algebra::Compact(2), &[2]),
-        ciphertext(&key, Algebra::Blocks(2), &[2]),
+        encrypt(&key, Algebra::Compact(2), 1, &ones(&[2])),
+        encrypt(&key, Algebra::Blocks(2), 1, &ones(&[2])),
     );
     refused(
         "a sum",

@@ -1,11 +1,10 @@
 //! Keys and masks: what a key shows of itself, and what each mask policy draws.
 
-mod support;
-
 use furthermore::Algebra;
 use furthermore::scheme::{MaskPolicy, SecretKey};
 use furthermore::tensor::{Ciphertext, DType, Plaintext};
-use support::{
+
+use crate::support::{
     DTYPES, More, Noise, ciphertext_algebras, compare, coordinates, key, random, tensor,
 };
 

@@ -1,29 +1,15 @@
 //! What is refused before anything runs, and that the message says what was wrong and where.
 
-mod support;
-
 use std::sync::Arc;
 
-use furthermore::device::Cpu;
-use furthermore::network::{Function, Init, Network, Value};
+use furthermore::Algebra;
+use furthermore::network::{Init, Network, Value};
 use furthermore::plan::{CompileOptions, Plan};
 use furthermore::scheme::{MaskPolicy, SecretKey};
 use furthermore::session::Session;
 use furthermore::tensor::{Ciphertext, DType, Plaintext, Shape};
-use furthermore::{Algebra, Error};
-use support::{Loss, Mlp, encrypt, key, tensor};
 
-fn cpu() -> Cpu {
-    Cpu::new().expect("an instruction set of this machine")
-}
-
-fn ones(shape: &[usize]) -> Plaintext {
-    tensor(shape, &vec![1.0; shape.iter().product()], DType::F32)
-}
-
-fn ciphertext(key: &SecretKey, algebra: Algebra, shape: &[usize]) -> Ciphertext {
-    encrypt(key, algebra, 1, &ones(shape))
-}
+use crate::support::{DTYPES, cpu, encrypt, key, ones, refused, tensor};
 
 const UNIFORM: Init = Init::Uniform { bound: 1.0 };
 
@@ -60,7 +46,7 @@ fn a_key_of_another_size_does_not_fit() {
     refused("an encryptor", key.encryptor(Algebra::Compact(3)), &parts);
     let real = key.encryptor(Algebra::Real);
     refused("an encryptor", real, &["real", "the plaintext algebra"]);
-    let c = ciphertext(&key, Algebra::Compact(2), &[2]);
+    let c = encrypt(&key, Algebra::Compact(2), 1, &ones(&[2]));
     refused(
         "a conversion",
         c.convert(Algebra::Blocks(4)),
@@ -89,8 +75,8 @@ fn a_key_of_another_size_does_not_fit() {
 fn other_keys_ciphertexts_are_refused() {
     let (ours, theirs) = (key(2, 2), key(2, 3));
     let (a, b) = (
-        ciphertext(&ours, Algebra::Compact(2), &[2, 3]),
-        ciphertext(&theirs, Algebra::Compact(2), &[2, 3]),
+        encrypt(&ours, Algebra::Compact(2), 1, &ones(&[2, 3])),
+        encrypt(&theirs, Algebra::Compact(2), 1, &ones(&[2, 3])),
     );
     let (our, their) = (ours.id().to_string(), theirs.id().to_string());
     let parts = ["shape [2, 3]", &our[..], &their[..]];
@@ -112,7 +98,7 @@ fn tensors_of_wrong_data_are_refused() {
         &["blocks2 ciphertext", "11 numbers", "[3]", "needs 12"],
     );
     refused("a view", ones(&[2]).as_slice::<f64>(), &["f32 where f64"]);
-    let c = ciphertext(&key, Algebra::Compact(2), &[2]);
+    let c = encrypt(&key, Algebra::Compact(2), 1, &ones(&[2]));
     refused("a view", c.planes::<f64>(), &["f32 where f64"]);
     refused(
         "interleaving",
@@ -135,7 +121,7 @@ fn numbers_that_are_not_finite_are_not_encrypted() {
         (f64::INFINITY, "inf"),
         (f64::NEG_INFINITY, "-inf"),
     ] {
-        for dtype in support::DTYPES {
+        for dtype in DTYPES {
             let mut values = vec![1.0; 6];
             values[4] = value;
             let bad = tensor(&[2, 3], &values, dtype);

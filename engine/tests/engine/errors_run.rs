@@ -1,13 +1,31 @@
 //! Runs that fail or are stopped: the message names the operation where it began, and the parameters
 //! are left as they were.
 
-X
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use furthermore::device::Cancel;
+use furthermore::network::Function;
+use furthermore::plan::{CompileOptions, Plan};
+use furthermore::session::Session;
+use furthermore::tensor::{DType, Tensor};
+use furthermore::{Algebra, Error};
+
+use crate::support::{
+    DTYPES, Loss, Mlp, Noise, Training, cpu, decrypted, encrypt, from_coordinates, key, open,
+    random, refused, tensor,
+};
+
+const ALGEBRA: Algebra = Training::ALGEBRA;
+const BATCH: usize = Training::BATCH;
+
 /// Moments at which a run is cancelled.
 const ROUNDS: u32 = 80;
 
 #[test]
 fn a_run_that_overflows_names_where_and_steps_nothing() {
-    for dtype in support::DTYPES {
+    for dtype in DTYPES {
         let mut training = Training::new(dtype);
         training.session.run().expect("a run");
         let before = training.state();
@@ -191,4 +209,3 @@ fn a_run_is_not_stopped_half_way_through_its_updates() {
     }
     println!("{cancelled} runs were cancelled and {finished} finished, of {duration:?} each");
 }
-

@@ -35,6 +35,11 @@ pub(crate) fn devices() -> Vec<Cpu> {
     devices
 }
 
+/// A processor as a program would set it up.
+pub(crate) fn cpu() -> Cpu {
+    Cpu::new().expect("an instruction set of this machine")
+}
+
 pub(crate) fn key(slots: usize, seed: u64) -> SecretKey {
     SecretKey::from_known_seed(slots, seed).expect("keys have 2 to 8 slots")
 }
@@ -43,6 +48,11 @@ pub(crate) fn key(slots: usize, seed: u64) -> SecretKey {
 pub(crate) fn tensor(shape: &[usize], values: &[f64], dtype: DType) -> Plaintext {
     let wide = Plaintext::new(shape, values).expect("as many numbers as the shape has");
     wide.to_dtype(dtype)
+}
+
+/// A plaintext of ones, in f32.
+pub(crate) fn ones(shape: &[usize]) -> Plaintext {
+    tensor(shape, &vec![1.0; shape.iter().product()], DType::F32)
 }
 
 /// A plaintext of numbers of `low..high`.

@@ -1,14 +1,13 @@
 //! The scheme as a ring: sums, differences, multiples and products of ciphertexts and plaintexts are
 //! those of their slots, in every algebra, through single operations on a device.
 
-mod support;
-
 use furthermore::Algebra;
 use furthermore::device::Cpu;
 use furthermore::scheme::{MaskPolicy, SecretKey};
 use furthermore::tensor::{Ciphertext, DType, Plaintext, Tensor, TensorView};
-use support::{
-    DTYPES, Law, More, Noise, cipher, ciphertext_algebras, compare, key, random, tensor,
+
+use crate::support::{
+    DTYPES, Law, More, Noise, cipher, ciphertext_algebras, compare, cpu, key, random, tensor,
 };
 
 /// Shapes about the empty ones, one, primes, and sizes that are no multiple of a vector.
@@ -42,7 +41,7 @@ impl Case {
         let more = More::of(key.evaluation_key());
         let law = more.law(algebra, dtype);
         Self {
-            cpu: Cpu::new().expect("an instruction set of this machine"),
+            cpu: cpu(),
             more,
             key,
             algebra,
@@ -327,7 +326,7 @@ fn matrix_products_are_those_of_the_slots() {
 /// 10; keys here stay below 5.
 #[test]
 fn sixteen_products_of_blocks_keep_four_digits() {
-    let cpu = Cpu::new().expect("an instruction set of this machine");
+    let cpu = cpu();
     let mut noise = Noise::new(5);
     let mut worst: f64 = 0.0;
     for seed in 0..50 {

@@ -1,6 +1,21 @@
 //! What is looked at in every run: numbers that are not finite, and slots that grow apart.
 
-X
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use furthermore::network::{Function, Network};
+use furthermore::plan::{CompileOptions, Plan};
+use furthermore::scheme::{Guard, MaskPolicy, SecretKey};
+use furthermore::session::Session;
+use furthermore::tensor::{Ciphertext, DType, Plaintext};
+use furthermore::{Algebra, Error};
+use tracing::span;
+
+use crate::support::{Noise, compare, cpu, decrypted, encrypt, key, refused, tensor, value};
+
+const ALGEBRA: Algebra = Algebra::Compact(2);
+const BATCH: usize = 4;
+
 #[test]
 fn single_operations_are_watched_too() {
     let big = tensor(&[3], &[1e30, -1e30, 1.0], DType::F32);
@@ -137,12 +152,11 @@ fn a_ratio_between_the_limits_only_warns() {
                 let seen = count.load(Ordering::SeqCst);
                 assert_eq!(seen, 2 * expected, "ratio {ratio:e}");
                 let found = decrypted(&session, &key, "y");
-                let of = |x: &f64| support::value(Function::Sigmoid, x.max(0.0));
+                let of = |x: &f64| value(Function::Sigmoid, x.max(0.0));
                 let wanted: Vec<f64> = messages.to_f64().iter().map(of).collect();
-                support::compare(&found, &wanted, 4.0 * 6e-8 * ratio.max(4.0))
+                compare(&found, &wanted, 4.0 * 6e-8 * ratio.max(4.0))
                     .unwrap_or_else(|error| panic!("ratio {ratio:e}: {error}"));
             }
         });
     });
 }
-

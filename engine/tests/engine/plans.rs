@@ -1,17 +1,15 @@
 //! Plans: what is left out of them, what may share memory, and what leaves them.
 
-mod support;
-
 use std::sync::Arc;
 
 use furthermore::Algebra;
-use furthermore::device::Cpu;
 use furthermore::network::{Function, Init, Network, Parameters};
 use furthermore::plan::{CompileOptions, Kernel, Plan, Role};
 use furthermore::session::Session;
 use furthermore::tensor::{DType, Plaintext, Tensor};
-use support::{
-    Graph, Loss, Mlp, Noise, Point, REGIMES, compare, compiled, decrypted, key, open,
+
+use crate::support::{
+    Graph, Loss, Mlp, Noise, Point, REGIMES, compare, compiled, cpu, decrypted, key, open,
     parameters_encrypted, random, tensor, write_inputs,
 };
 
@@ -29,7 +27,7 @@ fn is_update(kernel: &Kernel) -> bool {
 fn check(graph: &Graph, outputs: &[(&str, usize)], point: &Point, algebra: Algebra) -> Session {
     let key = key(algebra.slots().max(2), 91);
     let plan = compiled(&graph.network, graph.batch, DType::F64, algebra, REGIMES[2]);
-    let device = Cpu::new().expect("an instruction set of this machine");
+    let device = cpu();
     let mut weights = Parameters::default();
     let mut inputs = Vec::new();
     for binding in plan.bindings().iter().filter(|b| b.role != Role::Output) {
@@ -79,7 +77,7 @@ fn what_no_output_needs_is_left_out() {
     empty.input("x", [3]).expect("a new name");
     let plan = Plan::compile(&empty, &CompileOptions::plain(4, DType::F32)).expect("a plan");
     assert!(plan.commands().is_empty() && plan.bindings().is_empty());
-    let device = Cpu::new().expect("an instruction set of this machine");
+    let device = cpu();
     Session::new(&device, Arc::new(plan), None)
         .expect("a session")
         .run()
@@ -268,7 +266,7 @@ fn a_parameter_as_output_follows_its_updates() {
     let weights = network.initial_parameters(2, DType::F64).expect("weights");
     let key = key(2, 96);
     let plan = compiled(&network, 4, DType::F64, Algebra::Compact(2), REGIMES[2]);
-    let device = Cpu::new().expect("an instruction set of this machine");
+    let device = cpu();
     let mut session = open(&device, plan, &key, &weights);
     session.set_learning_rate(0.5).expect("a rate");
     let mut noise = Noise::new(97);

@@ -1,16 +1,14 @@
 //! Controls: a comparison that cannot fail shows nothing, so each kind of error is made once on
 //! purpose and has to be seen.
 
-mod support;
-
 use furthermore::Algebra;
-use furthermore::device::Cpu;
 use furthermore::network::{Function, Network};
 use furthermore::scheme::{MaskPolicy, SecretKey};
 use furthermore::session::Session;
 use furthermore::tensor::{Ciphertext, DType, Plaintext};
-use support::{
-    Graph, Law, Loss, Mlp, More, Noise, Point, REGIMES, cipher, compare, compiled, decrypted,
+
+use crate::support::{
+    Graph, Law, Loss, Mlp, More, Noise, Point, REGIMES, cipher, compare, compiled, cpu, decrypted,
     encrypt, key, open, random, tensor, write_inputs,
 };
 
@@ -51,7 +49,7 @@ fn setup(algebra: Algebra, dtype: DType) -> Setup {
     mlp.load(&weights);
     let x = random(&[5, 4], (-1.0, 1.0), dtype, &mut Noise::new(122));
     let plan = compiled(&network, 5, dtype, algebra, REGIMES[0]);
-    let device = Cpu::new().expect("an instruction set of this machine");
+    let device = cpu();
     let session = open(&device, plan, &key, &weights);
     let law: Law = More::of(key.evaluation_key()).law(algebra, dtype);
     Setup {
@@ -129,7 +127,7 @@ fn products_of_coordinates_are_seen() {
         planes.plane_mut(plane).iter_mut().for_each(|x| *x *= *x);
     }
     let squares: Vec<f64> = x.to_f64().iter().map(|x| x * x).collect();
-    let cpu = Cpu::new().expect("an instruction set of this machine");
+    let cpu = cpu();
     let decrypt = |c: &Ciphertext| key.decrypt(c).expect("its own key").to_f64();
     let right = cipher(cpu.multiply(&c, &c));
     assert!(compare(&decrypt(&right), &squares, 1e-12).is_ok());
@@ -164,7 +162,7 @@ fn a_gradient_that_misses_a_path_is_seen() {
     let mut network: Network = network;
     network.output("dw", found[0]).expect("a new name");
     let plan = compiled(&network, 3, DType::F64, Algebra::Real, REGIMES[0]);
-    let device = Cpu::new().expect("an instruction set of this machine");
+    let device = cpu();
     let mut session = Session::new(&device, plan, None).expect("a session");
     for (name, shape) in [("x", [3, 2]), ("w", [2, 2]), ("target", [3, 2])] {
         let values = tensor(&shape, &point[name], DType::F64);

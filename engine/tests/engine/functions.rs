@@ -1,12 +1,11 @@
 //! Functions of ciphertexts: each slot's function, in every algebra, at small and large magnitudes.
 
-mod support;
-
 use furthermore::Algebra;
 use furthermore::network::Function;
 use furthermore::scheme::MaskPolicy;
 use furthermore::tensor::Plaintext;
-use support::{
+
+use crate::support::{
     DTYPES, Law, More, Noise, cipher, ciphertext_algebras, compare, devices, key, plain, random,
     tensor, value,
 };

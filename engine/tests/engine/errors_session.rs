@@ -1,6 +1,20 @@
 //! What is refused when tensors meet a session.
 
-X
+use std::sync::Arc;
+
+use furthermore::Algebra;
+use furthermore::network::{Function, Init, Network};
+use furthermore::plan::{CompileOptions, Plan};
+use furthermore::session::Session;
+use furthermore::tensor::DType;
+
+use crate::support::{
+    Loss, Mlp, Noise, Training, cpu, decrypted, encrypt, key, random, refused, tensor,
+};
+
+const ALGEBRA: Algebra = Training::ALGEBRA;
+const BATCH: usize = Training::BATCH;
+
 #[test]
 fn tensors_that_do_not_fit_are_refused_by_name() {
     let Training {

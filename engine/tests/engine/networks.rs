@@ -1,20 +1,18 @@
 //! Networks against the oracle: plaintext, encrypted inputs, encrypted weights and both, in every
 //! form of the algebra, on every instruction set of this machine.
 
-mod support;
-
 use std::sync::Arc;
 
 use furthermore::Algebra;
-use furthermore::device::Cpu;
 use furthermore::network::{Function, Network};
 use furthermore::plan::{CompileOptions, Kernel, Plan};
 use furthermore::scheme::SecretKey;
 use furthermore::session::Session;
 use furthermore::tensor::{DType, Plaintext};
-use support::{
-    DTYPES, Law, Loss, Mlp, More, Noise, REGIMES, Regime, compare, compiled, decrypted, devices,
-    encrypt, key, open, parameters_encrypted, random, tensor, write_inputs,
+
+use crate::support::{
+    DTYPES, Law, Loss, Mlp, More, Noise, REGIMES, Regime, compare, compiled, cpu, decrypted,
+    devices, encrypt, key, open, parameters_encrypted, random, tensor, write_inputs,
 };
 
 const ALGEBRAS: [Algebra; 5] = [
@@ -136,7 +134,7 @@ fn any_batch_and_any_width_run() {
                     mlp.load(&weights);
                     let (x, _) = samples(&mlp, Loss::SquaredError, rows, dtype);
                     let plan = compiled(&network, rows, dtype, algebra, REGIMES[0]);
-                    let device = Cpu::new().expect("an instruction set of this machine");
+                    let device = cpu();
                     let mut session = open(&device, plan, &key, &weights);
                     write_inputs(&mut session, &key, 10, &[("x", &x)]);
                     session
@@ -164,7 +162,7 @@ fn layers_of_no_width_run() {
             mlp.load(&weights);
             for &regime in regimes(algebra) {
                 let plan = compiled(&network, 4, DType::F32, algebra, regime);
-                let device = Cpu::new().expect("an instruction set of this machine");
+                let device = cpu();
                 let mut session = open(&device, plan, &key, &weights);
                 let x = random(&[4, sizes[0]], (-1.0, 1.0), DType::F32, &mut Noise::new(6));
                 write_inputs(&mut session, &key, 11, &[("x", &x)]);
@@ -205,7 +203,7 @@ fn single_tensors_can_stay_plaintext() {
             };
             assert!(encrypted("x") && encrypted("fc1.weight") && encrypted("fc2.bias"));
             assert!(!encrypted("target") && !encrypted("fc1.bias") && !encrypted("fc2.weight"));
-            let device = Cpu::new().expect("an instruction set of this machine");
+            let device = cpu();
             let mut session = open(&device, Arc::clone(&plan), &key, &weights);
             write_inputs(&mut session, &key, 12, &[("x", &x), ("target", &target)]);
             session.run().expect("a run");
@@ -262,7 +260,7 @@ fn fused_and_unfused_plans_agree() {
                 for &regime in regimes(algebra) {
                     let run = |network: &Network| -> (Vec<f64>, Arc<Plan>) {
                         let plan = compiled(network, rows, dtype, algebra, regime);
-                        let device = Cpu::new().expect("an instruction set of this machine");
+                        let device = cpu();
                         let mut session = open(&device, Arc::clone(&plan), &key, &weights);
                         write_inputs(&mut session, &key, 13, &[("x", &x)]);
                         session.run().unwrap_or_else(|error| panic!("{error}"));
@@ -307,7 +305,7 @@ fn runs_repeat() {
     let weights = network.initial_parameters(8, DType::F32).expect("weights");
     let key = key(2, 56);
     let plan = compiled(&network, 7, DType::F32, Algebra::Compact(2), REGIMES[0]);
-    let device = Cpu::new().expect("an instruction set of this machine");
+    let device = cpu();
     let run = |session: &mut Session, seed: u64| {
         let x = random(&[7, 4], (-1.0, 1.0), DType::F32, &mut Noise::new(seed));
         let x = encrypt(&key, Algebra::Compact(2), seed, &x);

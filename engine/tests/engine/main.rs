@@ -1,0 +1,19 @@
+//! The engine against oracles that know nothing of its code: one test program, so that it is linked
+//! once. What a run allocates is counted by a program of its own, `allocations.rs`.
+
+mod blocks;
+mod errors;
+mod errors_network;
+mod errors_run;
+mod errors_session;
+mod functions;
+mod gradients;
+mod guard;
+mod keys;
+mod negative_control;
+mod networks;
+mod plans;
+mod properties;
+mod ring;
+mod support;
+mod training;
