@@ -128,7 +128,8 @@ pub enum Error {
     /// Slots grew apart, so that rounding in one drowns the other.
     #[error(
         "`{operation}`: one slot is {ratio:.1e} times the other, past {limit:.0e}; rounding in the \
-         larger drowns the smaller (masks have to stay near the messages: see the mask policies)"
+         larger drowns the smaller (masks have to stay near the messages: see the mask policies; a \
+         slot of nothing but zeros looks the same, and Session::set_guard raises the limit)"
     )]
     MaskGuard {
         /// The operation where it was seen.
@@ -167,6 +168,12 @@ pub enum Error {
         what: String,
         /// Its shape.
         shape: Shape,
+    },
+    /// There is not that much memory.
+    #[error("{bytes} bytes of memory were asked for and are not to be had")]
+    Memory {
+        /// Bytes asked for.
+        bytes: usize,
     },
     /// A row index past the end.
     #[error("{what}: row {row} was asked for, and there are {rows}")]

@@ -52,7 +52,7 @@ bodies! {
     run_maxima(Maxima<'_, Self>) -> SlotMaxima;
     run_cross_entropy(CrossEntropy<'_, Self>) -> SlotMaxima;
     run_squared_error(SquaredError<'_, Self>) -> SlotMaxima;
-    run_sgd(Sgd<Self>) -> ();
+    run_sgd(Sgd<Self>) -> bool;
     run_map(Map<'_, Self>) -> ();
 }
 

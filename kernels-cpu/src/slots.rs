@@ -21,6 +21,14 @@ impl SlotMaxima {
         finite: true,
     };
 
+    /// Nothing seen but whether all was finite.
+    pub fn of_finite(finite: bool) -> SlotMaxima {
+        SlotMaxima {
+            finite,
+            ..SlotMaxima::NONE
+        }
+    }
+
     /// Takes in what another part of the tensor showed.
     pub fn merge(mut self, other: SlotMaxima) -> SlotMaxima {
         for (m, o) in self.max_abs.iter_mut().zip(other.max_abs) {

@@ -10,7 +10,8 @@ use crate::threads::Exec;
 const NAME: &str = "update";
 
 /// Stochastic gradient descent: `parameter -= learning_rate gradient`, or with a velocity
-/// `velocity = momentum velocity + gradient`, then `parameter -= learning_rate velocity`.
+/// `velocity = momentum velocity + gradient`, then `parameter -= learning_rate velocity`. Returns
+/// whether every stepped parameter is finite.
 ///
 /// # Errors
 /// When planes or lengths differ.
@@ -20,7 +21,7 @@ pub fn sgd<T: Element>(
     gradient: Planes<'_, T>,
     parameter: &mut PlanesMut<'_, T>,
     velocity: Option<(f64, &mut PlanesMut<'_, T>)>,
-) -> Result<(), KernelError> {
+) -> Result<bool, KernelError> {
     let (planes, len) = (parameter.count(), parameter.len());
     gradient.expect(NAME, "gradient", &[planes], len)?;
     if let Some((_, velocity)) = &velocity {
@@ -34,7 +35,7 @@ pub fn sgd<T: Element>(
         at: 0,
         len,
     };
-    exec.spans(
+    Ok(exec.spans(
         len,
         exec.isa.lanes::<T>(),
         5 * planes * size_of::<T>(),
@@ -48,9 +49,8 @@ pub fn sgd<T: Element>(
                 },
             )
         },
-        |(), ()| (),
-    );
-    Ok(())
+        |a, b| a && b,
+    ))
 }
 
 #[derive(Clone, Copy)]
@@ -64,9 +64,10 @@ pub(crate) struct Sgd<T> {
 }
 
 impl<T: Element> WithSimd<T> for Sgd<T> {
-    type Output = ();
+    type Output = bool;
     #[inline(always)]
-    fn run<S: Simd<T>>(self) {
+    fn run<S: Simd<T>>(self) -> bool {
+        let mut odd = S::splat(T::zero());
         let rate = S::splat(self.rate);
         for i in 0..self.parameter.count {
             let start = |planes: &RawPlanes<T>| planes.plane(i).wrapping_add(self.at);
@@ -87,11 +88,14 @@ impl<T: Element> WithSimd<T> for Sgd<T> {
                             step.store_some(v.add(at), count);
                         }
                         let w = w.add(at);
-                        rate.mul_add(step, S::load_some(w, count))
-                            .store_some(w, count);
+                        let stepped = rate.mul_add(step, S::load_some(w, count));
+                        stepped.store_some(w, count);
+                        // Zero for a finite number, NaN for any other.
+                        odd = odd.add(stepped.sub(stepped));
                     }
                 },
             );
         }
+        odd.lanes().iter().all(|x| *x == T::zero())
     }
 }

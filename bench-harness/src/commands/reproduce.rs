@@ -215,7 +215,7 @@ pub fn run(options: &Options) -> Result<()> {
 impl Bench {
     fn new(device: Cpu, dtype: DType, options: &Options, data: Digits) -> Result<Self> {
         let images = |split: &data::Split| {
-            Plaintext::new([split.len(), data::PIXELS], &split.images).map(|p| p.to_dtype(dtype))
+            Plaintext::new([split.len(), data::PIXELS], &split.images)?.to_dtype(dtype)
         };
         let mut one_hot = vec![0.0f32; data.train.len() * data::CLASSES];
         for (row, &label) in data.train.labels.iter().enumerate() {
@@ -229,7 +229,7 @@ impl Bench {
             epochs: if options.quick { 1 } else { EPOCHS },
             workload: Workload::MLP,
             train_images: images(&data.train)?,
-            train_labels: labels.to_dtype(dtype),
+            train_labels: labels.to_dtype(dtype)?,
             test_images: images(&data.test)?,
             data,
         })

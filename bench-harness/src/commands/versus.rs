@@ -305,7 +305,7 @@ fn resident(
                 row[rng.random_range(0..width)] = 1.0;
             }
         }
-        plaintexts.push(Plaintext::new(binding.shape.clone(), &values)?.to_dtype(chosen.dtype));
+        plaintexts.push(Plaintext::new(binding.shape.clone(), &values)?.to_dtype(chosen.dtype)?);
     }
     let Some(key) = &key else {
         for (binding, plaintext) in inputs.iter().zip(&plaintexts) {

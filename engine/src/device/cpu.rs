@@ -77,11 +77,8 @@ impl Device for Cpu {
             isa: self.isa,
             threads: self.threads(),
         };
-        let buffers = plan
-            .buffers()
-            .iter()
-            .map(|&len| Buffer::zeroed(dtype, len))
-            .collect();
+        let buffers = plan.buffers().iter().map(|&len| Buffer::zeroed(dtype, len));
+        let buffers = buffers.collect::<Result<Vec<Buffer>>>()?;
         let pool = self.pool.clone();
         let warned = vec![false; plan.commands().len()];
         with_dtype!(dtype, T => {
@@ -93,7 +90,7 @@ impl Device for Cpu {
                 _ => 0,
             };
             let scratch = plan.commands().iter().map(needs).max().unwrap_or(0);
-            let scratch = Buffer::zeroed(dtype, scratch);
+            let scratch = Buffer::zeroed(dtype, scratch)?;
             let element = PhantomData::<T>;
             Ok(Box::new(CpuProgram { plan, arithmetic, exec, pool, buffers, scratch, warned, element }))
         })
@@ -201,6 +198,15 @@ impl<T: Element> CpuProgram<T> {
             }
             let seen = self.execute(command, options.learning_rate)?;
             if !seen.finite() {
+                if update {
+                    let detail = ": the step leaves the range of the element type, and what it \
+                                  has stepped stays so";
+                    let operation = command.name.clone();
+                    return Err(Error::RunNotFinite {
+                        operation,
+                        detail: detail.to_owned(),
+                    });
+                }
                 return Err(self.diagnose(at, options));
             }
             if let (Watch::Ratio, Some(ratio)) = (command.watch, seen.ratio()) {
@@ -373,7 +379,8 @@ impl<T: Element> CpuProgram<T> {
                     None => None,
                 };
                 let velocity = velocity.as_mut().map(|v| (*momentum, v));
-                update::sgd(exec, learning_rate, read(0)?, target, velocity)?;
+                let finite = update::sgd(exec, learning_rate, read(0)?, target, velocity)?;
+                return Ok(SlotMaxima::of_finite(finite));
             }
         }
         Ok(SlotMaxima::NONE)

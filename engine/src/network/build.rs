@@ -67,17 +67,27 @@ impl Network {
     /// A named result of a run.
     ///
     /// # Errors
-    /// When another output has the name.
+    /// When another output or a parameter has the name.
     pub fn output(&mut self, name: &str, value: Value) -> Result<()> {
-        if self.outputs.iter().any(|(n, _)| n == name) || value.0 >= self.nodes.len() {
-            let reason = "the output's name is taken, or its value is not of this network";
-            return Err(Error::Operation {
-                operation: name.to_owned(),
-                reason: reason.to_owned(),
-            });
-        }
-        self.outputs.push((name.to_owned(), value));
-        Ok(())
+        let kept = |op: &Op| matches!(op, Op::Parameter { .. } | Op::State { .. });
+        let reason = if value.0 >= self.nodes.len() {
+            "the output's value is not of this network"
+        } else if self.outputs.iter().any(|(n, _)| n == name) {
+            "the name is taken by another output"
+        } else if self
+            .nodes
+            .iter()
+            .any(|node| node.name == name && kept(&node.op))
+        {
+            "the name is taken by a parameter, which can be read without being an output"
+        } else {
+            self.outputs.push((name.to_owned(), value));
+            return Ok(());
+        };
+        Err(Error::Operation {
+            operation: name.to_owned(),
+            reason: reason.to_owned(),
+        })
     }
 
     /// A fully connected layer: `x W + b` with W `inputs` x `outputs` as `{name}.weight` and b as

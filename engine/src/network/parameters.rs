@@ -67,7 +67,7 @@ impl Network {
                 let values: Vec<f32> = (0..shape.elements()?)
                     .map(|_| ((2.0 * rng.random::<f64>() - 1.0) * bound) as f32)
                     .collect();
-                let weight = Plaintext::new(shape.clone(), &values)?.to_dtype(dtype);
+                let weight = Plaintext::new(shape.clone(), &values)?.to_dtype(dtype)?;
                 parameters.insert(&node.name, Tensor::Plaintext(weight));
             }
         }

@@ -34,6 +34,21 @@ impl Plan {
                 reason,
             });
         }
+        for name in &options.plaintext {
+            let stored = |op: &Op| matches!(op, Op::Input { .. } | Op::Parameter { .. });
+            if !network
+                .nodes()
+                .iter()
+                .any(|node| node.name == *name && stored(&node.op))
+            {
+                let reason =
+                    format!("'{name}' should stay plaintext, and is no input or parameter");
+                return Err(Error::Operation {
+                    operation: "compile".to_owned(),
+                    reason,
+                });
+            }
+        }
         let mut compiler = Compiler::new(network, options)?;
         for value in network.values() {
             if compiler.live[value.0] {
@@ -87,6 +102,12 @@ impl<'a> Compiler<'a> {
                 Op::State { .. } => options.encrypted_parameters,
                 _ => node.operands.iter().any(|v| encrypted[v.0]),
             };
+        }
+        // A velocity is encrypted as its parameter is.
+        for node in network.nodes() {
+            if let (Op::Sgd { .. }, &[_, parameter, velocity]) = (&node.op, &node.operands[..]) {
+                encrypted[velocity.0] = encrypted[parameter.0];
+            }
         }
         let mut live = vec![false; count];
         for (_, value) in network.outputs() {

@@ -188,6 +188,16 @@ impl Encryptor<'_> {
             let mut to = ciphertext.planes_mut::<T>()?;
             convert::linear_map(&exec, arithmetic.from_slots(), &inputs, &mut to)?;
         });
+        if !ciphertext.is_finite() {
+            let reason = format!(
+                "a message is too near the largest number of {} for coordinates to hold it",
+                messages.dtype()
+            );
+            return Err(Error::Operation {
+                operation: "encrypt".to_owned(),
+                reason,
+            });
+        }
         Ok(ciphertext)
     }
 }

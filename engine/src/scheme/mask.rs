@@ -106,7 +106,7 @@ impl MaskPolicy<'_> {
                     ));
                 }
                 // Looked at after rounding, which can take a large f64 to infinity in f32.
-                let masks = other.to_dtype(messages.dtype());
+                let masks = other.to_dtype(messages.dtype())?;
                 masks.check_finite(|| "masks".to_owned())?;
                 Ok(masks)
             }
@@ -150,7 +150,7 @@ fn range(values: &[f64]) -> (f64, f64) {
 fn fill(like: &Plaintext, mut value: impl FnMut(usize) -> f64) -> Result<Plaintext> {
     let count = like.shape().elements()?;
     let values: Vec<f64> = (0..count).map(&mut value).collect();
-    Ok(Plaintext::new(like.shape().clone(), &values)?.to_dtype(like.dtype()))
+    Plaintext::new(like.shape().clone(), &values)?.to_dtype(like.dtype())
 }
 
 /// A random cyclic order of `0..rows` (Sattolo): no row stays where it is, so that no mask is its

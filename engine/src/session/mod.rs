@@ -176,6 +176,31 @@ impl Session {
         tensor: TensorView<'_>,
         rows: Option<&[usize]>,
     ) -> Result<()> {
+        self.check(binding, tensor)?;
+        let embed = match tensor {
+            TensorView::Plaintext(_) if binding.encrypted => Some(&self.one[..]),
+            _ => None,
+        };
+        let (buffer, elements) = match tensor {
+            TensorView::Plaintext(plaintext) => (plaintext.buffer(), 0),
+            TensorView::Ciphertext(ciphertext) => {
+                (ciphertext.buffer(), ciphertext.shape().iter().product())
+            }
+        };
+        let stride = self.plan.options().dtype.plane_stride(elements);
+        let row = tensor.shape().row_elements();
+        let source = Source {
+            buffer,
+            stride,
+            row,
+            rows,
+            embed,
+        };
+        self.program.upload(&binding.region, source)
+    }
+
+    /// Whether a tensor may be written there, its shape apart.
+    fn check(&self, binding: &Binding, tensor: TensorView<'_>) -> Result<()> {
         let what = || describe(binding);
         let options = self.plan.options();
         if tensor.dtype() != options.dtype {
@@ -186,21 +211,12 @@ impl Session {
                 found,
             });
         }
-        let row = tensor.shape().row_elements();
-        let source = match tensor {
+        match tensor {
             TensorView::Plaintext(plaintext) => {
                 if binding.encrypted && binding.role == Role::Input {
                     return Err(Error::NotEncrypted { what: what() });
                 }
-                plaintext.check_finite(what)?;
-                let embed = binding.encrypted.then_some(&self.one[..]);
-                Source {
-                    buffer: plaintext.buffer(),
-                    stride: 0,
-                    row,
-                    rows,
-                    embed,
-                }
+                plaintext.check_finite(what)
             }
             TensorView::Ciphertext(ciphertext) => {
                 if !binding.encrypted {
@@ -214,28 +230,19 @@ impl Session {
                         found,
                     });
                 }
-                if let Some(key) = &self.key
-                    && key.id() != ciphertext.key().id()
-                {
-                    let (expected, found) = (key.id(), ciphertext.key().id());
-                    return Err(Error::Key {
-                        what: what(),
-                        expected,
-                        found,
-                    });
-                }
-                let elements: usize = ciphertext.shape().iter().product();
-                let stride = options.dtype.plane_stride(elements);
-                Source {
-                    buffer: ciphertext.buffer(),
-                    stride,
-                    row,
-                    rows,
-                    embed: None,
+                match &self.key {
+                    Some(key) if key.id() != ciphertext.key().id() => {
+                        let (expected, found) = (key.id(), ciphertext.key().id());
+                        Err(Error::Key {
+                            what: what(),
+                            expected,
+                            found,
+                        })
+                    }
+                    _ => Ok(()),
                 }
             }
-        };
-        self.program.upload(&binding.region, source)
+        }
     }
 
     /// Runs the plan once on what has been written.
@@ -280,15 +287,22 @@ impl Session {
     /// Writes every parameter of the plan and sets optimiser states to zero.
     ///
     /// # Errors
-    /// When a parameter is missing or does not fit.
+    /// When a parameter is missing or does not fit; nothing is written then.
     pub fn load_parameters(&mut self, parameters: &Parameters) -> Result<()> {
         let plan = Arc::clone(&self.plan);
-        for binding in plan.bindings() {
-            match binding.role {
-                Role::Parameter => self.write(&binding.name, parameters.get(&binding.name)?)?,
-                Role::State => self.program.clear(&binding.region)?,
-                Role::Input | Role::Output => {}
+        let of_role = |role: Role| plan.bindings().iter().filter(move |b| b.role == role);
+        for binding in of_role(Role::Parameter) {
+            let tensor = parameters.get(&binding.name)?.view();
+            if tensor.shape() != &binding.shape {
+                return Err(self.wrong_shape(binding, tensor.shape()));
             }
+            self.check(binding, tensor)?;
+        }
+        for binding in of_role(Role::Parameter) {
+            self.upload(binding, parameters.get(&binding.name)?.view(), None)?;
+        }
+        for binding in of_role(Role::State) {
+            self.program.clear(&binding.region)?;
         }
         Ok(())
     }

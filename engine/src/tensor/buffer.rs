@@ -6,7 +6,7 @@ use std::str::FromStr;
 use bytemuck::{Pod, Zeroable};
 use furthermore_kernels_cpu::Element;
 
-use crate::error::Error;
+use crate::error::{Error, Result};
 
 /// Element type of a tensor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -102,12 +102,18 @@ pub struct Buffer {
 
 impl Buffer {
     /// `len` zeros of type `dtype`.
-    pub fn zeroed(dtype: DType, len: usize) -> Self {
-        let bytes = len * dtype.size();
-        Self {
-            lines: vec![Line::zeroed(); bytes.div_ceil(LINE)],
-            bytes,
-        }
+    ///
+    /// # Errors
+    /// When there is not that much memory.
+    pub fn zeroed(dtype: DType, len: usize) -> Result<Self> {
+        let bytes = len.saturating_mul(dtype.size());
+        let count = bytes.div_ceil(LINE);
+        let mut lines = Vec::new();
+        lines
+            .try_reserve_exact(count)
+            .map_err(|_| Error::Memory { bytes })?;
+        lines.resize(count, Line::zeroed());
+        Ok(Self { lines, bytes })
     }
 
     /// Its length in bytes.

@@ -36,7 +36,7 @@ impl Ciphertext {
         key.check(algebra)?;
         let shape = shape.into();
         let elements = shape.elements()?;
-        let buffer = Buffer::zeroed(dtype, algebra.dim() * dtype.plane_stride(elements));
+        let buffer = Buffer::zeroed(dtype, algebra.dim() * dtype.plane_stride(elements))?;
         Ok(Self {
             shape,
             dtype,
@@ -166,6 +166,13 @@ impl Ciphertext {
             what: "ciphertext".to_owned(),
             expected,
             found,
+        })
+    }
+
+    /// Whether every coordinate is finite.
+    pub(crate) fn is_finite(&self) -> bool {
+        with_dtype!(self.dtype, T => {
+            self.buffer.as_slice::<T>().iter().all(|x| x.is_finite())
         })
     }
 

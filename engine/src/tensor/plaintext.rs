@@ -42,7 +42,7 @@ impl Plaintext {
     /// When the shape is too large.
     pub fn zeros(shape: impl Into<Shape>, dtype: DType) -> Result<Self> {
         let shape = shape.into();
-        let buffer = Buffer::zeroed(dtype, shape.elements()?);
+        let buffer = Buffer::zeroed(dtype, shape.elements()?)?;
         Ok(Self {
             shape,
             dtype,
@@ -82,18 +82,17 @@ impl Plaintext {
     }
 
     /// The same numbers rounded to another type.
-    pub fn to_dtype(&self, dtype: DType) -> Self {
-        let mut buffer = Buffer::zeroed(dtype, self.to_f64().len());
+    ///
+    /// # Errors
+    /// When there is not enough memory.
+    pub fn to_dtype(&self, dtype: DType) -> Result<Self> {
+        let mut rounded = Self::zeros(self.shape.clone(), dtype)?;
         with_dtype!(dtype, T => {
-            for (to, from) in buffer.as_mut_slice::<T>().iter_mut().zip(self.to_f64()) {
+            for (to, from) in rounded.buffer.as_mut_slice::<T>().iter_mut().zip(self.to_f64()) {
                 *to = T::of(from);
             }
         });
-        Self {
-            shape: self.shape.clone(),
-            dtype,
-            buffer,
-        }
+        Ok(rounded)
     }
 
     /// Rows `rows` along the first axis, in that order.

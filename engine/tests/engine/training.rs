@@ -301,7 +301,10 @@ fn loading_parameters_starts_afresh() {
             let Tensor::Plaintext(weight) = tensor else {
                 panic!("weights start as plaintext");
             };
-            rounded.insert(name, Tensor::Plaintext(weight.to_dtype(dtype)));
+            rounded.insert(
+                name,
+                Tensor::Plaintext(weight.to_dtype(dtype).expect("memory for it")),
+            );
         }
         session.load_parameters(&rounded).expect("weights");
         assert!(velocity(&session).iter().all(|v| *v == 0.0));

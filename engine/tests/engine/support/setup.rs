@@ -47,7 +47,7 @@ pub(crate) fn key(slots: usize, seed: u64) -> SecretKey {
 /// A plaintext of these numbers, rounded to `dtype`.
 pub(crate) fn tensor(shape: &[usize], values: &[f64], dtype: DType) -> Plaintext {
     let wide = Plaintext::new(shape, values).expect("as many numbers as the shape has");
-    wide.to_dtype(dtype)
+    wide.to_dtype(dtype).expect("memory for it")
 }
 
 /// A plaintext of ones, in f32.
@@ -199,7 +199,10 @@ pub(crate) fn open(
         let Tensor::Plaintext(weight) = tensor else {
             panic!("weights start as plaintext");
         };
-        rounded.insert(name, Tensor::Plaintext(weight.to_dtype(dtype)));
+        rounded.insert(
+            name,
+            Tensor::Plaintext(weight.to_dtype(dtype).expect("memory for it")),
+        );
     }
     session
         .load_parameters(&rounded)
@@ -227,7 +230,7 @@ pub(crate) fn parameters_encrypted(
             .encryptor_from_known_seed(algebra, seed + nth as u64)
             .expect("an algebra of the key");
         let weight = encryptor
-            .encrypt(&weight.to_dtype(dtype))
+            .encrypt(&weight.to_dtype(dtype).expect("memory for it"))
             .expect("finite weights");
         session.write(&binding.name, &weight).expect("it fits");
     }
