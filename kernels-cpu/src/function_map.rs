@@ -225,17 +225,19 @@ pub(crate) unsafe fn in_place<T: Element>(
     }
 }
 
+/// A pass over all of `target`; without a source it reads the target.
 fn pass<T: Element>(
     exec: &Exec,
     arithmetic: &Arithmetic,
     function: Function,
     direction: Direction,
-    source: RawPlanes<T>,
+    source: Option<RawPlanes<T>>,
     target: &mut PlanesMut<'_, T>,
 ) -> SlotMaxima {
     let bytes = 2 * target.count() * size_of::<T>();
     let len = target.len();
     let target = target.raw();
+    let source = source.unwrap_or(target);
     exec.spans(
         len,
         exec.isa.lanes::<T>(),
@@ -280,7 +282,7 @@ pub fn function_map<T: Element>(
         arithmetic,
         function,
         Direction::Value,
-        input.raw(),
+        Some(input.raw()),
         output,
     ))
 }
@@ -296,13 +298,12 @@ pub fn function_map_in_place<T: Element>(
     values: &mut PlanesMut<'_, T>,
 ) -> Result<SlotMaxima, KernelError> {
     values.expect(NAME, "values", &[1, arithmetic.dim()], values.len())?;
-    let source = values.raw();
     Ok(pass(
         exec,
         arithmetic,
         function,
         Direction::Value,
-        source,
+        None,
         values,
     ))
 }
@@ -328,7 +329,7 @@ pub fn function_map_gradient<T: Element>(
         arithmetic,
         function,
         Direction::Gradient,
-        saved.raw(),
+        Some(saved.raw()),
         gradient,
     ))
 }

@@ -49,6 +49,13 @@ impl Compute {
             .iter()
             .map(|name| name.parse())
             .collect::<Result<Vec<Algebra>, _>>()?;
+        if let Some(twice) = algebras
+            .iter()
+            .enumerate()
+            .find(|(i, a)| algebras[..*i].contains(a))
+        {
+            return refuse("--algebra", format!("{} is named twice", twice.1));
+        }
         if algebras.contains(&Algebra::Real) {
             return refuse(
                 "--algebra",

@@ -172,14 +172,20 @@ pub fn run(options: &Options) -> Result<()> {
                 text,
                 "its name is not PEER WORKLOAD JOB BATCH",
             )),
-            Some(name) => {
-                let sides = sides(&name, options, &chosen)?;
-                if sides.is_empty() {
+            Some(name) => match measure(&mut peer, text, &name, options, &chosen) {
+                Ok(measured) if measured.is_empty() => {
                     rows.push(skipped(options, text, "no workload of that name here"));
-                } else {
-                    rows.extend(compare(&mut peer, text, &name, sides, options, &chosen)?);
                 }
-            }
+                Ok(measured) => rows.extend(measured),
+                Err(Error::Engine(error)) => {
+                    let row = skipped(options, text, &error.to_string());
+                    rows.push(Row {
+                        status: Status::Failed,
+                        ..row
+                    });
+                }
+                Err(other) => return Err(other),
+            },
         }
         bar.inc(1);
     }
@@ -189,7 +195,40 @@ pub fn run(options: &Options) -> Result<()> {
     if let Some(path) = &options.json {
         report.write(path)?;
     }
+    let rows = report.rows();
+    let failed = rows
+        .iter()
+        .filter(|row| row.status == Status::Failed)
+        .count();
+    if failed > 0 {
+        return Err(Error::FailedRows {
+            failed,
+            rows: rows.len(),
+        });
+    }
+    if rows.iter().all(|row| row.status == Status::Skipped) {
+        let reason = "it offers nothing that can be compared".to_owned();
+        return Err(Error::Peer {
+            command: options.peer.clone(),
+            reason,
+        });
+    }
     Ok(())
+}
+
+/// The rows of one workload; none where there is no workload of that name.
+fn measure(
+    peer: &mut Peer,
+    text: &str,
+    name: &Name,
+    options: &Options,
+    chosen: &Chosen,
+) -> Result<Vec<Row>> {
+    let sides = sides(name, options, chosen)?;
+    if sides.is_empty() {
+        return Ok(Vec::new());
+    }
+    compare(peer, text, name, sides, options, chosen)
 }
 
 fn skipped(options: &Options, text: &str, why: &str) -> Row {

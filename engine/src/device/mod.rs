@@ -93,7 +93,8 @@ pub trait Program: Send {
     ///
     /// # Errors
     /// When a result is not finite or trips the guard, naming the operation where it began; when
-    /// cancelled; when the device fails. Parameters are then as they were before the run.
+    /// cancelled; when the device fails. Parameters are then as they were before the run, unless it
+    /// is an update itself that left the range of numbers.
     fn run(&mut self, options: &RunOptions<'_>) -> Result<()>;
 
     /// Bytes it holds: buffers and scratch.

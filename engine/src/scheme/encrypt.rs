@@ -6,6 +6,7 @@ use furthermore_kernels_cpu::{Exec, Isa, PlanesMut, convert};
 use rand::SeedableRng;
 use rand::rngs::SysRng;
 use rand_chacha::ChaCha20Rng;
+use zeroize::Zeroizing;
 
 use super::SecretKey;
 use super::mask::{MaskPolicy, cyclic_order};
@@ -84,17 +85,17 @@ impl SecretKey {
 
     /// The combination of coordinates that is the message: for blocks the first entry of S^-1 C S,
     /// for compact form the value at the message's eigenvalue, a + b v1.
-    fn message_functional(&self, algebra: Algebra) -> Result<Vec<f64>> {
+    fn message_functional(&self, algebra: Algebra) -> Result<Zeroizing<Vec<f64>>> {
         let n = algebra.slots();
         self.evaluation_key().check(algebra)?;
         if let Algebra::Blocks(_) = algebra {
             let (s, s_inverse) = self.matrices();
-            return Ok((0..n * n)
-                .map(|e| s_inverse[e / n] * s[e % n * n])
-                .collect());
+            let weights = (0..n * n).map(|e| s_inverse[e / n] * s[e % n * n]);
+            return Ok(Zeroizing::new(weights.collect()));
         }
         let arithmetic = self.evaluation_key().arithmetic(algebra)?;
-        Ok(arithmetic.to_slots()[self.message_slot() * algebra.dim()..][..algebra.dim()].to_vec())
+        let row = &arithmetic.to_slots()[self.message_slot() * algebra.dim()..][..algebra.dim()];
+        Ok(Zeroizing::new(row.to_vec()))
     }
 }
 
@@ -116,7 +117,7 @@ impl Encryptor<'_> {
         messages: &Plaintext,
         policy: MaskPolicy<'_>,
     ) -> Result<Ciphertext> {
-        messages.check_finite(|| "plaintext".to_owned())?;
+        messages.check_finite(None, || "plaintext".to_owned())?;
         let rows = messages.shape().rows();
         let orders = self.orders(rows);
         self.with_orders(messages, policy, &orders)
@@ -146,8 +147,8 @@ impl Encryptor<'_> {
                 reason,
             });
         }
-        inputs.check_finite(|| "inputs".to_owned())?;
-        labels.check_finite(|| "labels".to_owned())?;
+        inputs.check_finite(None, || "inputs".to_owned())?;
+        labels.check_finite(None, || "labels".to_owned())?;
         let for_labels = match policy {
             MaskPolicy::Features => MaskPolicy::PairedRows,
             // Masks given for the inputs say nothing of the labels.

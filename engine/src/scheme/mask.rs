@@ -107,7 +107,7 @@ impl MaskPolicy<'_> {
                 }
                 // Looked at after rounding, which can take a large f64 to infinity in f32.
                 let masks = other.to_dtype(messages.dtype())?;
-                masks.check_finite(|| "masks".to_owned())?;
+                masks.check_finite(None, || "masks".to_owned())?;
                 Ok(masks)
             }
         }

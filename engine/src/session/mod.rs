@@ -176,7 +176,7 @@ impl Session {
         tensor: TensorView<'_>,
         rows: Option<&[usize]>,
     ) -> Result<()> {
-        self.check(binding, tensor)?;
+        self.check(binding, tensor, rows)?;
         let embed = match tensor {
             TensorView::Plaintext(_) if binding.encrypted => Some(&self.one[..]),
             _ => None,
@@ -200,7 +200,12 @@ impl Session {
     }
 
     /// Whether a tensor may be written there, its shape apart.
-    fn check(&self, binding: &Binding, tensor: TensorView<'_>) -> Result<()> {
+    fn check(
+        &self,
+        binding: &Binding,
+        tensor: TensorView<'_>,
+        rows: Option<&[usize]>,
+    ) -> Result<()> {
         let what = || describe(binding);
         let options = self.plan.options();
         if tensor.dtype() != options.dtype {
@@ -216,7 +221,7 @@ impl Session {
                 if binding.encrypted && binding.role == Role::Input {
                     return Err(Error::NotEncrypted { what: what() });
                 }
-                plaintext.check_finite(what)
+                plaintext.check_finite(rows, what)
             }
             TensorView::Ciphertext(ciphertext) => {
                 if !binding.encrypted {
@@ -249,7 +254,8 @@ impl Session {
     ///
     /// # Errors
     /// When a result is not finite or slots have grown apart, naming the operation where it began;
-    /// when cancelled. Parameters are then as they were before the run.
+    /// when cancelled. Parameters are then as they were before the run, unless it is an update
+    /// itself that left the range of numbers: what it has stepped stays so.
     pub fn run(&mut self) -> Result<()> {
         let (learning_rate, guard) = (self.learning_rate, self.guard);
         let options = RunOptions {
@@ -296,7 +302,7 @@ impl Session {
             if tensor.shape() != &binding.shape {
                 return Err(self.wrong_shape(binding, tensor.shape()));
             }
-            self.check(binding, tensor)?;
+            self.check(binding, tensor, None)?;
         }
         for binding in of_role(Role::Parameter) {
             self.upload(binding, parameters.get(&binding.name)?.view(), None)?;

@@ -135,17 +135,33 @@ impl Plaintext {
         &mut self.buffer
     }
 
+    /// Looks at all numbers, or at those of `rows`.
+    ///
     /// # Errors
     /// When a number is NaN or infinite, naming the first.
-    pub(crate) fn check_finite(&self, what: impl FnOnce() -> String) -> Result<()> {
+    pub(crate) fn check_finite(
+        &self,
+        rows: Option<&[usize]>,
+        what: impl FnOnce() -> String,
+    ) -> Result<()> {
+        let width = self.shape.row_elements();
         with_dtype!(self.dtype, T => {
-            match self.buffer.as_slice::<T>().iter().position(|x| !x.is_finite()) {
+            let numbers = self.buffer.as_slice::<T>();
+            let odd = |from: usize, part: &[T]| {
+                part.iter().position(|x| !x.is_finite()).map(|at| from + at)
+            };
+            let found = match rows {
+                None => odd(0, numbers),
+                Some(rows) => {
+                    rows.iter().find_map(|row| odd(row * width, &numbers[row * width..][..width]))
+                }
+            };
+            match found {
                 None => Ok(()),
-                Some(index) => Err(Error::NotFinite {
-                    what: what(),
-                    index,
-                    value: self.buffer.as_slice::<T>()[index].wide(),
-                }),
+                Some(index) => {
+                    let value = numbers[index].wide();
+                    Err(Error::NotFinite { what: what(), index, value })
+                }
             }
         })
     }
