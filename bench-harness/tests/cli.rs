@@ -208,6 +208,10 @@ fn bad_options_are_named() {
             "unknown algebra 'paillier'",
         ),
         (&["--algebra", "real"], "real is plaintext"),
+        (
+            &["--algebra", "compact2,compact2"],
+            "compact2 is named twice",
+        ),
         (&["--dtype", "f16"], "unknown element type 'f16'"),
         (&["--device", "abacus"], "'abacus'"),
         (&["--threads", "0"], "--threads: 0"),
@@ -344,4 +348,30 @@ fn a_peer_that_breaks_the_protocol_is_named() {
     );
     let said = refusal(&["versus", "--peer", &offered, "--only", "("]);
     assert!(said.contains("--only"), "{said}");
+}
+
+#[test]
+fn a_workload_that_fails_is_a_row() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let json = folder.path().join("versus.json");
+    let path = json.to_str().expect("UTF-8");
+    let names = "fake wbc infer 2\\nfake wbc infer 99999999999999";
+    let offered = peer(names, "echo 0.001");
+    let said = refusal(&[
+        "versus",
+        "--peer",
+        &offered,
+        "--repetitions",
+        "1",
+        "--json",
+        path,
+    ]);
+    assert!(said.contains("rows failed"), "{said}");
+    let report: Value = serde_json::from_slice(&fs::read(&json).expect("a report")).expect("JSON");
+    let rows = report["rows"].as_array().expect("rows");
+    let count = |status: &str| rows.iter().filter(|r| r["status"] == status).count();
+    assert_eq!((count("ok"), count("failed")), (5, 1));
+    let offered = peer("fake resnet infer 2", "echo 0.001");
+    let said = refusal(&["versus", "--peer", &offered, "--repetitions", "1"]);
+    assert!(said.contains("nothing that can be compared"), "{said}");
 }
