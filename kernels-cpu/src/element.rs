@@ -5,10 +5,12 @@ use std::fmt::Debug;
 use num_traits::Float;
 
 use crate::block_matmul::Task;
+use crate::conv2d::{ChannelSums, Convolve, Correlate, PackWeights};
 use crate::convert::Map;
 use crate::elementwise::{Linear, Multiply};
 use crate::function_map::Span;
 use crate::isa::Isa;
+use crate::pool::Windows;
 use crate::reduce::{CrossEntropy, Maxima, SquaredError, SumRows};
 use crate::simd::{self, Simd};
 use crate::slots::SlotMaxima;
@@ -54,6 +56,11 @@ bodies! {
     run_squared_error(SquaredError<'_, Self>) -> SlotMaxima;
     run_sgd(Sgd<Self>) -> bool;
     run_map(Map<'_, Self>) -> ();
+    run_pack_weights(PackWeights<'_, Self>) -> ();
+    run_convolve(Convolve<'_, Self>) -> SlotMaxima;
+    run_correlate(Correlate<'_, Self>) -> ();
+    run_channel_sums(ChannelSums<Self>) -> ();
+    run_windows(Windows<'_, Self>) -> SlotMaxima;
 }
 
 /// A floating-point element: f32 or f64.

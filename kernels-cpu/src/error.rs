@@ -29,4 +29,12 @@ pub enum KernelError {
         /// Planes given.
         has: usize,
     },
+    /// A shape describes no operation.
+    #[error("{kernel}: {reason}")]
+    Shape {
+        /// The kernel.
+        kernel: &'static str,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
 }

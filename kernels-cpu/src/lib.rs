@@ -7,8 +7,10 @@
 //! | family | file | covers |
 //! | --- | --- | --- |
 //! | [`block_matmul`] | `block_matmul/` | matrix products of planes, plain or encrypted on either side |
+//! | [`conv2d`] | `conv2d/` | convolutions of images, plain or encrypted on either side, and their gradients |
 //! | [`function_map`] | `function_map.rs` | functions of a ciphertext, slot by slot, and their derivatives |
 //! | [`elementwise`] | `elementwise.rs` | sums, differences, multiples |
+//! | [`pool`] | `pool.rs` | averages and maxima of sliding windows, and their gradients |
 //! | [`reduce`] | `reduce.rs` | sums along an axis, softmax losses and their gradients |
 //! | [`update`] | `update.rs` | optimiser steps |
 //! | [`convert`] | `convert.rs` | linear maps between slots, planes and blocks |
@@ -19,6 +21,7 @@
 mod algebra;
 mod element;
 mod error;
+mod images;
 mod isa;
 mod planes;
 mod simd;
@@ -26,15 +29,18 @@ mod slots;
 mod threads;
 
 pub mod block_matmul;
+pub mod conv2d;
 pub mod convert;
 pub mod elementwise;
 pub mod function_map;
+pub mod pool;
 pub mod reduce;
 pub mod update;
 
 pub use algebra::{Arithmetic, Bilinear, Combination, MAX_DIM, MAX_SLOTS, Term, TwoSlots};
 pub use element::Element;
 pub use error::KernelError;
+pub use images::TILE_IMAGES;
 pub use isa::{ISA_VARIABLE, Isa, IsaError};
 pub use planes::{Planes, PlanesMut};
 pub use slots::SlotMaxima;

@@ -1,0 +1,496 @@
+//! Convolutions of image tensors, plain or encrypted on either side, and their gradients.
+//!
+//! Images lie batch-innermost in tiles ([`TILE_IMAGES`]); weights are
+//! `[out_channels, in_channels / groups, kernel rows, kernel columns]`, row-major. As a matrix product
+//! is, a convolution of ciphertexts is the algebra's bilinear program over real convolutions: the D
+//! planes of a ciphertext by plaintext weights are D times the images.
+//!
+//! One pixel of 8 channels and 32 images is a register tile: each tap loads two vectors of the source
+//! and broadcasts 8 packed weights for 16 fused multiply-adds. There is no im2col and no padded copy;
+//! a window at the border has fewer taps. The gradient by the input is the same kernel with source
+//! and target swapped; the gradient by the weights holds tiles of weights as vectors of sums, one lane
+//! an image, and adds up lanes once at the end.
+
+mod forward;
+mod micro;
+mod pack;
+mod weights;
+
+pub(crate) use forward::Convolve;
+pub(crate) use pack::PackWeights;
+pub(crate) use weights::{ChannelSums, Correlate};
+
+use std::ops::Range;
+
+use crate::algebra::{Arithmetic, Bilinear, Combination};
+use crate::element::Element;
+use crate::error::KernelError;
+use crate::function_map::Function;
+use crate::images::{Axis, TILE_IMAGES};
+use crate::planes::{Planes, PlanesMut};
+use crate::slots::SlotMaxima;
+use crate::threads::Exec;
+
+const NAME: &str = "conv2d";
+
+/// Real multiplications below which a convolution stays on one thread: some 10 microseconds' worth.
+const MIN_PRODUCTS_PER_PIECE: usize = 1 << 19;
+
+/// Sizes of a convolution. Pairs are rows, columns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Conv2dShape {
+    /// Images.
+    pub batch: usize,
+    /// Channels of the input.
+    pub in_channels: usize,
+    /// Channels of the output.
+    pub out_channels: usize,
+    /// Rows and columns of an input image.
+    pub input: [usize; 2],
+    /// Rows and columns of the kernel.
+    pub kernel: [usize; 2],
+    /// Pixels from one place of the kernel to the next.
+    pub stride: [usize; 2],
+    /// Zeros before and after the rows, and before and after the columns.
+    pub padding: [[usize; 2]; 2],
+    /// Pixels from one tap to the next.
+    pub dilation: [usize; 2],
+    /// Channels are cut into so many groups that know nothing of each other.
+    pub groups: usize,
+}
+
+impl Conv2dShape {
+    /// Rows and columns of an output image: 0 where the kernel is larger than the padded input.
+    pub fn output(&self) -> [usize; 2] {
+        [self.axis(0).output, self.axis(1).output]
+    }
+
+    /// Elements of a plane of the input.
+    pub fn input_len(&self) -> usize {
+        product(&[self.batch, self.in_channels, self.input[0], self.input[1]])
+    }
+
+    /// Elements of a plane of the output.
+    pub fn output_len(&self) -> usize {
+        let [rows, columns] = self.output();
+        product(&[self.batch, self.out_channels, rows, columns])
+    }
+
+    /// Elements of a plane of the weights.
+    pub fn weight_len(&self) -> usize {
+        let [rows, columns] = self.kernel;
+        product(&[
+            self.out_channels,
+            self.in_channels / self.groups.max(1),
+            rows,
+            columns,
+        ])
+    }
+
+    /// Real multiplications of one product of planes: lanes without an image work too.
+    fn products<T: Element>(&self, exec: &Exec) -> usize {
+        let [rows, columns] = self.output();
+        let images = self.batch.next_multiple_of(exec.isa.lanes::<T>());
+        product(&[images, rows, columns, self.weight_len()])
+    }
+
+    fn axis(&self, axis: usize) -> Axis {
+        let padding = self.padding[axis];
+        let padded = self.input[axis]
+            .saturating_add(padding[0])
+            .saturating_add(padding[1]);
+        let span = self.kernel[axis]
+            .saturating_sub(1)
+            .saturating_mul(self.dilation[axis])
+            .saturating_add(1);
+        let output = match padded.checked_sub(span) {
+            Some(room) if self.input[axis] > 0 => room / self.stride[axis].max(1) + 1,
+            _ => 0,
+        };
+        Axis {
+            input: self.input[axis],
+            output,
+            kernel: self.kernel[axis],
+            stride: self.stride[axis],
+            padding: padding[0],
+            dilation: self.dilation[axis],
+            swapped: false,
+        }
+    }
+
+    fn check(&self) -> Result<(), KernelError> {
+        let refuse = |reason| {
+            Err(KernelError::Shape {
+                kernel: NAME,
+                reason,
+            })
+        };
+        let some = |sizes: [usize; 2]| sizes[0] > 0 && sizes[1] > 0;
+        if !some(self.kernel) || !some(self.stride) || !some(self.dilation) {
+            return refuse("kernel, stride and dilation have to be at least 1");
+        }
+        let groups = self.groups;
+        if groups == 0
+            || [self.in_channels, self.out_channels]
+                .iter()
+                .any(|c| !c.is_multiple_of(groups))
+        {
+            return refuse("the groups do not divide the channels");
+        }
+        Ok(())
+    }
+}
+
+fn product(sizes: &[usize]) -> usize {
+    sizes.iter().copied().fold(1, usize::saturating_mul)
+}
+
+/// Whether a combination is a plane as it is, which is read in place.
+fn is_plane(combination: &Combination) -> bool {
+    matches!(combination[..], [(_, 1.0)])
+}
+
+/// Combinations that have to be formed.
+fn formed(combinations: &[Combination]) -> usize {
+    combinations.iter().filter(|c| !is_plane(c)).count()
+}
+
+/// A convolution as the kernels see it: target channels that sum over source channels, either way.
+#[derive(Debug, Clone, Copy)]
+struct Geometry {
+    batch: usize,
+    groups: usize,
+    /// Channels of a group.
+    sources: usize,
+    targets: usize,
+    axes: [Axis; 2],
+    kernel: [usize; 2],
+    /// Where weights lie: elements from one group, target channel and source channel to the next.
+    group_weights: usize,
+    target_weights: usize,
+    source_weights: usize,
+}
+
+impl Geometry {
+    /// From input to output, or `swapped` from output to input.
+    fn new(shape: &Conv2dShape, swapped: bool) -> Self {
+        let [ins, outs] = [shape.in_channels, shape.out_channels].map(|c| c / shape.groups);
+        let taps = shape.kernel[0] * shape.kernel[1];
+        let forward = Self {
+            batch: shape.batch,
+            groups: shape.groups,
+            sources: ins,
+            targets: outs,
+            axes: [shape.axis(0), shape.axis(1)],
+            kernel: shape.kernel,
+            group_weights: outs * ins * taps,
+            target_weights: ins * taps,
+            source_weights: taps,
+        };
+        if !swapped {
+            return forward;
+        }
+        Self {
+            sources: outs,
+            targets: ins,
+            axes: forward.axes.map(Axis::swap),
+            target_weights: taps,
+            source_weights: ins * taps,
+            ..forward
+        }
+    }
+
+    fn tiles(&self) -> usize {
+        self.batch.div_ceil(TILE_IMAGES)
+    }
+
+    /// Rows of results, all tiles together: what is cut into pieces.
+    fn rows(&self) -> usize {
+        self.tiles() * self.axes[0].targets()
+    }
+
+    /// Elements of one image of the source, all channels.
+    fn source_image(&self) -> usize {
+        self.groups * self.sources * self.axes[0].source_len() * self.axes[1].source_len()
+    }
+
+    /// Elements of one image of the result, all channels.
+    fn target_image(&self) -> usize {
+        self.groups * self.targets * self.axes[0].targets() * self.axes[1].targets()
+    }
+
+    fn weights(&self) -> usize {
+        self.groups * self.group_weights
+    }
+}
+
+/// How many pieces to cut `rows` rows into when all together are `products` multiplications.
+fn pieces(exec: &Exec, rows: usize, products: usize) -> usize {
+    (products / MIN_PRODUCTS_PER_PIECE)
+        .clamp(1, exec.threads.max(1))
+        .min(rows.max(1))
+}
+
+/// Piece `i` of `pieces` of `0..len`.
+fn piece(len: usize, pieces: usize, i: usize) -> Range<usize> {
+    len * i / pieces..len * (i + 1) / pieces
+}
+
+/// Elements rounded up so that what follows starts on a cache line.
+fn aligned<T>(elements: usize) -> usize {
+    elements.next_multiple_of(64 / size_of::<T>())
+}
+
+/// Scratch of a convolution: packed weights and biases that all pieces share, then each piece's
+/// combinations of a tile of its source.
+struct Scratch {
+    weights: usize,
+    bias: usize,
+    source: usize,
+    pieces: usize,
+}
+
+impl Scratch {
+    fn new<T: Element>(
+        exec: &Exec,
+        geometry: &Geometry,
+        shape: &Conv2dShape,
+        program: &Bilinear,
+        planes: usize,
+    ) -> Self {
+        let products = shape
+            .products::<T>(exec)
+            .saturating_mul(program.terms.len());
+        Self {
+            weights: aligned::<T>(program.right.len() * geometry.weights()),
+            bias: aligned::<T>(planes * geometry.groups * geometry.targets),
+            source: aligned::<T>(
+                formed(&program.left) * geometry.source_image() * geometry.batch.min(TILE_IMAGES),
+            ),
+            pieces: pieces(exec, geometry.rows(), products),
+        }
+    }
+
+    fn len(&self) -> usize {
+        self.weights + self.bias + self.pieces * self.source
+    }
+}
+
+/// Which of the three operations of a convolution.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Conv2dPass {
+    /// [`conv2d`].
+    Forward,
+    /// [`conv2d_gradient_input`].
+    GradientInput,
+    /// [`conv2d_gradient_weights`].
+    GradientWeights,
+}
+
+/// Elements of scratch that an operation needs for operands of that many planes, in the order the
+/// operation takes them.
+///
+/// # Errors
+/// When the shape is no convolution.
+pub fn scratch_len<T: Element>(
+    exec: &Exec,
+    arithmetic: &Arithmetic,
+    shape: &Conv2dShape,
+    pass: Conv2dPass,
+    left_planes: usize,
+    right_planes: usize,
+) -> Result<usize, KernelError> {
+    shape.check()?;
+    let program = arithmetic.product(left_planes, right_planes);
+    let planes = arithmetic.result_planes(left_planes, right_planes);
+    Ok(match pass {
+        Conv2dPass::GradientWeights => {
+            weights::Scratch::new::<T>(exec, shape, program, planes).len()
+        }
+        _ => {
+            let geometry = Geometry::new(shape, pass == Conv2dPass::GradientInput);
+            Scratch::new::<T>(exec, &geometry, shape, program, planes).len()
+        }
+    })
+}
+
+fn enough<T>(scratch: &[T], needs: usize) -> Result<(), KernelError> {
+    if scratch.len() < needs {
+        return Err(KernelError::Length {
+            kernel: NAME,
+            operand: "scratch",
+            needs,
+            has: scratch.len(),
+        });
+    }
+    Ok(())
+}
+
+/// Computes `output = f(input * weights + bias)`, all plaintext (one plane) or ciphertexts.
+///
+/// `bias`, one element a channel, is added to every pixel; `activation` is applied last. What the
+/// output held before does not matter. `scratch` needs [`scratch_len`] elements of any content.
+/// Returns the magnitudes of the activation's arguments, nothing where there is no activation.
+///
+/// # Errors
+/// When the shape is no convolution, or planes, lengths or scratch do not fit it.
+pub fn conv2d<T: Element>(
+    exec: &Exec,
+    arithmetic: &Arithmetic,
+    shape: &Conv2dShape,
+    input: Planes<'_, T>,
+    weights: Planes<'_, T>,
+    bias: Option<Planes<'_, T>>,
+    activation: Option<Function>,
+    output: &mut PlanesMut<'_, T>,
+    scratch: &mut [T],
+) -> Result<SlotMaxima, KernelError> {
+    shape.check()?;
+    let either = [1, arithmetic.dim()];
+    input.expect(NAME, "input", &either, shape.input_len())?;
+    weights.expect(NAME, "weights", &either, shape.weight_len())?;
+    let planes = arithmetic.result_planes(input.count(), weights.count());
+    output.expect(NAME, "output", &[planes], shape.output_len())?;
+    if let Some(bias) = &bias {
+        bias.expect(NAME, "bias", &[1, planes], shape.out_channels)?;
+    }
+    run(
+        exec, arithmetic, shape, false, input, weights, bias, activation, output, scratch,
+    )
+}
+
+/// The gradient of [`conv2d`] by its input, from the output's gradient and the weights.
+///
+/// # Errors
+/// When the shape is no convolution, or planes, lengths or scratch do not fit it.
+pub fn conv2d_gradient_input<T: Element>(
+    exec: &Exec,
+    arithmetic: &Arithmetic,
+    shape: &Conv2dShape,
+    gradient: Planes<'_, T>,
+    weights: Planes<'_, T>,
+    output: &mut PlanesMut<'_, T>,
+    scratch: &mut [T],
+) -> Result<(), KernelError> {
+    shape.check()?;
+    let either = [1, arithmetic.dim()];
+    gradient.expect(NAME, "gradient", &either, shape.output_len())?;
+    weights.expect(NAME, "weights", &either, shape.weight_len())?;
+    let planes = arithmetic.result_planes(gradient.count(), weights.count());
+    output.expect(NAME, "output", &[planes], shape.input_len())?;
+    run(
+        exec, arithmetic, shape, true, gradient, weights, None, None, output, scratch,
+    )
+    .map(drop)
+}
+
+/// Either way of a convolution whose operands were checked.
+fn run<T: Element>(
+    exec: &Exec,
+    arithmetic: &Arithmetic,
+    shape: &Conv2dShape,
+    swapped: bool,
+    source: Planes<'_, T>,
+    weights: Planes<'_, T>,
+    bias: Option<Planes<'_, T>>,
+    activation: Option<Function>,
+    output: &mut PlanesMut<'_, T>,
+    scratch: &mut [T],
+) -> Result<SlotMaxima, KernelError> {
+    let program = arithmetic.product(source.count(), weights.count());
+    let geometry = Geometry::new(shape, swapped);
+    let layout = Scratch::new::<T>(exec, &geometry, shape, program, output.count());
+    enough(scratch, layout.len())?;
+    if output.is_empty() {
+        return Ok(SlotMaxima::NONE);
+    }
+    let (shared, own) = scratch.split_at_mut(layout.weights + layout.bias);
+    let (packed, biases) = shared.split_at_mut(layout.weights);
+    T::run_pack_weights(
+        exec.isa,
+        PackWeights {
+            geometry: &geometry,
+            program,
+            weights,
+            to: packed,
+        },
+    );
+    let channels = geometry.groups * geometry.targets;
+    for (i, biases) in biases
+        .chunks_mut(channels.max(1))
+        .take(output.count())
+        .enumerate()
+    {
+        // A plaintext bias is a multiple of the algebra's one.
+        let (plane, weight) = match &bias {
+            Some(bias) if bias.count() == output.count() => (bias.plane(i), 1.0),
+            Some(bias) => (bias.plane(0), arithmetic.one()[i]),
+            None => (&[][..], 0.0),
+        };
+        biases.fill(T::zero());
+        for (to, x) in biases.iter_mut().zip(plane) {
+            *to = T::of(weight) * *x;
+        }
+    }
+    let (packed, biases) = (&*packed, &*biases);
+    let own = PlanesMut::new(own, layout.pieces, layout.source, layout.source)?.raw();
+    let (source, target) = (source.raw(), output.raw());
+    let body = |i: usize| {
+        let task = Convolve {
+            isa: exec.isa,
+            arithmetic,
+            program,
+            geometry: &geometry,
+            source,
+            target,
+            weights: packed,
+            biases,
+            activation,
+            formed: own.plane(i),
+            rows: piece(geometry.rows(), layout.pieces, i),
+        };
+        T::run_convolve(exec.isa, task)
+    };
+    Ok(exec.pieces(layout.pieces, body, SlotMaxima::merge))
+}
+
+/// The gradient of [`conv2d`] by its weights, from the input and the output's gradient.
+///
+/// Sums over images and pixels are added up in an order that depends on the thread count alone.
+///
+/// # Errors
+/// When the shape is no convolution, or planes, lengths or scratch do not fit it.
+pub fn conv2d_gradient_weights<T: Element>(
+    exec: &Exec,
+    arithmetic: &Arithmetic,
+    shape: &Conv2dShape,
+    input: Planes<'_, T>,
+    gradient: Planes<'_, T>,
+    output: &mut PlanesMut<'_, T>,
+    scratch: &mut [T],
+) -> Result<(), KernelError> {
+    shape.check()?;
+    let either = [1, arithmetic.dim()];
+    input.expect(NAME, "input", &either, shape.input_len())?;
+    gradient.expect(NAME, "gradient", &either, shape.output_len())?;
+    let planes = arithmetic.result_planes(input.count(), gradient.count());
+    output.expect(NAME, "output", &[planes], shape.weight_len())?;
+    weights::run(exec, arithmetic, shape, input, gradient, output, scratch)
+}
+
+/// The gradient of [`conv2d`] by its bias: the sum of the output's gradient over images and pixels.
+///
+/// # Errors
+/// When the shape is no convolution, or planes or lengths do not fit it.
+pub fn conv2d_gradient_bias<T: Element>(
+    exec: &Exec,
+    shape: &Conv2dShape,
+    gradient: Planes<'_, T>,
+    output: &mut PlanesMut<'_, T>,
+) -> Result<(), KernelError> {
+    shape.check()?;
+    gradient.expect(NAME, "gradient", &[output.count()], shape.output_len())?;
+    output.expect(NAME, "output", &[gradient.count()], shape.out_channels)?;
+    weights::bias(exec, shape, gradient, output);
+    Ok(())
+}

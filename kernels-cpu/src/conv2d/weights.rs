@@ -1,0 +1,405 @@
+//! The gradients of a convolution by its weights and its bias.
+
+use std::ops::Range;
+
+use super::micro::{self, Strip, TILE_TAPS};
+use super::pack::{self, Tile};
+use super::{Conv2dShape, Geometry, aligned, enough, formed, piece, pieces};
+use crate::algebra::{Arithmetic, Bilinear, Term};
+use crate::element::Element;
+use crate::error::KernelError;
+use crate::images::{self, Axis, TILE_IMAGES};
+use crate::planes::{Planes, PlanesMut, RawPlanes};
+use crate::simd::{MAX_LANES, Simd, WithSimd};
+use crate::slots;
+use crate::threads::Exec;
+
+/// Bytes of the gradient of a block of channels that are gone through at a time: they stay in a
+/// level-1 cache while the source's channels pass by.
+const GRADIENT_BYTES: usize = 24 << 10;
+
+/// Each piece's scratch: vectors of sums for every weight, the piece's gradient, and combinations of
+/// a tile of each operand.
+pub(super) struct Scratch {
+    sums: usize,
+    partial: usize,
+    input: usize,
+    gradient: usize,
+    pieces: usize,
+}
+
+impl Scratch {
+    pub(super) fn new<T: Element>(
+        exec: &Exec,
+        shape: &Conv2dShape,
+        program: &Bilinear,
+        planes: usize,
+    ) -> Self {
+        let geometry = Geometry::new(shape, false);
+        let products = shape
+            .products::<T>(exec)
+            .saturating_mul(program.terms.len());
+        let width = shape.batch.min(TILE_IMAGES);
+        Self {
+            sums: aligned::<T>(geometry.weights() * exec.isa.lanes::<T>()),
+            partial: aligned::<T>(planes * geometry.weights()),
+            input: aligned::<T>(formed(&program.left) * geometry.source_image() * width),
+            gradient: aligned::<T>(formed(&program.right) * geometry.target_image() * width),
+            pieces: pieces(exec, geometry.rows(), products),
+        }
+    }
+
+    fn piece(&self) -> usize {
+        self.sums + self.partial + self.input + self.gradient
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.pieces * self.piece()
+    }
+}
+
+/// The gradient by the weights, of operands that were checked.
+pub(super) fn run<T: Element>(
+    exec: &Exec,
+    arithmetic: &Arithmetic,
+    shape: &Conv2dShape,
+    input: Planes<'_, T>,
+    gradient: Planes<'_, T>,
+    output: &mut PlanesMut<'_, T>,
+    scratch: &mut [T],
+) -> Result<(), KernelError> {
+    let program = arithmetic.product(input.count(), gradient.count());
+    let layout = Scratch::new::<T>(exec, shape, program, output.count());
+    enough(scratch, layout.len())?;
+    let geometry = Geometry::new(shape, false);
+    let own = PlanesMut::new(scratch, layout.pieces, layout.piece(), layout.piece())?.raw();
+    let (input, gradient, planes) = (input.raw(), gradient.raw(), output.count());
+    let body = |i: usize| {
+        let sums = own.plane(i);
+        let partial = sums.wrapping_add(layout.sums);
+        let formed_input = partial.wrapping_add(layout.partial);
+        let task = Correlate {
+            program,
+            geometry: &geometry,
+            input,
+            gradient,
+            planes,
+            sums,
+            partial,
+            formed_input,
+            formed_gradient: formed_input.wrapping_add(layout.input),
+            rows: piece(geometry.rows(), layout.pieces, i),
+        };
+        T::run_correlate(exec.isa, task);
+    };
+    exec.pieces(layout.pieces, body, |(), ()| ());
+    let len = output.len();
+    for plane in 0..planes {
+        for (i, to) in output.plane_mut(plane).iter_mut().enumerate() {
+            let mut sum = T::zero();
+            for piece in 0..layout.pieces {
+                let at = piece * layout.piece() + layout.sums + plane * len + i;
+                sum = sum + scratch[at];
+            }
+            *to = sum;
+        }
+    }
+    Ok(())
+}
+
+/// One piece's part of the gradient: the rows `rows` of the output, counted through all tiles.
+///
+/// Made only by [`run`], which has checked the operands and gives each task scratch of its own.
+pub(crate) struct Correlate<'a, T> {
+    program: &'a Bilinear,
+    geometry: &'a Geometry,
+    input: RawPlanes<T>,
+    gradient: RawPlanes<T>,
+    planes: usize,
+    sums: *mut T,
+    partial: *mut T,
+    formed_input: *mut T,
+    formed_gradient: *mut T,
+    rows: Range<usize>,
+}
+
+/// A tile of both operands for one term, and the rows of it that count.
+struct Pair<T> {
+    input: *const T,
+    gradient: *const T,
+    width: usize,
+    rows: Range<usize>,
+}
+
+impl<T: Element> WithSimd<T> for Correlate<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd<T>>(self) {
+        let g = self.geometry;
+        let weights = g.weights();
+        // SAFETY: the scratch holds a vector for each weight and a number for each plane's weights.
+        let (sums, partial) = unsafe {
+            (
+                std::slice::from_raw_parts_mut(self.sums, weights * S::LANES),
+                std::slice::from_raw_parts_mut(self.partial, weights * self.planes),
+            )
+        };
+        partial.fill(T::zero());
+        for term in &self.program.terms {
+            sums.fill(T::zero());
+            self.term::<S>(term);
+            for (i, lanes) in sums.chunks_exact(S::LANES).enumerate() {
+                let sum = lanes.iter().fold(T::zero(), |sum, x| sum + *x);
+                for &(plane, coefficient) in &term.outputs {
+                    let to = &mut partial[plane * weights + i];
+                    *to = T::of(coefficient) * sum + *to;
+                }
+            }
+        }
+    }
+}
+
+impl<T: Element> Correlate<'_, T> {
+    /// Adds the products of one term to the sums.
+    #[inline(always)]
+    fn term<S: Simd<T>>(&self, term: &Term) {
+        let g = self.geometry;
+        let [rows, columns] = &g.axes;
+        let mut at = self.rows.start;
+        while at < self.rows.end {
+            let (nth, first) = (at / rows.output, at % rows.output);
+            let last = rows.output.min(first + self.rows.end - at);
+            let (start, width) = images::tile(g.batch, nth);
+            let tile = |image: usize, channels: usize, rows: usize, columns: usize| Tile {
+                at: start * image,
+                channels: g.groups * channels,
+                row: columns * width,
+                rows,
+            };
+            let input = tile(g.source_image(), g.sources, rows.input, columns.input);
+            let gradient = tile(g.target_image(), g.targets, rows.output, columns.output);
+            let (left, right) = (
+                &self.program.left[term.left..=term.left],
+                &self.program.right[term.right..=term.right],
+            );
+            // SAFETY: both tensors have these tiles, and the scratch room for a combination of each.
+            let pair = unsafe {
+                let sources = rows.sources(first..last);
+                pack::form::<T, S>(&self.input, left, &input, &sources, self.formed_input);
+                pack::form::<T, S>(
+                    &self.gradient,
+                    right,
+                    &gradient,
+                    &(first..last),
+                    self.formed_gradient,
+                );
+                Pair {
+                    input: pack::start(&self.input, left, 0, &input, self.formed_input),
+                    gradient: pack::start(
+                        &self.gradient,
+                        right,
+                        0,
+                        &gradient,
+                        self.formed_gradient,
+                    ),
+                    width,
+                    rows: first..last,
+                }
+            };
+            for group in 0..g.groups {
+                for taps in pack::blocks(g.kernel[1], TILE_TAPS) {
+                    self.taps::<S>(&pair, group, &taps);
+                }
+            }
+            at += last - first;
+        }
+    }
+
+    /// The weights of a group at tap columns `taps`.
+    #[inline(always)]
+    fn taps<S: Simd<T>>(&self, pair: &Pair<T>, group: usize, taps: &Range<usize>) {
+        let g = self.geometry;
+        let most = micro::gradient_channels::<T, S>(taps.len());
+        let mut channel = 0;
+        while channel < g.targets {
+            // Tiles exist for powers of two.
+            let left = (g.targets - channel).min(most);
+            let count = 1 << left.ilog2();
+            let row = count * g.axes[1].output * pair.width * size_of::<T>();
+            let step = (GRADIENT_BYTES / row.max(1)).max(1);
+            for start in pair.rows.clone().step_by(step) {
+                let rows = start..(start + step).min(pair.rows.end);
+                for source in 0..g.sources {
+                    for tap_row in 0..g.kernel[0] {
+                        self.tile::<S>(
+                            pair,
+                            group,
+                            channel..channel + count,
+                            source,
+                            tap_row,
+                            taps,
+                            &rows,
+                        );
+                    }
+                }
+            }
+            channel += count;
+        }
+    }
+
+    /// One tile of weights: `channels` by `taps` of one source channel and one row of taps.
+    #[inline(always)]
+    fn tile<S: Simd<T>>(
+        &self,
+        pair: &Pair<T>,
+        group: usize,
+        channels: Range<usize>,
+        source: usize,
+        tap_row: usize,
+        taps: &Range<usize>,
+        rows: &Range<usize>,
+    ) {
+        let g = self.geometry;
+        let [row_axis, axis] = &g.axes;
+        let width = pair.width;
+        // The rows of the gradient at which this row of taps lies on the image.
+        let on = interior(row_axis, &(tap_row..tap_row + 1));
+        let rows = rows.start.max(on.start)..rows.end.min(on.end);
+        if rows.is_empty() {
+            return;
+        }
+        let input_row =
+            rows.start * row_axis.stride + tap_row * row_axis.dilation - row_axis.padding;
+        let input_line = axis.input * width;
+        let input_channel = (group * g.sources + source) * row_axis.input;
+        let gradient_line = axis.output * width;
+        let gradient_channel = (group * g.targets + channels.start) * row_axis.output;
+        let zeros = [T::zero(); TILE_IMAGES];
+        let strip = Strip {
+            gradient: pair
+                .gradient
+                .wrapping_add((gradient_channel + rows.start) * gradient_line),
+            gradient_row: gradient_line,
+            gradient_channel: row_axis.output * gradient_line,
+            source: pair
+                .input
+                .wrapping_add((input_channel + input_row) * input_line),
+            source_row: row_axis.stride * input_line,
+            rows: rows.len(),
+            axis,
+            width,
+            tap: taps.start,
+            inner: interior(axis, taps),
+            zeros: zeros.as_ptr(),
+        };
+        let weight = group * g.group_weights
+            + channels.start * g.target_weights
+            + source * g.source_weights
+            + tap_row * g.kernel[1]
+            + taps.start;
+        // SAFETY: inside the image the strip lies in both tiles; at the border a tap off the image
+        // reads zeros, as many as a tile has images. The sums have a vector for each weight.
+        unsafe {
+            let sums = self.sums.add(weight * S::LANES);
+            let pitch = g.target_weights * S::LANES;
+            micro::correlate::<T, S>((channels.len(), taps.len()), sums, pitch, &strip);
+        }
+    }
+}
+
+/// The places at which all of `taps` lie on elements.
+fn interior(axis: &Axis, taps: &Range<usize>) -> Range<usize> {
+    let first = axis
+        .padding
+        .saturating_sub(taps.start * axis.dilation)
+        .div_ceil(axis.stride);
+    let last = (taps.end - 1) * axis.dilation;
+    let room = (axis.input + axis.padding).saturating_sub(last);
+    let end = room.div_ceil(axis.stride).min(axis.output);
+    if first < end {
+        first..end
+    } else {
+        axis.output..axis.output
+    }
+}
+
+/// The gradient by the bias, of operands that were checked.
+pub(super) fn bias<T: Element>(
+    exec: &Exec,
+    shape: &Conv2dShape,
+    gradient: Planes<'_, T>,
+    output: &mut PlanesMut<'_, T>,
+) {
+    let [rows, columns] = shape.output();
+    let (channels, planes) = (shape.out_channels, output.count());
+    let (from, to) = (gradient.raw(), output.raw());
+    exec.spans(
+        planes * channels,
+        1,
+        shape.batch * rows * columns * size_of::<T>(),
+        |range| {
+            T::run_channel_sums(
+                exec.isa,
+                ChannelSums {
+                    from,
+                    to,
+                    batch: shape.batch,
+                    pixels: rows * columns,
+                    channels,
+                    range,
+                },
+            );
+        },
+        |(), ()| (),
+    );
+}
+
+/// Sums of channels, counted through all planes, over images and pixels.
+pub(crate) struct ChannelSums<T> {
+    from: RawPlanes<T>,
+    to: RawPlanes<T>,
+    batch: usize,
+    pixels: usize,
+    channels: usize,
+    range: Range<usize>,
+}
+
+/// Vectors of sums side by side, so that additions overlap.
+const STRANDS: usize = 4;
+
+impl<T: Element> WithSimd<T> for ChannelSums<T> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd<T>>(self) {
+        for at in self.range.clone() {
+            let (plane, channel) = (at / self.channels, at % self.channels);
+            let mut sums = [S::splat(T::zero()); STRANDS];
+            for nth in 0..self.batch.div_ceil(TILE_IMAGES) {
+                let (start, width) = images::tile(self.batch, nth);
+                let len = self.pixels * width;
+                let at = start * self.channels * self.pixels + channel * len;
+                let from = self.from.plane(plane).wrapping_add(at);
+                slots::sweep(
+                    len,
+                    STRANDS * S::LANES,
+                    #[inline(always)]
+                    |i, count| {
+                        for k in 0..STRANDS {
+                            let here = count.saturating_sub(k * S::LANES).min(S::LANES);
+                            // SAFETY: `conv2d_gradient_bias` checked that the channel is there.
+                            let x =
+                                unsafe { S::load_some(from.wrapping_add(i + k * S::LANES), here) };
+                            sums[k] = sums[k].add(x);
+                        }
+                    },
+                );
+            }
+            let sum = sums[0].add(sums[1]).add(sums[2].add(sums[3]));
+            let lanes: [T; MAX_LANES] = sum.lanes();
+            let sum = lanes.iter().fold(T::zero(), |sum, x| sum + *x);
+            // SAFETY: each channel of each plane is one task's.
+            unsafe { self.to.plane(plane).add(channel).write(sum) };
+        }
+    }
+}

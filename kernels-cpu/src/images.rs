@@ -1,0 +1,255 @@
+//! Image tensors: how they lie in memory, and which elements a sliding window covers.
+//!
+//! A plane of `[batch, channels, height, width]` is stored in *tiles* of [`TILE_IMAGES`] images, the
+//! images innermost: `[tile][channel][row][column][image]`, the last tile as narrow as the images that
+//! are left. A pixel of a full tile is then a run of whole vectors whatever the image's size, a weight
+//! is one broadcast for all of them, and a tile's channels stay close enough together to be in cache.
+
+use std::ops::Range;
+
+/// Images whose pixels lie side by side: two AVX-512 vectors of f32.
+pub const TILE_IMAGES: usize = 32;
+
+/// The tile that holds image `32 tile`: where it starts, in images, and how many it holds.
+#[inline(always)]
+pub(crate) fn tile(batch: usize, tile: usize) -> (usize, usize) {
+    let start = tile * TILE_IMAGES;
+    (start, (batch - start).min(TILE_IMAGES))
+}
+
+/// One axis of a sliding window. Positions of the result are `target`s, those it reads `source`s.
+///
+/// A window slides over `input` elements with zeros around them and stops at `output` places. The
+/// operation that goes the other way, from places to elements, has source and target swapped: each
+/// element reads the places whose windows cover it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Axis {
+    pub(crate) input: usize,
+    pub(crate) output: usize,
+    pub(crate) kernel: usize,
+    pub(crate) stride: usize,
+    pub(crate) padding: usize,
+    pub(crate) dilation: usize,
+    /// From places to elements.
+    pub(crate) swapped: bool,
+}
+
+/// The taps of a window that lie on elements: tap `tap + i tap_step` on source `source + i source_step`
+/// for `i < count`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Taps {
+    pub(crate) tap: usize,
+    pub(crate) tap_step: usize,
+    pub(crate) source: usize,
+    pub(crate) source_step: isize,
+    pub(crate) count: usize,
+}
+
+impl Taps {
+    /// Each tap with its source.
+    #[inline(always)]
+    pub(crate) fn iter(self) -> impl Iterator<Item = (usize, usize)> {
+        (0..self.count).map(move |i| {
+            let source = self
+                .source
+                .wrapping_add_signed(i as isize * self.source_step);
+            (self.tap + i * self.tap_step, source)
+        })
+    }
+}
+
+impl Axis {
+    /// Elements that a window spans.
+    #[inline(always)]
+    fn span(&self) -> usize {
+        (self.kernel - 1) * self.dilation + 1
+    }
+
+    /// The taps of the window at `target` that lie on elements.
+    #[inline(always)]
+    pub(crate) fn taps(&self, target: usize) -> Taps {
+        if self.swapped {
+            self.taps_swapped(target)
+        } else {
+            self.taps_forward(target)
+        }
+    }
+
+    /// Target `t`'s tap `k` is source `t stride - padding + k dilation`.
+    #[inline(always)]
+    fn taps_forward(&self, target: usize) -> Taps {
+        let start = target * self.stride;
+        let taps = |tap: usize, count: usize| Taps {
+            tap,
+            tap_step: 1,
+            source: (start + tap * self.dilation).wrapping_sub(self.padding),
+            source_step: self.dilation as isize,
+            count,
+        };
+        if start >= self.padding && start - self.padding + self.span() <= self.input {
+            return taps(0, self.kernel);
+        }
+        let first = self.padding.saturating_sub(start).div_ceil(self.dilation);
+        let room = (self.input + self.padding).saturating_sub(start);
+        let end = room.div_ceil(self.dilation).min(self.kernel);
+        taps(first, end.saturating_sub(first))
+    }
+
+    /// Source `s` reaches target `t` by tap `k` where `s stride = t + padding - k dilation`.
+    #[inline(always)]
+    fn taps_swapped(&self, target: usize) -> Taps {
+        let at = target + self.padding;
+        if self.stride == 1 {
+            let all = Taps {
+                tap: 0,
+                tap_step: 1,
+                source: at,
+                source_step: -(self.dilation as isize),
+                count: self.kernel,
+            };
+            if at < self.output && at + 1 >= self.span() {
+                return all;
+            }
+            let first = (at + 1).saturating_sub(self.output).div_ceil(self.dilation);
+            let end = (at / self.dilation + 1).min(self.kernel);
+            return Taps {
+                tap: first,
+                source: at.wrapping_sub(first * self.dilation),
+                count: end.saturating_sub(first),
+                ..all
+            };
+        }
+        let lands = |tap: usize| {
+            let back = tap * self.dilation;
+            back <= at
+                && (at - back).is_multiple_of(self.stride)
+                && (at - back) / self.stride < self.output
+        };
+        let mut taps = Taps {
+            tap: 0,
+            tap_step: 1,
+            source: 0,
+            source_step: 0,
+            count: 0,
+        };
+        // The taps that land are evenly spaced: by the smallest number of dilations that is a
+        // multiple of the stride.
+        for tap in (0..self.kernel).filter(|&tap| lands(tap)) {
+            let source = (at - tap * self.dilation) / self.stride;
+            match taps.count {
+                0 => (taps.tap, taps.source) = (tap, source),
+                1 => {
+                    taps.tap_step = tap - taps.tap;
+                    taps.source_step = source as isize - taps.source as isize;
+                }
+                _ => {}
+            }
+            taps.count += 1;
+        }
+        taps
+    }
+
+    /// The sources that targets `targets` read between them.
+    pub(crate) fn sources(&self, targets: Range<usize>) -> Range<usize> {
+        let (mut start, mut end) = (usize::MAX, 0);
+        for (_, source) in targets.flat_map(|target| self.taps(target).iter()) {
+            (start, end) = (start.min(source), end.max(source + 1));
+        }
+        start.min(end)..end
+    }
+
+    /// How many places there are.
+    pub(crate) fn targets(&self) -> usize {
+        if self.swapped {
+            self.input
+        } else {
+            self.output
+        }
+    }
+
+    /// How many sources there are.
+    pub(crate) fn source_len(&self) -> usize {
+        if self.swapped {
+            self.output
+        } else {
+            self.input
+        }
+    }
+
+    /// The same window, from places to elements.
+    pub(crate) fn swap(self) -> Self {
+        Self {
+            swapped: !self.swapped,
+            ..self
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every (tap, element, place) of a window, by trying them all.
+    fn all(axis: &Axis) -> Vec<(usize, usize, usize)> {
+        let mut found = Vec::new();
+        for place in 0..axis.output {
+            for tap in 0..axis.kernel {
+                let element = place * axis.stride + tap * axis.dilation;
+                if (axis.padding..axis.input + axis.padding).contains(&element) {
+                    found.push((tap, element - axis.padding, place));
+                }
+            }
+        }
+        found.sort_unstable();
+        found
+    }
+
+    #[test]
+    fn taps_are_those_that_lie_on_elements() {
+        let mut seen = 0;
+        for input in [1, 2, 5, 8] {
+            for kernel in 1..=5 {
+                for stride in 1..=4 {
+                    for dilation in 1..=3 {
+                        for padding in 0..=4 {
+                            let span = (kernel - 1) * dilation + 1;
+                            let Some(room) = (input + 2 * padding).checked_sub(span) else {
+                                continue;
+                            };
+                            let axis = Axis {
+                                input,
+                                output: room / stride + 1,
+                                kernel,
+                                stride,
+                                padding,
+                                dilation,
+                                swapped: false,
+                            };
+                            let expected = all(&axis);
+                            let mut forward: Vec<_> = (0..axis.output)
+                                .flat_map(|place| {
+                                    axis.taps(place).iter().map(move |(tap, x)| (tap, x, place))
+                                })
+                                .collect();
+                            forward.sort_unstable();
+                            assert_eq!(forward, expected, "{axis:?}");
+                            let swapped = axis.swap();
+                            let mut back: Vec<_> = (0..axis.input)
+                                .flat_map(|x| {
+                                    swapped
+                                        .taps(x)
+                                        .iter()
+                                        .map(move |(tap, place)| (tap, x, place))
+                                })
+                                .collect();
+                            back.sort_unstable();
+                            assert_eq!(back, expected, "{axis:?} swapped");
+                            seen += 1;
+                        }
+                    }
+                }
+            }
+        }
+        assert!(seen > 500);
+    }
+}

@@ -1,0 +1,492 @@
+//! Average and maximum over sliding windows of image tensors, and their gradients.
+//!
+//! Images lie batch-innermost in tiles ([`TILE_IMAGES`](crate::TILE_IMAGES)), so a window is a handful
+//! of whole vectors. An average is linear and goes plane by plane. A maximum is taken slot by slot, in
+//! registers: max(A, B) = B + relu(A - B), since ciphertexts of one key commute.
+
+use std::ops::Range;
+
+use crate::algebra::Arithmetic;
+use crate::element::Element;
+use crate::error::KernelError;
+use crate::images::{self, Axis, TILE_IMAGES};
+use crate::planes::{Planes, PlanesMut, RawPlanes};
+use crate::simd::{Simd, WithSimd};
+use crate::slots::{self, Form, SlotMaxima, Watch, WithForm, with_form};
+use crate::threads::Exec;
+
+const NAME: &str = "pool";
+
+/// Sizes of a pooling. Pairs are rows, columns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct PoolShape {
+    /// Images.
+    pub batch: usize,
+    /// Channels, each pooled by itself.
+    pub channels: usize,
+    /// Rows and columns of an input image.
+    pub input: [usize; 2],
+    /// Rows and columns of the window.
+    pub kernel: [usize; 2],
+    /// Pixels from one place of the window to the next.
+    pub stride: [usize; 2],
+    /// Pixels before and after the rows, and before and after the columns, that hold nothing.
+    pub padding: [[usize; 2]; 2],
+    /// Pixels from one tap of the window to the next.
+    pub dilation: [usize; 2],
+    /// A window may start in the image or before it and end past the padding.
+    pub ceil: bool,
+}
+
+impl PoolShape {
+    /// Rows and columns of an output image: 0 where the window is larger than the padded input.
+    pub fn output(&self) -> [usize; 2] {
+        [self.axis(0).output, self.axis(1).output]
+    }
+
+    /// Elements of a plane of the input.
+    pub fn input_len(&self) -> usize {
+        let sizes = [self.batch, self.channels, self.input[0], self.input[1]];
+        sizes.into_iter().fold(1, usize::saturating_mul)
+    }
+
+    /// Elements of a plane of the output.
+    pub fn output_len(&self) -> usize {
+        let [rows, columns] = self.output();
+        let sizes = [self.batch, self.channels, rows, columns];
+        sizes.into_iter().fold(1, usize::saturating_mul)
+    }
+
+    fn axis(&self, axis: usize) -> Axis {
+        let (input, stride) = (self.input[axis], self.stride[axis].max(1));
+        let [before, after] = self.padding[axis];
+        let padded = input.saturating_add(before).saturating_add(after);
+        let span = self.kernel[axis]
+            .saturating_sub(1)
+            .saturating_mul(self.dilation[axis])
+            .saturating_add(1);
+        let output = match padded.checked_sub(span) {
+            Some(room) if input > 0 && self.ceil => {
+                let places = room.div_ceil(stride) + 1;
+                // A last window that would start past the image is left out.
+                if (places - 1) * stride >= input + before {
+                    places - 1
+                } else {
+                    places
+                }
+            }
+            Some(room) if input > 0 => room / stride + 1,
+            _ => 0,
+        };
+        Axis {
+            input,
+            output,
+            kernel: self.kernel[axis],
+            stride,
+            padding: before,
+            dilation: self.dilation[axis],
+            swapped: false,
+        }
+    }
+
+    fn check(&self) -> Result<(), KernelError> {
+        let refuse = |reason| {
+            Err(KernelError::Shape {
+                kernel: NAME,
+                reason,
+            })
+        };
+        let some = |sizes: [usize; 2]| sizes[0] > 0 && sizes[1] > 0;
+        if !some(self.kernel) || !some(self.stride) || !some(self.dilation) {
+            return refuse("window, stride and dilation have to be at least 1");
+        }
+        // So that every window has an element.
+        for axis in 0..2 {
+            let reach = (self.kernel[axis] - 1).saturating_mul(self.dilation[axis]);
+            if self.padding[axis].iter().any(|&p| p > reach / 2) {
+                return refuse("the padding is more than half of the window");
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What a window is pooled to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Pool {
+    /// The mean of the elements it covers.
+    Average,
+    /// The mean with padding counted as zeros, without what lies past the padding.
+    AverageWithPadding,
+    /// The largest, slot by slot.
+    Max,
+}
+
+impl Pool {
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Pool::Average => "average",
+            Pool::AverageWithPadding => "average_with_padding",
+            Pool::Max => "max",
+        }
+    }
+}
+
+/// Pools each window of `input`, plaintext (one plane) or ciphertext, into one element of `output`.
+///
+/// Returns the magnitudes of the input's slots for a maximum, nothing for an average.
+///
+/// # Errors
+/// When the shape is no pooling, or planes or lengths do not fit it.
+pub fn pool<T: Element>(
+    exec: &Exec,
+    arithmetic: &Arithmetic,
+    shape: &PoolShape,
+    pool: Pool,
+    input: Planes<'_, T>,
+    output: &mut PlanesMut<'_, T>,
+) -> Result<SlotMaxima, KernelError> {
+    shape.check()?;
+    let planes = output.count();
+    output.expect(NAME, "output", &[1, arithmetic.dim()], shape.output_len())?;
+    input.expect(NAME, "input", &[planes], shape.input_len())?;
+    Ok(run(
+        exec,
+        arithmetic,
+        shape,
+        pool,
+        None,
+        input.raw(),
+        output.raw(),
+    ))
+}
+
+/// The gradient of [`pool`] by its input, from the input and the output's gradient.
+///
+/// An average spreads evenly and does not look at the input. A maximum's gradient goes, slot by slot,
+/// to the first largest element in the order rows, columns.
+///
+/// # Errors
+/// When the shape is no pooling, or planes or lengths do not fit it.
+pub fn pool_gradient<T: Element>(
+    exec: &Exec,
+    arithmetic: &Arithmetic,
+    shape: &PoolShape,
+    pool: Pool,
+    input: Planes<'_, T>,
+    gradient: Planes<'_, T>,
+    output: &mut PlanesMut<'_, T>,
+) -> Result<SlotMaxima, KernelError> {
+    shape.check()?;
+    let planes = output.count();
+    output.expect(NAME, "output", &[1, arithmetic.dim()], shape.input_len())?;
+    input.expect(NAME, "input", &[planes], shape.input_len())?;
+    gradient.expect(NAME, "gradient", &[planes], shape.output_len())?;
+    let (input, gradient) = (input.raw(), gradient.raw());
+    Ok(run(
+        exec,
+        arithmetic,
+        shape,
+        pool,
+        Some(gradient),
+        input,
+        output.raw(),
+    ))
+}
+
+/// Either way; `gradient` is the output's, `output` then as large as the input.
+fn run<T: Element>(
+    exec: &Exec,
+    arithmetic: &Arithmetic,
+    shape: &PoolShape,
+    pool: Pool,
+    gradient: Option<RawPlanes<T>>,
+    input: RawPlanes<T>,
+    output: RawPlanes<T>,
+) -> SlotMaxima {
+    let axes = [shape.axis(0), shape.axis(1)];
+    let channels = shape.batch.div_ceil(TILE_IMAGES) * shape.channels;
+    let bytes = 2 * output.count * shape.input[0] * shape.input[1] * TILE_IMAGES * size_of::<T>();
+    exec.spans(
+        channels,
+        1,
+        bytes,
+        |range| {
+            let windows = Windows {
+                arithmetic,
+                shape,
+                axes,
+                pool,
+                gradient,
+                input,
+                output,
+                channels: range,
+            };
+            T::run_windows(exec.isa, windows)
+        },
+        SlotMaxima::merge,
+    )
+}
+
+/// The windows of channels `channels`, counted through all tiles.
+pub(crate) struct Windows<'a, T> {
+    arithmetic: &'a Arithmetic,
+    shape: &'a PoolShape,
+    axes: [Axis; 2],
+    pool: Pool,
+    gradient: Option<RawPlanes<T>>,
+    input: RawPlanes<T>,
+    output: RawPlanes<T>,
+    channels: Range<usize>,
+}
+
+/// One channel of one tile: where its elements and its places start, and how many images it has.
+struct Channel {
+    elements: usize,
+    places: usize,
+    width: usize,
+}
+
+impl<T: Element> WithSimd<T> for Windows<'_, T> {
+    type Output = SlotMaxima;
+    #[inline(always)]
+    fn run<S: Simd<T>>(self) -> SlotMaxima {
+        match (self.pool, self.gradient) {
+            (Pool::Max, _) => with_form::<T, S, _>(self.arithmetic, self.output.count, self),
+            (_, None) => self.average::<S>(),
+            (_, Some(gradient)) => self.average_gradient::<S>(&gradient),
+        }
+    }
+}
+
+impl<T: Element> Windows<'_, T> {
+    #[inline(always)]
+    fn channels(&self) -> impl Iterator<Item = Channel> {
+        let (channels, batch) = (self.shape.channels, self.shape.batch);
+        let [elements, places] = [
+            self.axes[0].input * self.axes[1].input,
+            self.axes[0].output * self.axes[1].output,
+        ];
+        self.channels.clone().map(move |at| {
+            let (start, width) = images::tile(batch, at / channels);
+            let before = start * channels + at % channels * width;
+            Channel {
+                elements: before * elements,
+                places: before * places,
+                width,
+            }
+        })
+    }
+
+    /// Whether every window along `axis` covers as many elements as it has taps.
+    fn whole(&self, axis: usize) -> bool {
+        let along = &self.axes[axis];
+        let last = along.output.saturating_sub(1);
+        along.padding == 0 && along.taps(last).count == along.kernel
+    }
+
+    /// One over the elements that an average at `place` along `axis` is taken over.
+    #[inline(always)]
+    fn share(&self, axis: usize, place: usize) -> f64 {
+        let (along, [_, after]) = (&self.axes[axis], self.shape.padding[axis]);
+        let count = match self.pool {
+            Pool::AverageWithPadding => {
+                let end = along.input + along.padding + after;
+                let room = end - place * along.stride;
+                along.kernel.min(room.div_ceil(along.dilation))
+            }
+            _ => along.taps(place).count,
+        };
+        1.0 / count as f64
+    }
+
+    #[inline(always)]
+    fn average<S: Simd<T>>(&self) -> SlotMaxima {
+        let [rows, columns] = &self.axes;
+        for channel in self.channels() {
+            let width = channel.width;
+            for plane in 0..self.output.count {
+                let input = self.input.plane(plane).wrapping_add(channel.elements);
+                let output = self.output.plane(plane).wrapping_add(channel.places);
+                for row in 0..rows.output {
+                    let (row_taps, row_share) = (rows.taps(row), self.share(0, row));
+                    for column in 0..columns.output {
+                        let column_taps = columns.taps(column);
+                        let share = S::splat(T::of(row_share * self.share(1, column)));
+                        let to = output.wrapping_add((row * columns.output + column) * width);
+                        slots::sweep(
+                            width,
+                            S::LANES,
+                            #[inline(always)]
+                            |image, count| {
+                                let mut sum = S::splat(T::zero());
+                                for (_, y) in row_taps.iter() {
+                                    for (_, x) in column_taps.iter() {
+                                        let at = (y * columns.input + x) * width + image;
+                                        // SAFETY: the tap lies on the channel's elements, which
+                                        // `pool` checked to be there.
+                                        sum =
+                                            sum.add(unsafe { S::load_some(input.add(at), count) });
+                                    }
+                                }
+                                // SAFETY: the place lies in the channel, which is this task's.
+                                unsafe { sum.mul(share).store_some(to.add(image), count) };
+                            },
+                        );
+                    }
+                }
+            }
+        }
+        SlotMaxima::NONE
+    }
+
+    /// Each element gathers its shares from the places whose windows cover it.
+    #[inline(always)]
+    fn average_gradient<S: Simd<T>>(&self, gradient: &RawPlanes<T>) -> SlotMaxima {
+        let [rows, columns] = self.axes.map(Axis::swap);
+        // Where all windows are whole one factor serves, at the end.
+        let whole = self.whole(0) && self.whole(1);
+        let taps = self.shape.kernel[0] * self.shape.kernel[1];
+        let all = S::splat(T::of(if whole { 1.0 / taps as f64 } else { 1.0 }));
+        for channel in self.channels() {
+            let width = channel.width;
+            for plane in 0..self.output.count {
+                let gradient = gradient.plane(plane).wrapping_add(channel.places);
+                let output = self.output.plane(plane).wrapping_add(channel.elements);
+                for row in 0..rows.input {
+                    let row_taps = rows.taps(row);
+                    for column in 0..columns.input {
+                        let column_taps = columns.taps(column);
+                        let to = output.wrapping_add((row * columns.input + column) * width);
+                        slots::sweep(
+                            width,
+                            S::LANES,
+                            #[inline(always)]
+                            |image, count| {
+                                let mut sum = S::splat(T::zero());
+                                for (_, y) in row_taps.iter() {
+                                    for (_, x) in column_taps.iter() {
+                                        let share = if whole {
+                                            1.0
+                                        } else {
+                                            self.share(0, y) * self.share(1, x)
+                                        };
+                                        let share = T::of(share);
+                                        let at = (y * columns.output + x) * width + image;
+                                        // SAFETY: the place lies in the channel, which
+                                        // `pool_gradient` checked to be there.
+                                        let g = unsafe { S::load_some(gradient.add(at), count) };
+                                        sum = g.mul_add(S::splat(share), sum);
+                                    }
+                                }
+                                // SAFETY: the element lies in the channel, which is this task's.
+                                unsafe { sum.mul(all).store_some(to.add(image), count) };
+                            },
+                        );
+                    }
+                }
+            }
+        }
+        SlotMaxima::NONE
+    }
+}
+
+impl<T: Element, S: Simd<T>> WithForm<T, S> for Windows<'_, T> {
+    type Output = SlotMaxima;
+    /// The maximum, or its gradient.
+    #[inline(always)]
+    fn run<F: Form<T, S, D, N>, const D: usize, const N: usize>(self, form: F) -> SlotMaxima {
+        let mut watch = Watch::<S, N>::new();
+        let (dim, count) = (form.dim(), form.slots());
+        let [rows, columns] = &self.axes;
+        for channel in self.channels() {
+            let width = channel.width;
+            if self.gradient.is_some() {
+                for plane in 0..dim {
+                    let len = rows.input * columns.input * width;
+                    let to = self.output.plane(plane).wrapping_add(channel.elements);
+                    // SAFETY: the channel is this task's; zero is all bits zero.
+                    unsafe { to.write_bytes(0, len) };
+                }
+            }
+            for row in 0..rows.output {
+                let row_taps = rows.taps(row);
+                for column in 0..columns.output {
+                    let column_taps = columns.taps(column);
+                    let place = channel.places + (row * columns.output + column) * width;
+                    slots::sweep(
+                        width,
+                        S::LANES,
+                        #[inline(always)]
+                        |image, lanes| {
+                            let at = |y: usize, x: usize| {
+                                channel.elements + (y * columns.input + x) * width + image
+                            };
+                            let zero = S::splat(T::zero());
+                            let (mut top, mut winner) = ([zero; N], [zero; N]);
+                            let mut nth = T::zero();
+                            for (_, y) in row_taps.iter() {
+                                for (_, x) in column_taps.iter() {
+                                    // SAFETY: the tap lies on the channel's elements.
+                                    let c: [S; D] =
+                                        unsafe { slots::load(&self.input, dim, at(y, x), lanes) };
+                                    let s = form.split(&c);
+                                    watch.see(&s, count);
+                                    for k in 0..count {
+                                        if nth == T::zero() {
+                                            top[k] = s[k];
+                                            continue;
+                                        }
+                                        // The number of the tap, in the lanes where it wins.
+                                        let ahead = S::splat(nth).sub(winner[k]);
+                                        let ahead = ahead.where_positive(s[k].sub(top[k]));
+                                        winner[k] = winner[k].add(ahead);
+                                        top[k] = s[k].max(top[k]);
+                                    }
+                                    nth = nth + T::one();
+                                }
+                            }
+                            let Some(gradient) = &self.gradient else {
+                                // SAFETY: the place lies in the channel, which is this task's.
+                                unsafe {
+                                    let c = form.join(&top);
+                                    slots::store(&self.output, dim, place + image, lanes, &c);
+                                }
+                                return;
+                            };
+                            // SAFETY: the place is there, by the checks of `pool_gradient`.
+                            let g: [S; D] =
+                                unsafe { slots::load(gradient, dim, place + image, lanes) };
+                            let g = form.split(&g);
+                            let half = S::splat(T::of(0.5));
+                            let mut nth = T::zero();
+                            for (_, y) in row_taps.iter() {
+                                for (_, x) in column_taps.iter() {
+                                    let mut part = [zero; N];
+                                    for k in 0..count {
+                                        let distance = winner[k].sub(S::splat(nth)).abs();
+                                        part[k] = g[k].where_positive(half.sub(distance));
+                                    }
+                                    let part = form.join(&part);
+                                    // SAFETY: the element lies in the channel, which is this task's.
+                                    unsafe {
+                                        let at = at(y, x);
+                                        let mut sum: [S; D] =
+                                            slots::load(&self.output, dim, at, lanes);
+                                        for i in 0..dim {
+                                            sum[i] = sum[i].add(part[i]);
+                                        }
+                                        slots::store(&self.output, dim, at, lanes, &sum);
+                                    }
+                                    nth = nth + T::one();
+                                }
+                            }
+                        },
+                    );
+                }
+            }
+        }
+        watch.finish(count)
+    }
+}
