@@ -129,3 +129,70 @@ pub fn deinterleave<T: Element>(
     }
     Ok(())
 }
+
+/// Writes samples `[batch, elements]`, row-major, as tiles `[tile][element][sample]` of
+/// [`TILE_IMAGES`](crate::TILE_IMAGES) samples, the last as narrow as what is left.
+///
+/// # Errors
+/// When planes or lengths differ, or the batch does not divide them.
+pub fn into_tiles<T: Element>(
+    exec: &Exec,
+    batch: usize,
+    input: Planes<'_, T>,
+    output: &mut PlanesMut<'_, T>,
+) -> Result<(), KernelError> {
+    tiles(exec, batch, true, input, output)
+}
+
+/// The inverse of [`into_tiles`].
+///
+/// # Errors
+/// As [`into_tiles`].
+pub fn from_tiles<T: Element>(
+    exec: &Exec,
+    batch: usize,
+    input: Planes<'_, T>,
+    output: &mut PlanesMut<'_, T>,
+) -> Result<(), KernelError> {
+    tiles(exec, batch, false, input, output)
+}
+
+fn tiles<T: Element>(
+    exec: &Exec,
+    batch: usize,
+    into: bool,
+    input: Planes<'_, T>,
+    output: &mut PlanesMut<'_, T>,
+) -> Result<(), KernelError> {
+    let len = output.len();
+    let elements = len.checked_div(batch).unwrap_or(0);
+    input.expect(NAME, "input", &[output.count()], elements * batch)?;
+    output.expect(NAME, "output", &[input.count()], elements * batch)?;
+    let count = batch.div_ceil(crate::TILE_IMAGES);
+    let (from, to) = (input.raw(), output.raw());
+    exec.spans(
+        count * input.count(),
+        1,
+        2 * elements * crate::TILE_IMAGES * size_of::<T>(),
+        |range| {
+            for at in range {
+                let (plane, nth) = (at / count, at % count);
+                let (start, width) = crate::images::tile(batch, nth);
+                let from = from.plane(plane).wrapping_add(start * elements);
+                let to = to.plane(plane).wrapping_add(start * elements);
+                for e0 in (0..elements).step_by(16) {
+                    for i in 0..width {
+                        for e in e0..(e0 + 16).min(elements) {
+                            let (rows, tile) = (i * elements + e, e * width + i);
+                            let (x, y) = if into { (rows, tile) } else { (tile, rows) };
+                            // SAFETY: both tensors hold the tile, which is this task's.
+                            unsafe { to.add(y).write(*from.add(x)) };
+                        }
+                    }
+                }
+            }
+        },
+        |(), ()| (),
+    );
+    Ok(())
+}

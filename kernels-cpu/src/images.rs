@@ -207,7 +207,7 @@ mod tests {
     #[test]
     fn taps_are_those_that_lie_on_elements() {
         let mut seen = 0;
-        for input in [1, 2, 5, 8] {
+        for input in [1usize, 2, 5, 8] {
             for kernel in 1..=5 {
                 for stride in 1..=4 {
                     for dilation in 1..=3 {

@@ -89,7 +89,11 @@ impl PoolShape {
         }
     }
 
-    fn check(&self) -> Result<(), KernelError> {
+    /// Whether sizes go together; every kernel here asks.
+    ///
+    /// # Errors
+    /// When they do not, saying why.
+    pub fn check(&self) -> Result<(), KernelError> {
         let refuse = |reason| {
             Err(KernelError::Shape {
                 kernel: NAME,

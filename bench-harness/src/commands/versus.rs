@@ -263,6 +263,8 @@ fn sides(name: &Name, options: &Options, chosen: &Chosen) -> Result<Vec<Side>> {
     let workload = match name.workload.as_str() {
         "mlp" => Some(Workload::MLP),
         "wbc" => Some(Workload::WBC),
+        "lenet" => Some(Workload::LENET),
+        "angio" => Some(Workload::ANGIO),
         _ => None,
     };
     let (network, product) = match (name.product(), &workload, name.job.as_str()) {

@@ -1,6 +1,6 @@
 //! The networks that are measured.
 
-use furthermore::network::{Network, Value};
+use furthermore::network::{Convolution, Network, Pool, Value, Window};
 
 use crate::error::Result;
 
@@ -18,8 +18,8 @@ pub enum Loss {
 pub struct Workload {
     /// Its name in reports.
     pub name: &'static str,
-    /// Numbers of a sample.
-    pub inputs: usize,
+    /// Shape of a sample.
+    pub input: &'static [usize],
     /// Numbers of a result.
     pub outputs: usize,
     /// How results are judged.
@@ -31,7 +31,7 @@ impl Workload {
     /// 784-128-10 with ReLU: digits.
     pub const MLP: Workload = Workload {
         name: "mnist-mlp",
-        inputs: 784,
+        input: &[784],
         outputs: 10,
         loss: Loss::CrossEntropy,
         build: |network, x| {
@@ -41,10 +41,56 @@ impl Workload {
         },
     };
 
+    /// Two convolutions with average pooling and three linear layers: digits.
+    pub const LENET: Workload = Workload {
+        name: "mnist-lenet",
+        input: &[1, 28, 28],
+        outputs: 10,
+        loss: Loss::CrossEntropy,
+        build: |network, x| {
+            let padded = Convolution::padded(2);
+            let x = network.conv2d("conv1", x, [1, 6], [5, 5], padded)?;
+            let x = network.relu("relu1", x)?;
+            let x = network.pool("pool1", Pool::Average, x, Window::tiling(2))?;
+            let x = network.conv2d("conv2", x, [6, 16], [5, 5], Convolution::default())?;
+            let x = network.relu("relu2", x)?;
+            let x = network.pool("pool2", Pool::Average, x, Window::tiling(2))?;
+            let x = network.flatten("flat", x)?;
+            let x = network.linear("fc1", x, 400, 120)?;
+            let x = network.relu("relu3", x)?;
+            let x = network.linear("fc2", x, 120, 84)?;
+            let x = network.relu("relu4", x)?;
+            network.linear("fc3", x, 84, 10)
+        },
+    };
+
+    /// Three convolutions with average pooling and two linear layers: angiography frames of
+    /// 64 x 64, left or right coronary artery.
+    pub const ANGIO: Workload = Workload {
+        name: "angio",
+        input: &[1, 64, 64],
+        outputs: 2,
+        loss: Loss::CrossEntropy,
+        build: |network, x| {
+            let mut x = x;
+            for (nth, [ins, outs]) in [[1, 8], [8, 16], [16, 32]].into_iter().enumerate() {
+                let nth = nth + 1;
+                let padded = Convolution::padded(1);
+                x = network.conv2d(&format!("conv{nth}"), x, [ins, outs], [3, 3], padded)?;
+                x = network.relu(&format!("relu{nth}"), x)?;
+                x = network.pool(&format!("pool{nth}"), Pool::Average, x, Window::tiling(2))?;
+            }
+            let x = network.flatten("flat", x)?;
+            let x = network.linear("fc1", x, 2048, 64)?;
+            let x = network.relu("relu4", x)?;
+            network.linear("fc2", x, 64, 2)
+        },
+    };
+
     /// 8-64-64-8 with tanh: the network for the circulation model.
     pub const WBC: Workload = Workload {
         name: "wbc",
-        inputs: 8,
+        input: &[8],
         outputs: 8,
         loss: Loss::SquaredError,
         build: |network, x| {
@@ -83,7 +129,7 @@ impl Workload {
 
     fn start(&self) -> Result<(Network, Value, Value)> {
         let mut network = Network::new();
-        let x = network.input("x", [self.inputs])?;
+        let x = network.input("x", self.input)?;
         let y = (self.build)(&mut network, x)?;
         Ok((network, x, y))
     }

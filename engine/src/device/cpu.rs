@@ -4,10 +4,11 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-use furthermore_kernels_cpu::block_matmul::{Epilogue, block_matmul, scratch_len};
+use furthermore_kernels_cpu::block_matmul::{self, Epilogue, block_matmul};
+use furthermore_kernels_cpu::conv2d::{self, Conv2dPass};
 use furthermore_kernels_cpu::{
-    Arithmetic, Element, Exec, Isa, Planes, PlanesMut, SlotMaxima, elementwise, function_map,
-    reduce, update,
+    Arithmetic, Element, Exec, Isa, Planes, PlanesMut, SlotMaxima, convert, elementwise,
+    function_map, pool, reduce, update,
 };
 
 use super::{Device, Program, RunOptions, Source};
@@ -82,19 +83,47 @@ impl Device for Cpu {
         let pool = self.pool.clone();
         let warned = vec![false; plan.commands().len()];
         with_dtype!(dtype, T => {
-            let needs = |command: &Command| match &command.kernel {
-                Kernel::BlockMatmul { shape, .. } => {
-                    let planes = |i: usize| command.reads[i].planes;
-                    scratch_len::<T>(&exec, &arithmetic, shape, planes(0), planes(1))
-                }
-                _ => 0,
-            };
-            let scratch = plan.commands().iter().map(needs).max().unwrap_or(0);
+            let mut scratch = 0;
+            for command in plan.commands() {
+                scratch = scratch.max(scratch_len::<T>(command, &exec, &arithmetic)?);
+            }
             let scratch = Buffer::zeroed(dtype, scratch)?;
             let element = PhantomData::<T>;
             Ok(Box::new(CpuProgram { plan, arithmetic, exec, pool, buffers, scratch, warned, element }))
         })
     }
+}
+
+/// Elements of scratch that a command needs.
+fn scratch_len<T: Element>(
+    command: &Command,
+    exec: &Exec,
+    arithmetic: &Arithmetic,
+) -> Result<usize> {
+    let planes = |i: usize| command.reads[i].planes;
+    let (shape, pass) = match &command.kernel {
+        Kernel::BlockMatmul { shape, .. } => {
+            return Ok(block_matmul::scratch_len::<T>(
+                exec,
+                arithmetic,
+                shape,
+                planes(0),
+                planes(1),
+            ));
+        }
+        Kernel::Conv2d { shape, .. } => (shape, Conv2dPass::Forward),
+        Kernel::Conv2dGradientInput { shape } => (shape, Conv2dPass::GradientInput),
+        Kernel::Conv2dGradientWeights { shape } => (shape, Conv2dPass::GradientWeights),
+        _ => return Ok(0),
+    };
+    Ok(conv2d::scratch_len::<T>(
+        exec,
+        arithmetic,
+        shape,
+        pass,
+        planes(0),
+        planes(1),
+    )?)
 }
 
 struct CpuProgram<T> {
@@ -329,6 +358,58 @@ impl<T: Element> CpuProgram<T> {
                 return Ok(block_matmul(
                     exec, arithmetic, shape, a, b, target, &epilogue, scratch,
                 )?);
+            }
+            Kernel::Conv2d {
+                shape,
+                bias,
+                activation,
+            } => {
+                let bias = if *bias { Some(read(2)?) } else { None };
+                let (x, w, scratch) = (read(0)?, read(1)?, self.scratch.as_mut_slice::<T>());
+                return Ok(conv2d::conv2d(
+                    exec,
+                    arithmetic,
+                    shape,
+                    x,
+                    w,
+                    bias,
+                    *activation,
+                    target,
+                    scratch,
+                )?);
+            }
+            Kernel::Conv2dGradientInput { shape } => {
+                let (g, w, scratch) = (read(0)?, read(1)?, self.scratch.as_mut_slice::<T>());
+                conv2d::conv2d_gradient_input(exec, arithmetic, shape, g, w, target, scratch)?;
+            }
+            Kernel::Conv2dGradientWeights { shape } => {
+                let (x, g, scratch) = (read(0)?, read(1)?, self.scratch.as_mut_slice::<T>());
+                conv2d::conv2d_gradient_weights(exec, arithmetic, shape, x, g, target, scratch)?;
+            }
+            Kernel::Conv2dGradientBias { batch } => {
+                conv2d::conv2d_gradient_bias(exec, *batch, read(0)?, target)?;
+            }
+            Kernel::Pool { pool, shape } => {
+                return Ok(pool::pool(
+                    exec,
+                    arithmetic,
+                    shape,
+                    *pool,
+                    read(0)?,
+                    target,
+                )?);
+            }
+            Kernel::PoolGradient { pool, shape } => {
+                let (x, g) = (read(0)?, read(1)?);
+                return Ok(pool::pool_gradient(
+                    exec, arithmetic, shape, *pool, x, g, target,
+                )?);
+            }
+            Kernel::Tiles { batch, into: true } => {
+                convert::into_tiles(exec, *batch, read(0)?, target)?;
+            }
+            Kernel::Tiles { batch, into: false } => {
+                convert::from_tiles(exec, *batch, read(0)?, target)?;
             }
             Kernel::FunctionMap { function } => {
                 return Ok(if command.reads[0] == command.writes[0] {

@@ -10,6 +10,7 @@ use furthermore_kernels_cpu::function_map::Saved;
 use super::infer::repeats;
 use super::{Network, Op, Value};
 use crate::error::{Error, Result};
+use crate::tensor::Shape;
 
 impl Network {
     /// A copy of this network that also computes the gradient of `loss` by each value of `of`.
@@ -109,6 +110,30 @@ impl Network {
                     };
                     tape.contribute(x, node, Op::MapGradient { function }, &[saved, g])?;
                 }
+                (Op::Reshape { .. }, &[x], Some(g)) => {
+                    let shape = sample(&shapes[x.0]);
+                    tape.contribute(x, node, Op::Reshape { shape }, &[g])?;
+                }
+                (&Op::Conv2d(convolution), &[x, weights, ref bias @ ..], Some(g)) => {
+                    let &[_, _, rows, columns] = &*shapes[x.0] else {
+                        return Err(no_gradient(&node.name, "through it"));
+                    };
+                    let input = [rows, columns];
+                    let by_input = Op::Conv2dGradientInput { convolution, input };
+                    tape.contribute(x, node, by_input, &[g, weights])?;
+                    let kernel = [shapes[weights.0][2], shapes[weights.0][3]];
+                    let by_weights = Op::Conv2dGradientWeights {
+                        convolution,
+                        kernel,
+                    };
+                    tape.contribute(weights, node, by_weights, &[x, g])?;
+                    for bias in bias {
+                        tape.contribute(*bias, node, Op::Conv2dGradientBias, &[g])?;
+                    }
+                }
+                (&Op::Pool { pool, window }, &[x], Some(g)) => {
+                    tape.contribute(x, node, Op::PoolGradient { pool, window }, &[x, g])?;
+                }
                 _ if value == loss => return Err(no_gradient(&node.name, "as a loss")),
                 _ => return Err(no_gradient(&node.name, "through it")),
             }
@@ -155,6 +180,11 @@ impl Network {
         }
         Ok(network)
     }
+}
+
+/// The shape of one sample.
+fn sample(shape: &Shape) -> Shape {
+    shape.get(1..).unwrap_or_default().into()
 }
 
 fn no_gradient(operation: &str, how: &str) -> Error {

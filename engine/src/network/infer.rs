@@ -2,7 +2,7 @@
 
 use furthermore_kernels_cpu::block_matmul::MatmulShape;
 
-use super::{Network, Op, Value};
+use super::{Network, Op, Value, conv2d_shape, pool_shape};
 use crate::error::{Error, Result};
 use crate::tensor::Shape;
 
@@ -61,6 +61,13 @@ pub(crate) fn matmul_shape(
     })
 }
 
+fn with_batch(batch: usize, sample: &Shape) -> Shape {
+    let sizes: Vec<usize> = std::iter::once(batch)
+        .chain(sample.iter().copied())
+        .collect();
+    sizes.into()
+}
+
 fn same(a: &Shape, b: &Shape) -> Result<Shape, String> {
     if a == b {
         Ok(a.clone())
@@ -71,10 +78,7 @@ fn same(a: &Shape, b: &Shape) -> Result<Shape, String> {
 
 fn result_shape(op: &Op, operands: &[&Shape], batch: usize) -> Result<Shape, String> {
     match (op, operands) {
-        (Op::Input { shape }, []) => Ok(std::iter::once(batch)
-            .chain(shape.iter().copied())
-            .collect::<Vec<_>>()
-            .into()),
+        (Op::Input { shape }, []) => Ok(with_batch(batch, shape)),
         (Op::Parameter { shape, .. } | Op::State { shape }, []) => Ok(shape.clone()),
         (
             Op::MatMul {
@@ -99,6 +103,59 @@ fn result_shape(op: &Op, operands: &[&Shape], batch: usize) -> Result<Shape, Str
             [_, rest @ ..] => Ok(rest.into()),
             [] => Err("a single number has no rows to sum".to_owned()),
         },
+        (Op::Reshape { shape }, [x]) => match &***x {
+            [batch, rest @ ..] if rest.iter().product::<usize>() == shape.iter().product() => {
+                Ok(with_batch(*batch, shape))
+            }
+            _ => Err(format!("{x} does not hold samples of shape {shape}")),
+        },
+        (Op::Conv2d(convolution), [x, weights, bias @ ..]) if bias.len() <= 1 => {
+            let shape = conv2d_shape(x, weights, convolution)?;
+            if let [bias] = bias
+                && ***bias != [shape.out_channels]
+            {
+                let channels = shape.out_channels;
+                return Err(format!(
+                    "a bias of shape {bias} does not fit {channels} channels"
+                ));
+            }
+            let [rows, columns] = shape.output();
+            Ok([shape.batch, shape.out_channels, rows, columns].into())
+        }
+        (Op::Conv2dGradientInput { convolution, input }, [gradient, weights]) => {
+            match (&***gradient, &***weights) {
+                (&[batch, ..], &[_, depth, ..]) => {
+                    let shape: Shape =
+                        [batch, depth * convolution.groups, input[0], input[1]].into();
+                    conv2d_shape(&shape, weights, convolution).map(|_| shape)
+                }
+                _ => Err(format!("{gradient} is no gradient of images")),
+            }
+        }
+        (
+            Op::Conv2dGradientWeights {
+                convolution,
+                kernel,
+            },
+            [x, gradient],
+        ) => match (&***x, &***gradient) {
+            (&[_, ins, ..], &[_, outs, ..]) => {
+                let depth = ins / convolution.groups.max(1);
+                let shape: Shape = [outs, depth, kernel[0], kernel[1]].into();
+                conv2d_shape(x, &shape, convolution).map(|_| shape)
+            }
+            _ => Err(format!("{gradient} is no gradient of images")),
+        },
+        (Op::Conv2dGradientBias, [x]) => match ***x {
+            [_, channels, _, _] => Ok([channels].into()),
+            _ => Err(format!("{x} has no channels")),
+        },
+        (Op::Pool { window, .. }, [x]) => {
+            let shape = pool_shape(x, window)?;
+            let [rows, columns] = shape.output();
+            Ok([shape.batch, shape.channels, rows, columns].into())
+        }
+        (Op::PoolGradient { window, .. }, [x, _]) => pool_shape(x, window).map(|_| (*x).clone()),
         (Op::SoftmaxCrossEntropy, [logits, targets]) if logits.len() == 2 => {
             same(logits, targets).map(|_| Shape::default())
         }

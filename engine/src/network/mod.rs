@@ -15,12 +15,16 @@
 
 mod build;
 mod gradient;
+mod images;
 mod infer;
 mod parameters;
 
+pub(crate) use images::{conv2d_shape, pool_shape};
 pub(crate) use infer::matmul_shape;
 
 pub use furthermore_kernels_cpu::function_map::Function;
+pub use furthermore_kernels_cpu::pool::Pool;
+pub use images::{Convolution, Window};
 pub use parameters::{Init, Parameters};
 
 use crate::tensor::Shape;
@@ -83,6 +87,44 @@ pub enum Op {
     },
     /// The sum of a matrix's rows.
     SumRows,
+    /// The same elements in another shape; the batch stays.
+    Reshape {
+        /// Shape of one sample.
+        shape: Shape,
+    },
+    /// A convolution of images `[channels, rows, columns]` with weights `[out channels, in channels /
+    /// groups, rows, columns]` and, as a third operand, a bias for each channel.
+    Conv2d(Convolution),
+    /// Its gradient by the images: operands the result's gradient and the weights.
+    Conv2dGradientInput {
+        /// How the kernel slides.
+        convolution: Convolution,
+        /// Rows and columns of the images.
+        input: [usize; 2],
+    },
+    /// Its gradient by the weights: operands the images and the result's gradient.
+    Conv2dGradientWeights {
+        /// How the kernel slides.
+        convolution: Convolution,
+        /// Rows and columns of the kernel.
+        kernel: [usize; 2],
+    },
+    /// Its gradient by the bias: the sum of the result's gradient over all but channels.
+    Conv2dGradientBias,
+    /// The mean or the maximum of each place of a window.
+    Pool {
+        /// Which of them.
+        pool: Pool,
+        /// How the window slides.
+        window: Window,
+    },
+    /// Its gradient: operands the images and the result's gradient.
+    PoolGradient {
+        /// Which of them.
+        pool: Pool,
+        /// How the window slides.
+        window: Window,
+    },
     /// Mean over rows of the cross entropy of softmax(logits) with target rows.
     SoftmaxCrossEntropy,
     /// Its gradient by the logits.

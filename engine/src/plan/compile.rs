@@ -8,7 +8,7 @@ use super::memory::{self, Storage};
 use super::{Binding, Command, CompileOptions, Kernel, Plan, Region, Role, Watch};
 use crate::algebra::{Algebra, SLOTS};
 use crate::error::{Error, Result};
-use crate::network::{Network, Op, Value, matmul_shape};
+use crate::network::{Network, Op, Value, conv2d_shape, matmul_shape, pool_shape};
 use crate::tensor::Shape;
 
 impl Plan {
@@ -59,7 +59,7 @@ impl Plan {
     }
 }
 
-/// A matrix product with what is fused to it.
+/// A matrix product or convolution with what is fused to it.
 #[derive(Clone, Copy)]
 struct Chain {
     product: Value,
@@ -67,6 +67,24 @@ struct Chain {
     activation: Option<Function>,
     /// The last value of the chain, which is the one that exists.
     end: Value,
+}
+
+/// How a tensor lies in memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Layout {
+    /// Row-major, sample after sample.
+    Rows,
+    /// In tiles of images, as convolutions and pooling like it.
+    Tiles,
+}
+
+/// How an operation whose result lies in `result` takes its operands.
+fn operand_layout(op: &Op, nth: usize, result: Layout) -> Layout {
+    match (op, nth) {
+        (Op::Conv2dGradientWeights { .. } | Op::Conv2dGradientBias, _) => Layout::Tiles,
+        (Op::Conv2d(_) | Op::Conv2dGradientInput { .. }, 1..) => Layout::Rows,
+        _ => result,
+    }
 }
 
 struct Compiler<'a> {
@@ -83,6 +101,10 @@ struct Compiler<'a> {
     inside: Vec<bool>,
     storages: Vec<Storage>,
     regions: Vec<Option<Region>>,
+    /// How the region lies in memory.
+    layouts: Vec<Layout>,
+    /// The same value in the other layout, where something has asked for it.
+    converted: Vec<Option<Region>>,
     commands: Vec<Command>,
     updates: Vec<Command>,
     bindings: Vec<Binding>,
@@ -131,6 +153,8 @@ impl<'a> Compiler<'a> {
             inside: vec![false; count],
             storages: Vec::new(),
             regions: vec![None; count],
+            layouts: vec![Layout::Rows; count],
+            converted: vec![None; count],
             commands: Vec::new(),
             updates: Vec::new(),
             bindings: Vec::new(),
@@ -156,7 +180,8 @@ impl<'a> Compiler<'a> {
             _ => None,
         };
         for product in self.network.values().filter(|v| self.live[v.0]) {
-            if !matches!(self.network.node(product).op, Op::MatMul { .. }) {
+            let is_product = matches!(self.network.node(product).op, Op::MatMul { .. });
+            if !is_product && !matches!(self.network.node(product).op, Op::Conv2d(_)) {
                 continue;
             }
             let mut chain = Chain {
@@ -165,7 +190,8 @@ impl<'a> Compiler<'a> {
                 activation: None,
                 end: product,
             };
-            if let Some(user) = only_user(self, product)
+            if is_product
+                && let Some(user) = only_user(self, product)
                 && let (
                     Op::Linear {
                         alpha: 1.0,
@@ -285,7 +311,11 @@ impl<'a> Compiler<'a> {
         }
         let network = self.network;
         let node = network.node(value);
-        let reads: Vec<Region> = node.operands.iter().map(|v| self.region(*v)).collect();
+        let layout = self.result_layout(value);
+        self.layouts[value.0] = layout;
+        let reads: Vec<Region> = (0..node.operands.len())
+            .map(|nth| self.operand(node.operands[nth], operand_layout(&node.op, nth, layout)))
+            .collect();
         let columns = node
             .operands
             .first()
@@ -295,7 +325,45 @@ impl<'a> Compiler<'a> {
             Op::Input { .. } => self.bind(value, Role::Input),
             Op::Parameter { .. } => self.bind(value, Role::Parameter),
             Op::State { .. } => self.bind(value, Role::State),
-            Op::MatMul { .. } => unreachable!("every product is the start of a chain"),
+            Op::MatMul { .. } | Op::Conv2d(_) => {
+                unreachable!("every product is the start of a chain")
+            }
+            Op::Conv2dGradientInput { convolution, .. } => {
+                let shape = self.sizes(
+                    value,
+                    conv2d_shape(
+                        &self.shapes[value.0],
+                        &self.shapes[operands[1].0],
+                        &convolution,
+                    ),
+                )?;
+                self.plain_call(value, Kernel::Conv2dGradientInput { shape }, &reads);
+            }
+            Op::Conv2dGradientWeights { convolution, .. } => {
+                let shape = self.sizes(
+                    value,
+                    conv2d_shape(
+                        &self.shapes[operands[0].0],
+                        &self.shapes[value.0],
+                        &convolution,
+                    ),
+                )?;
+                self.plain_call(value, Kernel::Conv2dGradientWeights { shape }, &reads);
+            }
+            Op::Conv2dGradientBias => {
+                let batch = self.shapes[operands[0].0].rows();
+                self.plain_call(value, Kernel::Conv2dGradientBias { batch }, &reads);
+            }
+            Op::Pool { pool, window } => {
+                let shape = self.sizes(value, pool_shape(&self.shapes[operands[0].0], &window))?;
+                self.plain_call(value, Kernel::Pool { pool, shape }, &reads);
+            }
+            Op::PoolGradient { pool, window } => {
+                let shape = self.sizes(value, pool_shape(&self.shapes[value.0], &window))?;
+                self.alike(value, operands)?;
+                self.plain_call(value, Kernel::PoolGradient { pool, shape }, &reads);
+            }
+            Op::Reshape { .. } => self.copy(value, reads[0]),
             Op::Linear { alpha, beta } => {
                 self.plain_call(value, Kernel::Linear { alpha, beta }, &reads)
             }
@@ -318,12 +386,7 @@ impl<'a> Compiler<'a> {
                 self.command(value, Kernel::FunctionMap { function }, &reads, &[target]);
             }
             Op::MapGradient { function } => {
-                if self.encrypted[operands[0].0] != self.encrypted[operands[1].0] {
-                    return self.refuse(
-                        value,
-                        "what was saved and its gradient are not encrypted alike",
-                    );
-                }
+                self.alike(value, operands)?;
                 let overwrite = self.dies(operands[1], value)
                     && !self.is_output(value)
                     && reads[0].buffer != reads[1].buffer;
@@ -331,13 +394,8 @@ impl<'a> Compiler<'a> {
                     self.regions[value.0] = Some(reads[1]);
                     reads[1]
                 } else {
-                    let target = self.result(value);
-                    let copy = Kernel::Linear {
-                        alpha: 1.0,
-                        beta: 0.0,
-                    };
-                    self.command(value, copy, &[reads[1], reads[1]], &[target]);
-                    target
+                    self.copy(value, reads[1]);
+                    self.region(value)
                 };
                 let kernel = Kernel::FunctionMapGradient { function };
                 self.command(value, kernel, &reads[..1], &[target]);
@@ -382,6 +440,83 @@ impl<'a> Compiler<'a> {
         Ok(())
     }
 
+    /// How the result of an operation lies in memory: as its operands do where it does not care.
+    fn result_layout(&self, value: Value) -> Layout {
+        let node = self.network.node(value);
+        let tiled = |v: &Value| self.layouts[v.0] == Layout::Tiles;
+        let same_shape = |v: &Value| self.shapes[v.0] == self.shapes[value.0];
+        match node.op {
+            Op::Conv2d(_)
+            | Op::Conv2dGradientInput { .. }
+            | Op::Pool { .. }
+            | Op::PoolGradient { .. } => Layout::Tiles,
+            Op::Map { .. }
+            | Op::MapGradient { .. }
+            | Op::Scale { .. }
+            | Op::Multiply
+            | Op::Linear { .. }
+            | Op::MeanSquaredErrorGradient
+                if node.operands.iter().any(tiled) && node.operands.iter().all(same_shape) =>
+            {
+                Layout::Tiles
+            }
+            _ => Layout::Rows,
+        }
+    }
+
+    /// Where an operand lies in `layout`: it is converted where it lies otherwise.
+    fn operand(&mut self, value: Value, layout: Layout) -> Region {
+        let region = self.region(value);
+        if self.layouts[value.0] == layout || self.shapes[value.0].len() < 4 {
+            return region;
+        }
+        if let Some(region) = self.converted[value.0] {
+            return region;
+        }
+        let stride = region.stride;
+        self.storages.push(Storage {
+            elements: region.planes * stride,
+            pinned: false,
+        });
+        let buffer = self.storages.len() - 1;
+        let target = Region { buffer, ..region };
+        let kernel = Kernel::Tiles {
+            batch: self.shapes[value.0].rows(),
+            into: layout == Layout::Tiles,
+        };
+        self.command(value, kernel, &[region], &[target]);
+        self.converted[value.0] = Some(target);
+        target
+    }
+
+    /// Sizes that shape inference has found to go together.
+    fn sizes<R>(&self, value: Value, found: Result<R, String>) -> Result<R> {
+        found.map_err(|reason| Error::Operation {
+            operation: self.network.node(value).name.clone(),
+            reason,
+        })
+    }
+
+    /// What a function saved and its gradient have to be both plaintext or both encrypted.
+    fn alike(&self, value: Value, operands: &[Value]) -> Result<()> {
+        if self.encrypted[operands[0].0] == self.encrypted[operands[1].0] {
+            return Ok(());
+        }
+        self.refuse(
+            value,
+            "what was saved and its gradient are not encrypted alike",
+        )
+    }
+
+    /// A new tensor with the elements of a region.
+    fn copy(&mut self, value: Value, from: Region) {
+        let copy = Kernel::Linear {
+            alpha: 1.0,
+            beta: 0.0,
+        };
+        self.plain_call(value, copy, &[from, from]);
+    }
+
     /// A command that writes a new tensor.
     fn plain_call(&mut self, value: Value, kernel: Kernel, reads: &[Region]) {
         let target = self.result(value);
@@ -399,6 +534,27 @@ impl<'a> Compiler<'a> {
     fn emit_product(&mut self, chain: &Chain) -> Result<()> {
         let network = self.network;
         let node = network.node(chain.product);
+        if let (&Op::Conv2d(convolution), &[x, weights, ref bias @ ..]) =
+            (&node.op, &node.operands[..])
+        {
+            self.layouts[chain.end.0] = Layout::Tiles;
+            let shape = self.sizes(
+                chain.product,
+                conv2d_shape(&self.shapes[x.0], &self.shapes[weights.0], &convolution),
+            )?;
+            let layout = |nth| operand_layout(&node.op, nth, Layout::Tiles);
+            let operands = node.operands.iter().enumerate();
+            let reads: Vec<Region> = operands
+                .map(|(nth, v)| self.operand(*v, layout(nth)))
+                .collect();
+            let kernel = Kernel::Conv2d {
+                shape,
+                bias: !bias.is_empty(),
+                activation: chain.activation,
+            };
+            self.plain_call(chain.end, kernel, &reads);
+            return Ok(());
+        }
         let (
             Op::MatMul {
                 transpose_a,
@@ -453,7 +609,8 @@ impl<'a> Compiler<'a> {
         for (name, value) in network.outputs() {
             let node = network.node(*value);
             let is_loss = matches!(node.op, Op::SoftmaxCrossEntropy | Op::MeanSquaredError);
-            let region = self.region(*value);
+            let region = self.operand(*value, Layout::Rows);
+            self.storages[region.buffer].pinned = true;
             self.bindings.push(Binding {
                 name: name.clone(),
                 role: Role::Output,

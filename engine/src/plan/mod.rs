@@ -5,7 +5,9 @@ mod compile;
 mod memory;
 
 use furthermore_kernels_cpu::block_matmul::MatmulShape;
+use furthermore_kernels_cpu::conv2d::Conv2dShape;
 use furthermore_kernels_cpu::function_map::Function;
+use furthermore_kernels_cpu::pool::{Pool, PoolShape};
 
 use crate::algebra::Algebra;
 use crate::error::{Error, Result};
@@ -86,6 +88,51 @@ pub enum Kernel {
         /// Applied last.
         activation: Option<Function>,
     },
+    /// Reads images, weights and, with `bias`, a number for each channel; writes the convolution.
+    Conv2d {
+        /// Sizes.
+        shape: Conv2dShape,
+        /// A third operand is added to every pixel.
+        bias: bool,
+        /// Applied last.
+        activation: Option<Function>,
+    },
+    /// Reads the result's gradient and the weights, writes the images' gradient.
+    Conv2dGradientInput {
+        /// Sizes of the convolution.
+        shape: Conv2dShape,
+    },
+    /// Reads the images and the result's gradient, writes the weights' gradient.
+    Conv2dGradientWeights {
+        /// Sizes of the convolution.
+        shape: Conv2dShape,
+    },
+    /// Reads the result's gradient, writes the bias's: the sum of each channel.
+    Conv2dGradientBias {
+        /// Images.
+        batch: usize,
+    },
+    /// Reads images, writes the mean or maximum of each window.
+    Pool {
+        /// Which.
+        pool: Pool,
+        /// Sizes.
+        shape: PoolShape,
+    },
+    /// Reads images and the result's gradient, writes the images' gradient.
+    PoolGradient {
+        /// Which.
+        pool: Pool,
+        /// Sizes of the pooling.
+        shape: PoolShape,
+    },
+    /// Reads a tensor, writes it in image tiles, or the other way.
+    Tiles {
+        /// Images.
+        batch: usize,
+        /// Into tiles, otherwise out of them.
+        into: bool,
+    },
     /// Reads x, writes f(x); in place where both are one region.
     FunctionMap {
         /// The function.
@@ -133,6 +180,12 @@ impl Kernel {
     pub fn family(&self) -> &'static str {
         match self {
             Kernel::BlockMatmul { .. } => "block_matmul",
+            Kernel::Conv2d { .. }
+            | Kernel::Conv2dGradientInput { .. }
+            | Kernel::Conv2dGradientWeights { .. }
+            | Kernel::Conv2dGradientBias { .. } => "conv2d",
+            Kernel::Pool { .. } | Kernel::PoolGradient { .. } => "pool",
+            Kernel::Tiles { .. } => "convert",
             Kernel::FunctionMap { .. } | Kernel::FunctionMapGradient { .. } => "function_map",
             Kernel::Linear { .. } | Kernel::Multiply => "elementwise",
             Kernel::SumRows

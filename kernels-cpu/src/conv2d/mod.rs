@@ -118,7 +118,11 @@ impl Conv2dShape {
         }
     }
 
-    fn check(&self) -> Result<(), KernelError> {
+    /// Whether sizes go together; every kernel here asks.
+    ///
+    /// # Errors
+    /// When they do not, saying why.
+    pub fn check(&self) -> Result<(), KernelError> {
         let refuse = |reason| {
             Err(KernelError::Shape {
                 kernel: NAME,
@@ -481,16 +485,21 @@ pub fn conv2d_gradient_weights<T: Element>(
 /// The gradient of [`conv2d`] by its bias: the sum of the output's gradient over images and pixels.
 ///
 /// # Errors
-/// When the shape is no convolution, or planes or lengths do not fit it.
+/// When planes differ, or the gradient does not hold `batch` images of as many channels as the output
+/// has elements.
 pub fn conv2d_gradient_bias<T: Element>(
     exec: &Exec,
-    shape: &Conv2dShape,
+    batch: usize,
     gradient: Planes<'_, T>,
     output: &mut PlanesMut<'_, T>,
 ) -> Result<(), KernelError> {
-    shape.check()?;
-    gradient.expect(NAME, "gradient", &[output.count()], shape.output_len())?;
-    output.expect(NAME, "output", &[gradient.count()], shape.out_channels)?;
-    weights::bias(exec, shape, gradient, output);
+    let channels = output.len();
+    let pixels = gradient
+        .len()
+        .checked_div(product(&[batch, channels]))
+        .unwrap_or(0);
+    let needs = product(&[batch, channels, pixels]);
+    gradient.expect(NAME, "gradient", &[output.count()], needs)?;
+    weights::bias(exec, batch, pixels, gradient, output);
     Ok(())
 }

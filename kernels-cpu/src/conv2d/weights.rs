@@ -327,29 +327,27 @@ fn interior(axis: &Axis, taps: &Range<usize>) -> Range<usize> {
 /// The gradient by the bias, of operands that were checked.
 pub(super) fn bias<T: Element>(
     exec: &Exec,
-    shape: &Conv2dShape,
+    batch: usize,
+    pixels: usize,
     gradient: Planes<'_, T>,
     output: &mut PlanesMut<'_, T>,
 ) {
-    let [rows, columns] = shape.output();
-    let (channels, planes) = (shape.out_channels, output.count());
+    let (channels, planes) = (output.len(), output.count());
     let (from, to) = (gradient.raw(), output.raw());
     exec.spans(
         planes * channels,
         1,
-        shape.batch * rows * columns * size_of::<T>(),
+        batch * pixels * size_of::<T>(),
         |range| {
-            T::run_channel_sums(
-                exec.isa,
-                ChannelSums {
-                    from,
-                    to,
-                    batch: shape.batch,
-                    pixels: rows * columns,
-                    channels,
-                    range,
-                },
-            );
+            let sums = ChannelSums {
+                from,
+                to,
+                batch,
+                pixels,
+                channels,
+                range,
+            };
+            T::run_channel_sums(exec.isa, sums);
         },
         |(), ()| (),
     );

@@ -1,0 +1,194 @@
+//! Operations on images: convolutions and pooling.
+
+use furthermore_kernels_cpu::conv2d::Conv2dShape;
+use furthermore_kernels_cpu::pool::PoolShape;
+
+use super::{Init, Network, Op, Pool, Value};
+use crate::error::Result;
+use crate::tensor::Shape;
+
+/// How the kernel of a convolution slides. Pairs are rows, columns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Convolution {
+    /// Pixels from one place to the next.
+    pub stride: [usize; 2],
+    /// Zeros before and after the rows, and before and after the columns.
+    pub padding: [[usize; 2]; 2],
+    /// Pixels from one tap to the next.
+    pub dilation: [usize; 2],
+    /// Channels are cut into so many groups that know nothing of each other.
+    pub groups: usize,
+}
+
+impl Default for Convolution {
+    fn default() -> Self {
+        Self {
+            stride: [1; 2],
+            padding: [[0; 2]; 2],
+            dilation: [1; 2],
+            groups: 1,
+        }
+    }
+}
+
+impl Convolution {
+    /// With so many zeros on every side.
+    pub fn padded(padding: usize) -> Self {
+        Self {
+            padding: [[padding; 2]; 2],
+            ..Self::default()
+        }
+    }
+}
+
+/// How the window of a pooling slides. Pairs are rows, columns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Window {
+    /// Rows and columns of the window.
+    pub kernel: [usize; 2],
+    /// Pixels from one place to the next.
+    pub stride: [usize; 2],
+    /// Pixels before and after the rows, and before and after the columns, that hold nothing.
+    pub padding: [[usize; 2]; 2],
+    /// Pixels from one tap to the next.
+    pub dilation: [usize; 2],
+    /// A last window may end past the padding.
+    pub ceil: bool,
+}
+
+impl Window {
+    /// Windows of `size` x `size` side by side.
+    pub fn tiling(size: usize) -> Self {
+        Self {
+            kernel: [size; 2],
+            stride: [size; 2],
+            padding: [[0; 2]; 2],
+            dilation: [1; 2],
+            ceil: false,
+        }
+    }
+}
+
+impl Network {
+    /// A convolution of images `[in_channels, rows, columns]` with a bias: weights `[out_channels,
+    /// in_channels / groups, kernel rows, kernel columns]` as `{name}.weight` and `{name}.bias`, both
+    /// starting uniform in +-1/sqrt(the number of inputs that a pixel sums).
+    ///
+    /// # Errors
+    /// When a name is taken.
+    pub fn conv2d(
+        &mut self,
+        name: &str,
+        x: Value,
+        [in_channels, out_channels]: [usize; 2],
+        kernel: [usize; 2],
+        convolution: Convolution,
+    ) -> Result<Value> {
+        let depth = in_channels / convolution.groups.max(1);
+        let sums = depth * kernel[0] * kernel[1];
+        let init = Init::Uniform {
+            bound: 1.0 / (sums.max(1) as f64).sqrt(),
+        };
+        let shape = [out_channels, depth, kernel[0], kernel[1]];
+        let weight = self.parameter(&format!("{name}.weight"), shape, init)?;
+        let bias = self.parameter(&format!("{name}.bias"), [out_channels], init)?;
+        self.push(name, Op::Conv2d(convolution), &[x, weight, bias])
+    }
+
+    /// The mean or the maximum of each place of a window, slot by slot.
+    ///
+    /// # Errors
+    /// When the name is taken.
+    pub fn pool(&mut self, name: &str, pool: Pool, x: Value, window: Window) -> Result<Value> {
+        self.push(name, Op::Pool { pool, window }, &[x])
+    }
+
+    /// The same elements, each sample of another shape.
+    ///
+    /// # Errors
+    /// When the name is taken.
+    pub fn reshape(&mut self, name: &str, x: Value, shape: impl Into<Shape>) -> Result<Value> {
+        let shape = shape.into();
+        self.push(name, Op::Reshape { shape }, &[x])
+    }
+
+    /// Each sample as one row.
+    ///
+    /// # Errors
+    /// When the name is taken, or operands so far do not go together.
+    pub fn flatten(&mut self, name: &str, x: Value) -> Result<Value> {
+        let elements = self.shapes(1)?.get(x.0).map_or(0, Shape::row_elements);
+        self.reshape(name, x, [elements])
+    }
+}
+
+/// Sizes of a convolution of two shapes.
+pub(crate) fn conv2d_shape(
+    x: &Shape,
+    weights: &Shape,
+    convolution: &Convolution,
+) -> Result<Conv2dShape, String> {
+    let (&[batch, in_channels, rows, columns], &[out_channels, depth, kr, kc]) = (&**x, &**weights)
+    else {
+        return Err(format!(
+            "a convolution needs images [batch, channels, rows, columns] and weights of four axes, \
+             not {x} and {weights}"
+        ));
+    };
+    let groups = convolution.groups;
+    if depth.checked_mul(groups) != Some(in_channels) || !out_channels.is_multiple_of(groups.max(1))
+    {
+        return Err(format!(
+            "weights {weights} in {groups} groups do not fit the {in_channels} channels of {x}"
+        ));
+    }
+    sizes(Conv2dShape {
+        batch,
+        in_channels,
+        out_channels,
+        input: [rows, columns],
+        kernel: [kr, kc],
+        stride: convolution.stride,
+        padding: convolution.padding,
+        dilation: convolution.dilation,
+        groups,
+    })
+}
+
+fn sizes(shape: Conv2dShape) -> Result<Conv2dShape, String> {
+    shape.check().map_err(|error| error.to_string())?;
+    if shape.output().contains(&0) {
+        let ([kr, kc], [rows, columns]) = (shape.kernel, shape.input);
+        return Err(format!(
+            "a kernel of {kr} x {kc} has no place in images of {rows} x {columns}"
+        ));
+    }
+    Ok(shape)
+}
+
+/// Sizes of a pooling of a shape.
+pub(crate) fn pool_shape(x: &Shape, window: &Window) -> Result<PoolShape, String> {
+    let &[batch, channels, rows, columns] = &**x else {
+        return Err(format!(
+            "pooling needs images [batch, channels, rows, columns], not {x}"
+        ));
+    };
+    let shape = PoolShape {
+        batch,
+        channels,
+        input: [rows, columns],
+        kernel: window.kernel,
+        stride: window.stride,
+        padding: window.padding,
+        dilation: window.dilation,
+        ceil: window.ceil,
+    };
+    shape.check().map_err(|error| error.to_string())?;
+    if shape.output().contains(&0) {
+        let [kr, kc] = shape.kernel;
+        return Err(format!(
+            "a window of {kr} x {kc} has no place in images of {rows} x {columns}"
+        ));
+    }
+    Ok(shape)
+}
