@@ -3,6 +3,7 @@
 
 pub mod commands;
 pub mod data;
+pub mod kernels;
 pub mod workloads;
 
 mod environment;

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use furthermore_bench::commands::{reproduce, versus};
+use furthermore_bench::commands::{kernels, reproduce, versus};
 
 /// Neural networks on MORE-encrypted tensors: reproduce the claims and measure their cost.
 ///
@@ -20,6 +20,8 @@ struct Cli {
 enum Command {
     /// Train and run a network on encrypted digits beside plaintext, and print what it costs.
     Reproduce(reproduce::Options),
+    /// Time every kernel by itself, plain and encrypted, against what the machine can do.
+    Kernels(kernels::Options),
     /// Alternate with another program on the same workloads, and print our time over its.
     Versus(versus::Options),
 }
@@ -33,6 +35,7 @@ fn main() -> ExitCode {
         .init();
     let result = match Cli::parse().command {
         Command::Reproduce(options) => reproduce::run(&options),
+        Command::Kernels(options) => kernels::run(&options),
         Command::Versus(options) => versus::run(&options),
     };
     match result {

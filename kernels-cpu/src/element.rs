@@ -10,6 +10,7 @@ use crate::convert::Map;
 use crate::elementwise::{Linear, Multiply};
 use crate::function_map::Span;
 use crate::isa::Isa;
+use crate::peak::Chains;
 use crate::pool::Windows;
 use crate::reduce::{CrossEntropy, Maxima, SquaredError, SumRows};
 use crate::simd::{self, Simd};
@@ -60,6 +61,7 @@ bodies! {
     run_convolve(Convolve<'_, Self>) -> SlotMaxima;
     run_correlate(Correlate<'_, Self>) -> ();
     run_channel_sums(ChannelSums<Self>) -> ();
+    run_chains(Chains) -> f64;
     run_windows(Windows<'_, Self>) -> SlotMaxima;
 }
 

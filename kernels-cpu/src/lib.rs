@@ -33,6 +33,7 @@ pub mod conv2d;
 pub mod convert;
 pub mod elementwise;
 pub mod function_map;
+pub mod peak;
 pub mod pool;
 pub mod reduce;
 pub mod update;

@@ -1,5 +1,6 @@
 //! The commands, one a file, and what they share.
 
+pub mod kernels;
 pub mod reproduce;
 pub mod versus;
 

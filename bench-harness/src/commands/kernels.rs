@@ -1,0 +1,252 @@
+//! `kernels`: every kernel by itself, plain and encrypted, against what the machine can do.
+
+use std::path::PathBuf;
+
+use furthermore::Algebra;
+use furthermore::tensor::DType;
+use furthermore_kernels_cpu::Exec;
+use regex::Regex;
+use serde::Serialize;
+
+use super::Compute;
+use crate::environment::Environment;
+use crate::error::{Error, Result};
+use crate::kernels::{Call, Case, Peaks, Regime, cases};
+use crate::progress;
+use crate::report::{self, Report, Status};
+use crate::timing::Samples;
+
+/// Options of `kernels`.
+#[derive(clap::Args, Debug, Clone)]
+pub struct Options {
+    /// Run only rows whose "KERNEL SHAPE REGIME ALGEBRA" matches, as in "matmul 512.*compact2"; the
+    /// plain side of a shape is always run beside the others.
+    #[arg(long, value_name = "REGEX", default_value = "")]
+    pub filter: String,
+    /// Alternating repetitions; a time is that of as many calls as take a millisecond.
+    #[arg(long, default_value_t = 21)]
+    pub repetitions: usize,
+    /// List the rows and run nothing.
+    #[arg(long)]
+    pub list: bool,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "described where it is defined")]
+    pub compute: Compute,
+    /// Write the report as JSON.
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+}
+
+/// A row of the report: one kernel at one shape in one regime.
+#[derive(Debug, Clone, Serialize)]
+#[allow(missing_docs, reason = "the report format names them")]
+pub struct Row {
+    pub kernel: String,
+    pub regime: &'static str,
+    pub algebra: String,
+    pub dtype: String,
+    pub shape: String,
+    pub device: &'static str,
+    pub isa: String,
+    pub threads: usize,
+    pub repetitions: usize,
+    pub plain_seconds: Option<f64>,
+    pub plain_seconds_p10: Option<f64>,
+    pub plain_seconds_p90: Option<f64>,
+    /// Null in the rows of plaintext, whose times are the plain ones.
+    pub encrypted_seconds: Option<f64>,
+    pub encrypted_seconds_p10: Option<f64>,
+    pub encrypted_seconds_p90: Option<f64>,
+    pub overhead: Option<f64>,
+    /// Of this row's own call; null where operations are no measure of the work.
+    pub gflop_per_s: Option<f64>,
+    /// Operands read and written once, of this row's own call.
+    pub gbyte_per_s: Option<f64>,
+    /// The least time that the peaks allow over the time it took: above 1 where operands stay in
+    /// cache, whose bandwidth is no part of the peaks.
+    pub peak_fraction: Option<f64>,
+    pub peaks: Peaks,
+    pub status: Status,
+    pub note: String,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// When an option cannot be used, a kernel refuses its operands, or the report cannot be written.
+pub fn run(options: &Options) -> Result<()> {
+    let filter = Regex::new(&options.filter).map_err(|e| Error::Option {
+        option: "--filter",
+        reason: e.to_string(),
+    })?;
+    if options.repetitions == 0 {
+        let reason = "at least one repetition is needed".to_owned();
+        return Err(Error::Option {
+            option: "--repetitions",
+            reason,
+        });
+    }
+    report::check_writable(options.json.as_deref())?;
+    let chosen = options.compute.choose()?;
+    let exec = Exec {
+        isa: chosen.device.isa(),
+        threads: chosen.device.threads(),
+    };
+    let (mut cases, measure): (Vec<Case>, fn(&Exec) -> Peaks) = match chosen.dtype {
+        DType::F32 => (cases::<f32>(exec, &chosen.algebras)?, Peaks::measure::<f32>),
+        _ => (cases::<f64>(exec, &chosen.algebras)?, Peaks::measure::<f64>),
+    };
+    for case in &mut cases {
+        let wanted: Vec<bool> = case
+            .sides
+            .iter()
+            .map(|side| {
+                let (kernel, shape) = (&case.kernel, &case.shape);
+                let (regime, algebra) = (side.regime.name(), side.algebra);
+                filter.is_match(&format!("{kernel} {shape} {regime} {algebra}"))
+            })
+            .collect();
+        let any = wanted.contains(&true);
+        let mut wanted = wanted.into_iter();
+        case.sides.retain(|side| {
+            let wanted = wanted.next().unwrap_or(false);
+            wanted || (any && side.regime == Regime::Plain)
+        });
+    }
+    cases.retain(|case| !case.sides.is_empty());
+    if cases.is_empty() {
+        return Err(Error::Option {
+            option: "--filter",
+            reason: format!("'{}' matches no row; --list shows them", options.filter),
+        });
+    }
+    if options.list {
+        for case in &cases {
+            for side in &case.sides {
+                let (regime, algebra) = (side.regime.name(), side.algebra);
+                println!("{} {} {regime} {algebra}", case.kernel, case.shape);
+            }
+        }
+        return Ok(());
+    }
+    let bar = progress::bar("kernels", cases.len() + 1);
+    let peaks = measure(&exec);
+    bar.inc(1);
+    let mut rows = Vec::new();
+    for case in &cases {
+        bar.set_message(format!("{} {}", case.kernel, case.shape));
+        let blank = |side: usize| Row {
+            kernel: case.kernel.clone(),
+            regime: case.sides[side].regime.name(),
+            algebra: case.sides[side].algebra.to_string(),
+            dtype: chosen.dtype.to_string(),
+            shape: case.shape.clone(),
+            device: "cpu",
+            isa: exec.isa.to_string(),
+            threads: exec.threads,
+            repetitions: options.repetitions,
+            plain_seconds: None,
+            plain_seconds_p10: None,
+            plain_seconds_p90: None,
+            encrypted_seconds: None,
+            encrypted_seconds_p10: None,
+            encrypted_seconds_p90: None,
+            overhead: None,
+            gflop_per_s: None,
+            gbyte_per_s: None,
+            peak_fraction: None,
+            peaks,
+            status: Status::Ok,
+            note: String::new(),
+        };
+        let times = alternate(case, options.repetitions)?;
+        let plain = &times[0];
+        for (nth, (side, times)) in case.sides.iter().zip(&times).enumerate() {
+            let encrypted = (side.algebra != Algebra::Real).then_some(times);
+            let seconds = times.median();
+            let rate = |amount: f64| seconds.filter(|_| amount > 0.0).map(|s| amount / s / 1e9);
+            rows.push(Row {
+                plain_seconds: plain.median(),
+                plain_seconds_p10: plain.quantile(0.1),
+                plain_seconds_p90: plain.quantile(0.9),
+                encrypted_seconds: encrypted.and_then(Samples::median),
+                encrypted_seconds_p10: encrypted.and_then(|t| t.quantile(0.1)),
+                encrypted_seconds_p90: encrypted.and_then(|t| t.quantile(0.9)),
+                overhead: encrypted
+                    .and_then(Samples::median)
+                    .zip(plain.median())
+                    .map(|(encrypted, plain)| encrypted / plain),
+                gflop_per_s: rate(side.flop),
+                gbyte_per_s: rate(side.bytes),
+                peak_fraction: seconds.map(|s| peaks.least_seconds(side.flop, side.bytes) / s),
+                ..blank(nth)
+            });
+        }
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    let report = Report::new("kernels", Environment::here(exec.isa.name()), rows);
+    print(&report, &peaks);
+    match &options.json {
+        Some(path) => report.write(path),
+        None => Ok(()),
+    }
+}
+
+/// Seconds a call of each side takes, the sides taking turns.
+fn alternate(case: &Case, repetitions: usize) -> Result<Vec<Samples>> {
+    let calls = case.sides.iter().map(|side| (side.prepare)());
+    let mut calls = calls.collect::<Result<Vec<Call>>>()?;
+    let mut times = vec![Samples::default(); calls.len()];
+    // A short call is repeated until a clock's tick and the way to it no longer count.
+    let counts: Vec<usize> = calls
+        .iter_mut()
+        .map(|call| {
+            let mut once = Samples::default();
+            (0..3).for_each(|_| once.time(&mut *call));
+            let seconds = once.quantile(0.0).unwrap_or(1.0).max(1e-9);
+            (1e-3 / seconds).clamp(1.0, 1e4) as usize
+        })
+        .collect();
+    for _ in 0..repetitions {
+        for ((call, times), &count) in calls.iter_mut().zip(&mut times).zip(&counts) {
+            // One call goes before: the other sides have emptied the caches.
+            call();
+            let mut batch = Samples::default();
+            batch.time(|| (0..count).for_each(|_| call()));
+            times.push(batch.total() / count as f64);
+        }
+    }
+    Ok(times)
+}
+
+fn print(report: &Report<Row>, peaks: &Peaks) {
+    let mut table = report::table(
+        &[
+            "kernel", "shape", "regime", "algebra", "time", "overhead", "GFLOP/s", "GB/s", "of peak",
+        ],
+        4,
+    );
+    for row in report.rows() {
+        table.add_row([
+            row.kernel.clone(),
+            row.shape.clone(),
+            row.regime.to_owned(),
+            row.algebra.clone(),
+            report::seconds(row.encrypted_seconds.or(row.plain_seconds)),
+            report::number(row.overhead, 2),
+            report::number(row.gflop_per_s, 1),
+            report::number(row.gbyte_per_s, 1),
+            report::number(row.peak_fraction, 2),
+        ]);
+    }
+    println!("{table}");
+    println!(
+        "peaks of {} threads of {}: {:.0} GFLOP/s of fused multiply-adds from registers, {:.1} GB/s of \
+         copying past the caches (reads and writes)",
+        report.environment().threads,
+        report.environment().isa,
+        peaks.fma_gflop_per_s,
+        peaks.copy_gbyte_per_s
+    );
+}

@@ -1,0 +1,56 @@
+//! What this machine can do at most, measured beside the kernels.
+
+use std::time::Instant;
+
+use furthermore_kernels_cpu::{Element, Exec, peak};
+use rayon::prelude::*;
+
+/// Rates that a kernel is held against.
+#[derive(Debug, Clone, Copy, serde::Serialize)]
+pub struct Peaks {
+    /// Fused multiply-adds from registers, on all threads, counted as two operations each.
+    pub fma_gflop_per_s: f64,
+    /// Copying arrays far larger than the last-level cache, reads and writes counted.
+    pub copy_gbyte_per_s: f64,
+}
+
+/// Bytes of each of the copied arrays.
+const COPY_BYTES: usize = 256 << 20;
+/// Fused multiply-adds of each thread in one run: some milliseconds.
+const ROUNDS: usize = 1 << 20;
+const REPETITIONS: usize = 7;
+
+impl Peaks {
+    /// Measures both; the best of a few runs.
+    pub fn measure<T: Element>(exec: &Exec) -> Self {
+        let fma = best(|| peak::fused_multiply_adds::<T>(exec, ROUNDS));
+        let from = vec![1u8; COPY_BYTES];
+        let mut to = vec![0u8; COPY_BYTES];
+        let piece = COPY_BYTES.div_ceil(exec.threads.max(1));
+        let copy = best(|| {
+            let pieces = to.par_chunks_mut(piece).zip(from.par_chunks(piece));
+            pieces.for_each(|(to, from)| to.copy_from_slice(from));
+            2.0 * COPY_BYTES as f64
+        });
+        Self {
+            fma_gflop_per_s: fma / 1e9,
+            copy_gbyte_per_s: copy / 1e9,
+        }
+    }
+
+    /// The least seconds that so much work can take here.
+    pub fn least_seconds(&self, flop: f64, bytes: f64) -> f64 {
+        (flop / self.fma_gflop_per_s).max(bytes / self.copy_gbyte_per_s) / 1e9
+    }
+}
+
+/// The best rate of `body`, which returns how much it did.
+fn best(mut body: impl FnMut() -> f64) -> f64 {
+    let mut best = 0.0f64;
+    for _ in 0..REPETITIONS {
+        let start = Instant::now();
+        let done = body();
+        best = best.max(done / start.elapsed().as_secs_f64());
+    }
+    best
+}
