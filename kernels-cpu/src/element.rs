@@ -5,10 +5,11 @@ use std::fmt::Debug;
 use num_traits::Float;
 
 use crate::block_matmul::Task;
-use crate::convert::Map;
+use crate::convert::{Map, Transpose};
 use crate::elementwise::{Linear, Multiply};
 use crate::function_map::Span;
 use crate::isa::Isa;
+use crate::poly_map::{Evaluate, Moments, Sums};
 use crate::reduce::{CrossEntropy, Maxima, SquaredError, SumRows};
 use crate::simd::{self, Simd};
 use crate::slots::SlotMaxima;
@@ -54,6 +55,9 @@ bodies! {
     run_squared_error(SquaredError<'_, Self>) -> SlotMaxima;
     run_sgd(Sgd<Self>) -> bool;
     run_map(Map<'_, Self>) -> ();
+    run_transpose(Transpose<Self>) -> ();
+    run_evaluate(Evaluate<'_, Self>) -> SlotMaxima;
+    run_moments(Moments<'_, Self>) -> Sums;
 }
 
 /// A floating-point element: f32 or f64.

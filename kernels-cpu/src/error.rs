@@ -29,4 +29,14 @@ pub enum KernelError {
         /// Planes given.
         has: usize,
     },
+    /// A constant is infinite or not a number in the kernel's element type.
+    #[error("{kernel}: number {index} of {operand} is not finite")]
+    NotFinite {
+        /// The kernel.
+        kernel: &'static str,
+        /// Which operand.
+        operand: &'static str,
+        /// Which number of it, from 0.
+        index: usize,
+    },
 }

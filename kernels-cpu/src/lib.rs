@@ -8,10 +8,11 @@
 //! | --- | --- | --- |
 //! | [`block_matmul`] | `block_matmul/` | matrix products of planes, plain or encrypted on either side |
 //! | [`function_map`] | `function_map.rs` | functions of a ciphertext, slot by slot, and their derivatives |
+//! | [`poly_map`] | `poly_map.rs` | polynomials, plain or encrypted coefficients, and their gradients |
 //! | [`elementwise`] | `elementwise.rs` | sums, differences, multiples |
 //! | [`reduce`] | `reduce.rs` | sums along an axis, softmax losses and their gradients |
 //! | [`update`] | `update.rs` | optimiser steps |
-//! | [`convert`] | `convert.rs` | linear maps between slots, planes and blocks |
+//! | [`convert`] | `convert/` | linear maps between slots, planes and blocks; layouts; element types |
 //!
 //! Tensors are *planes*: coordinate `i` of every element, contiguous, at a fixed stride
 //! ([`Planes`], [`PlanesMut`]). Plaintext is a tensor of one plane.
@@ -29,6 +30,7 @@ pub mod block_matmul;
 pub mod convert;
 pub mod elementwise;
 pub mod function_map;
+pub mod poly_map;
 pub mod reduce;
 pub mod update;
 

@@ -1,4 +1,13 @@
-//! Linear maps between slots, planes and blocks: encryption, decryption, layouts.
+//! Linear maps between slots and planes (encryption, decryption, other algebras), layouts, and
+//! element types.
+
+mod cast;
+mod layout;
+
+pub use cast::{Cast, cast};
+pub use layout::{deinterleave, interleave, transpose};
+
+pub(crate) use layout::Transpose;
 
 use crate::element::Element;
 use crate::error::KernelError;
@@ -68,64 +77,61 @@ pub(crate) struct Map<'a, T> {
 /// Elements mapped at a time, so that the sums of one plane stay in cache.
 const MAP_BLOCK: usize = 256;
 
+/// `to = sum_j weight_j input_j` from the left, the `C` terms in registers.
+#[inline(always)]
+fn map_terms<'a, T: Element, const C: usize>(
+    to: &mut [T],
+    start: usize,
+    mut terms: impl Iterator<Item = (f64, &'a [T])>,
+) {
+    let mut weights = [0.0; C];
+    let mut inputs: [&[T]; C] = [&[]; C];
+    for (weight, input) in weights.iter_mut().zip(&mut inputs) {
+        let term = terms.next().expect("the caller counted");
+        (*weight, *input) = (term.0, &term.1[start..][..to.len()]);
+    }
+    for (e, to) in to.iter_mut().enumerate() {
+        let mut sum = 0.0;
+        for j in 0..C {
+            sum += weights[j] * inputs[j][e].wide();
+        }
+        *to = T::of(sum);
+    }
+}
+
 impl<T: Element> WithSimd<T> for Map<'_, T> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd<T>>(self) {
         let mut sums = [0.0; MAP_BLOCK];
         for start in (self.at..self.at + self.len).step_by(MAP_BLOCK) {
-            let count = MAP_BLOCK.min(self.at + self.len - start);
+            let sums = &mut sums[..MAP_BLOCK.min(self.at + self.len - start)];
             for i in 0..self.target.count {
-                let row = &self.matrix[i * self.inputs.len()..][..self.inputs.len()];
-                let sums = &mut sums[..count];
-                sums.fill(0.0);
-                for (&weight, input) in row.iter().zip(self.inputs) {
-                    if weight != 0.0 {
-                        for (sum, x) in sums.iter_mut().zip(&input[start..start + count]) {
-                            *sum += weight * x.wide();
-                        }
-                    }
-                }
                 let to = self.target.plane(i).wrapping_add(start);
                 // SAFETY: `linear_map` gives every thread elements of its own.
-                let to = unsafe { std::slice::from_raw_parts_mut(to, count) };
-                for (to, sum) in to.iter_mut().zip(sums) {
-                    *to = T::of(*sum);
+                let to = unsafe { std::slice::from_raw_parts_mut(to, sums.len()) };
+                let row = &self.matrix[i * self.inputs.len()..][..self.inputs.len()];
+                // An input of weight zero is not read, so that nothing of it gets through.
+                let terms = row.iter().copied().zip(self.inputs.iter().copied());
+                let terms = terms.filter(|(weight, _)| *weight != 0.0);
+                match terms.clone().count() {
+                    1 => map_terms::<T, 1>(to, start, terms),
+                    2 => map_terms::<T, 2>(to, start, terms),
+                    3 => map_terms::<T, 3>(to, start, terms),
+                    4 => map_terms::<T, 4>(to, start, terms),
+                    _ => {
+                        sums.fill(0.0);
+                        for (weight, input) in terms {
+                            for (sum, x) in sums.iter_mut().zip(&input[start..]) {
+                                *sum += weight * x.wide();
+                            }
+                        }
+                        for (to, sum) in to.iter_mut().zip(sums.iter()) {
+                            *to = T::of(*sum);
+                        }
+                    }
                 }
             }
         }
     }
-}
-
-/// Writes planes as interleaved elements: `output[e * count + i]` is coordinate `i` of element `e`.
-///
-/// # Errors
-/// When `output` does not hold every coordinate.
-pub fn interleave<T: Element>(input: Planes<'_, T>, output: &mut [T]) -> Result<(), KernelError> {
-    let count = input.count();
-    Planes::plain(output).expect(NAME, "output", &[1], count * input.len())?;
-    for i in 0..count {
-        for (e, x) in input.plane(i).iter().enumerate() {
-            output[e * count + i] = *x;
-        }
-    }
-    Ok(())
-}
-
-/// The inverse of [`interleave`].
-///
-/// # Errors
-/// When `input` does not hold every coordinate.
-pub fn deinterleave<T: Element>(
-    input: &[T],
-    output: &mut PlanesMut<'_, T>,
-) -> Result<(), KernelError> {
-    let count = output.count();
-    Planes::plain(input).expect(NAME, "input", &[1], count * output.len())?;
-    for i in 0..count {
-        for (e, x) in output.plane_mut(i).iter_mut().enumerate() {
-            *x = input[e * count + i];
-        }
-    }
-    Ok(())
 }
