@@ -74,12 +74,15 @@ impl<T: Element> Transpose<T> {
         (self.rows.div_ceil(height), self.columns.div_ceil(width))
     }
 
-    /// A matrix with a narrow side is cut along the other alone.
+    /// A matrix with a narrow side is cut along the other alone, where the numbers across that side
+    /// follow each other without a gap.
     fn new(from: Rows<T>, to: Rows<T>, rows: usize, columns: usize) -> Self {
-        let tile = match (rows, columns) {
-            (..=NARROW, _) => (rows.max(1), STRIP),
-            (_, ..=NARROW) => (STRIP, columns.max(1)),
-            _ => (TILE, TILE),
+        let tile = if rows <= NARROW && to.stride == rows {
+            (rows, STRIP)
+        } else if columns <= NARROW && from.stride == columns {
+            (STRIP, columns)
+        } else {
+            (TILE, TILE)
         };
         let tiles = 0..0;
         Self {
@@ -96,11 +99,11 @@ impl<T: Element> Transpose<T> {
     /// `batch` matrices are valid for reading at `from`, and their transposes for writing at `to`.
     unsafe fn carry(&self, exec: &Exec, batch: usize) {
         let (down, across) = self.grid();
-        let bytes = 2 * self.tile.0 * self.tile.1 * size_of::<T>();
+        let numbers = self.tile.0.min(self.rows) * self.tile.1.min(self.columns);
         exec.spans(
             batch * down * across,
             1,
-            bytes,
+            2 * numbers * size_of::<T>(),
             |tiles| {
                 T::run_transpose(
                     exec.isa,
@@ -141,10 +144,10 @@ fn part<T: Copy, const C: usize>(from: &[T], to: [&mut [T]; C]) {
 
 impl<T: Element> Transpose<T> {
     /// # Safety
-    /// As [`Transpose::tile`], for all rows of a matrix that has `C` of them.
+    /// As [`Transpose::tile`], for a strip of `C` rows, the transpose's rows without a gap.
     #[inline(always)]
     unsafe fn few_rows<const C: usize>(&self, column: usize, width: usize) {
-        // SAFETY: the caller's promise. With `C` rows the transpose's rows touch each other.
+        // SAFETY: the caller's promise.
         unsafe {
             let from = std::array::from_fn(|i| self.from.read(i, column, width));
             merge::<T, C>(from, self.to.write(column, 0, width * C));
@@ -152,10 +155,10 @@ impl<T: Element> Transpose<T> {
     }
 
     /// # Safety
-    /// As [`Transpose::tile`], for all columns of a matrix that has `C` of them.
+    /// As [`Transpose::tile`], for a strip of `C` columns, the rows without a gap.
     #[inline(always)]
     unsafe fn few_columns<const C: usize>(&self, row: usize, height: usize) {
-        // SAFETY: the caller's promise. With `C` columns the rows touch each other.
+        // SAFETY: the caller's promise.
         unsafe {
             let to = std::array::from_fn(|j| self.to.write(j, row, height));
             part::<T, C>(self.from.read(row, 0, height * C), to);
@@ -221,7 +224,7 @@ impl<T: Element> WithSimd<T> for Transpose<T> {
             // SAFETY: the tiles lie within the matrices whose maker says that they are there, and no
             // other thread has this one.
             unsafe {
-                match (self.rows, self.columns) {
+                match self.tile {
                     (1, _) => self.few_rows::<1>(column, width),
                     (2, _) => self.few_rows::<2>(column, width),
                     (3, _) => self.few_rows::<3>(column, width),
