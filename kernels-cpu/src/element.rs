@@ -6,11 +6,12 @@ use num_traits::Float;
 
 use crate::block_matmul::Task;
 use crate::conv2d::{ChannelSums, Convolve, Correlate, PackWeights};
-use crate::convert::Map;
+use crate::convert::{Map, Transpose};
 use crate::elementwise::{Linear, Multiply};
 use crate::function_map::Span;
 use crate::isa::Isa;
 use crate::peak::Chains;
+use crate::poly_map::{Evaluate, Moments, Sums};
 use crate::pool::Windows;
 use crate::reduce::{CrossEntropy, Maxima, SquaredError, SumRows};
 use crate::simd::{self, Simd};
@@ -63,6 +64,9 @@ bodies! {
     run_channel_sums(ChannelSums<Self>) -> ();
     run_chains(Chains) -> f64;
     run_windows(Windows<'_, Self>) -> SlotMaxima;
+    run_transpose(Transpose<Self>) -> ();
+    run_evaluate(Evaluate<'_, Self>) -> SlotMaxima;
+    run_moments(Moments<'_, Self>) -> Sums;
 }
 
 /// A floating-point element: f32 or f64.

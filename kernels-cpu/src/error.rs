@@ -37,4 +37,14 @@ pub enum KernelError {
         /// What is wrong with it.
         reason: &'static str,
     },
+    /// A constant is infinite or not a number in the kernel's element type.
+    #[error("{kernel}: number {index} of {operand} is not finite")]
+    NotFinite {
+        /// The kernel.
+        kernel: &'static str,
+        /// Which operand.
+        operand: &'static str,
+        /// Which number of it, from 0.
+        index: usize,
+    },
 }

@@ -9,11 +9,12 @@
 //! | [`block_matmul`] | `block_matmul/` | matrix products of planes, plain or encrypted on either side |
 //! | [`conv2d`] | `conv2d/` | convolutions of images, plain or encrypted on either side, and their gradients |
 //! | [`function_map`] | `function_map.rs` | functions of a ciphertext, slot by slot, and their derivatives |
+//! | [`poly_map`] | `poly_map.rs` | polynomials, plain or encrypted coefficients, and their gradients |
 //! | [`elementwise`] | `elementwise.rs` | sums, differences, multiples |
 //! | [`pool`] | `pool.rs` | averages and maxima of sliding windows, and their gradients |
 //! | [`reduce`] | `reduce.rs` | sums along an axis, softmax losses and their gradients |
 //! | [`update`] | `update.rs` | optimiser steps |
-//! | [`convert`] | `convert.rs` | linear maps between slots, planes and blocks |
+//! | [`convert`] | `convert/` | linear maps between slots, planes and blocks; layouts; element types |
 //!
 //! Tensors are *planes*: coordinate `i` of every element, contiguous, at a fixed stride
 //! ([`Planes`], [`PlanesMut`]). Plaintext is a tensor of one plane.
@@ -34,6 +35,7 @@ pub mod convert;
 pub mod elementwise;
 pub mod function_map;
 pub mod peak;
+pub mod poly_map;
 pub mod pool;
 pub mod reduce;
 pub mod update;

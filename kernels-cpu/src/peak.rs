@@ -13,7 +13,11 @@ const SUMS: usize = 12;
 /// floating-point operations that was, a fused multiply-add counting as two.
 pub fn fused_multiply_adds<T: Element>(exec: &Exec, rounds: usize) -> f64 {
     let threads = exec.threads.max(1);
-    exec.pieces(threads, |_| T::run_chains(exec.isa, Chains(rounds)), |a, b| a + b)
+    exec.pieces(
+        threads,
+        |_| T::run_chains(exec.isa, Chains(rounds)),
+        |a, b| a + b,
+    )
 }
 
 pub(crate) struct Chains(usize);

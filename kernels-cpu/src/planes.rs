@@ -97,6 +97,16 @@ impl<'a, T> Planes<'a, T> {
         }
     }
 
+    /// Elements `start..start + len` of every plane.
+    pub(crate) fn part(&self, start: usize, len: usize) -> Self {
+        assert!(start + len <= self.len);
+        Self {
+            data: if len == 0 { &[] } else { &self.data[start..] },
+            len,
+            ..*self
+        }
+    }
+
     /// Addresses of the planes; nothing may be written through them.
     pub(crate) fn raw(&self) -> RawPlanes<T> {
         let start = self.data.as_ptr().cast_mut();
@@ -171,6 +181,21 @@ impl<'a, T> PlanesMut<'a, T> {
             &mut []
         } else {
             &mut self.data[i * self.stride..][..self.len]
+        }
+    }
+
+    /// Elements `start..start + len` of every plane.
+    pub(crate) fn part_mut(&mut self, start: usize, len: usize) -> PlanesMut<'_, T> {
+        assert!(start + len <= self.len);
+        PlanesMut {
+            data: if len == 0 {
+                &mut []
+            } else {
+                &mut self.data[start..]
+            },
+            count: self.count,
+            stride: self.stride,
+            len,
         }
     }
 

@@ -223,7 +223,8 @@ fn alternate(case: &Case, repetitions: usize) -> Result<Vec<Samples>> {
 fn print(report: &Report<Row>, peaks: &Peaks) {
     let mut table = report::table(
         &[
-            "kernel", "shape", "regime", "algebra", "time", "overhead", "GFLOP/s", "GB/s", "of peak",
+            "kernel", "shape", "regime", "algebra", "time", "overhead", "GFLOP/s", "GB/s",
+            "of peak",
         ],
         4,
     );

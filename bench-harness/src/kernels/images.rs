@@ -47,7 +47,9 @@ pub(super) fn cases<T: Element>(exec: Exec, algebras: &Algebras) -> Vec<Case> {
             });
             cases.push(Case {
                 kernel: kernel.to_owned(),
-                shape: format!("{BATCH}x{ins}x{size}x{size} * {outs}x{ins}x{kernel_size}x{kernel_size}"),
+                shape: format!(
+                    "{BATCH}x{ins}x{size}x{size} * {outs}x{ins}x{kernel_size}x{kernel_size}"
+                ),
                 sides: sides.collect(),
             });
         }

@@ -56,7 +56,13 @@ pub(super) fn cases<T: Element>(exec: Exec, algebras: &Algebras) -> Vec<Case> {
                 }),
             }
         });
-        let t = |transposed: bool, name: &str| if transposed { format!(" {name}^T") } else { String::new() };
+        let t = |transposed: bool, name: &str| {
+            if transposed {
+                format!(" {name}^T")
+            } else {
+                String::new()
+            }
+        };
         Case {
             kernel: "block_matmul".to_owned(),
             shape: format!("{m}x{k}x{n}{}{}", t(transpose_a, "A"), t(transpose_b, "B")),

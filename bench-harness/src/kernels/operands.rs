@@ -21,7 +21,9 @@ impl<T: Element> Operand<T> {
         let mut operand = Self::zeros(planes, len);
         let mut rng = ChaCha8Rng::seed_from_u64(len as u64);
         // A block of numbers over and over: drawing them all would take longer than measuring.
-        let block: Vec<T> = (0..4099).map(|_| T::of(0.35 + 0.3 * rng.random::<f64>())).collect();
+        let block: Vec<T> = (0..4099)
+            .map(|_| T::of(0.35 + 0.3 * rng.random::<f64>()))
+            .collect();
         for plane in 0..planes {
             let scale = T::of(if plane == 0 { 1.0 } else { 1.0 / 16.0 });
             let target = &mut operand.data[plane * operand.stride..][..len];

@@ -128,7 +128,11 @@ pub(super) fn cases<T: Element>(exec: Exec, algebras: &Algebras) -> Vec<Case> {
     for degree in DEGREES {
         cases.push(polynomial::<T>(exec, algebras, degree));
     }
-    cases.extend(passes::<T>().into_iter().map(|pass| pass.case(exec, algebras)));
+    cases.extend(
+        passes::<T>()
+            .into_iter()
+            .map(|pass| pass.case(exec, algebras)),
+    );
     cases.extend(conversions::<T>(exec, algebras));
     cases
 }
@@ -289,15 +293,8 @@ fn passes<T: Element>() -> Vec<Pass<T>> {
         Pass::one("reduce softmax_cross_entropy_gradient", logits, 3, |t| {
             let (x, target) = (t.a.view()?, t.b.view()?);
             let y = &mut t.y.view_mut()?;
-            reduce::softmax_cross_entropy_gradient(
-                &t.exec,
-                &t.arithmetic,
-                x,
-                target,
-                LOGITS[1],
-                y,
-            )
-            .map(drop)
+            reduce::softmax_cross_entropy_gradient(&t.exec, &t.arithmetic, x, target, LOGITS[1], y)
+                .map(drop)
         })
         .shaped(&shape),
     );
@@ -343,7 +340,10 @@ fn conversions<T: Element>(exec: Exec, algebras: &Algebras) -> Vec<Case> {
             flop: 0.0,
             bytes: ((dim + slots) * len * size_of::<T>()) as f64,
             prepare: Box::new(move || {
-                let (x, mut y) = (Operand::<T>::random(slots, len), Operand::<T>::zeros(dim, len));
+                let (x, mut y) = (
+                    Operand::<T>::random(slots, len),
+                    Operand::<T>::zeros(dim, len),
+                );
                 let matrix = matrix.clone();
                 call(move || {
                     let x = x.view()?;

@@ -69,7 +69,11 @@ impl Ciphertext {
                 found: numbers.len(),
             });
         }
-        convert::deinterleave(numbers, &mut ciphertext.planes_mut()?)?;
+        convert::deinterleave(
+            &Exec::new(Isa::best()),
+            numbers,
+            &mut ciphertext.planes_mut()?,
+        )?;
         Ok(ciphertext)
     }
 
@@ -80,7 +84,7 @@ impl Ciphertext {
     pub fn to_interleaved<T: Element>(&self) -> Result<Vec<T>> {
         let planes = self.planes::<T>()?;
         let mut numbers = vec![T::zero(); planes.count() * planes.len()];
-        convert::interleave(planes, &mut numbers)?;
+        convert::interleave(&Exec::new(Isa::best()), planes, &mut numbers)?;
         Ok(numbers)
     }
 

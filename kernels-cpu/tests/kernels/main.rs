@@ -3,12 +3,15 @@
 
 mod block_matmul;
 mod block_matmul_blocking;
+mod cast;
 mod convert;
 mod elementwise;
 mod errors;
 mod function_map;
 mod isa;
+mod layout;
 mod negative_control;
+mod poly_map;
 mod reduce;
 mod slot_maxima;
 mod support;
