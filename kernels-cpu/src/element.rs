@@ -14,6 +14,7 @@ use crate::peak::Chains;
 use crate::poly_map::{Evaluate, Moments, Sums};
 use crate::pool::Windows;
 use crate::reduce::{CrossEntropy, Maxima, SquaredError, SumRows};
+use crate::simd::functions::Constants;
 use crate::simd::{self, Simd};
 use crate::slots::SlotMaxima;
 use crate::update::Sgd;
@@ -94,15 +95,12 @@ pub trait Element:
     /// `self * 2^n` for whole `n`, with gradual underflow and overflow to infinity.
     #[doc(hidden)]
     fn scale_by_power(self, n: Self) -> Self;
-    /// Terms of the exponential's series that matter on [-ln 2 / 2, ln 2 / 2].
+    /// The whole part of log2 of a positive normal number; anything for other numbers.
     #[doc(hidden)]
-    const EXP_TERMS: usize;
-    /// ln 2 in two parts: the first short enough that its multiples by exponents are exact.
+    fn exponent(self) -> Self;
+    /// What elementary functions are computed with.
     #[doc(hidden)]
-    const LN_2: (f64, f64);
-    /// Past these the exponential is zero or infinite.
-    #[doc(hidden)]
-    const EXP_RANGE: (f64, f64);
+    const FUNCTIONS: Constants<Self>;
 }
 
 /// `x 2^n` in two steps, since 2^n itself may be out of range where the result is not.
@@ -134,9 +132,11 @@ impl Element for f32 {
     fn scale_by_power(self, n: Self) -> Self {
         scale_by_power!(self, n, f32, u32, 127, 23)
     }
-    const EXP_TERMS: usize = 7;
-    const LN_2: (f64, f64) = (0.693_359_375, -2.121_944_400_546_905_8e-4);
-    const EXP_RANGE: (f64, f64) = (-105.0, 89.0);
+    #[inline(always)]
+    fn exponent(self) -> Self {
+        ((self.to_bits() >> 23) as i32 - 127) as f32
+    }
+    const FUNCTIONS: Constants<f32> = simd::functions::F32;
 }
 
 impl Element for f64 {
@@ -159,7 +159,9 @@ impl Element for f64 {
     fn scale_by_power(self, n: Self) -> Self {
         scale_by_power!(self, n, f64, u64, 1023, 52)
     }
-    const EXP_TERMS: usize = 13;
-    const LN_2: (f64, f64) = (0.693_147_180_369_123_8, 1.908_214_929_270_587_7e-10);
-    const EXP_RANGE: (f64, f64) = (-746.0, 710.0);
+    #[inline(always)]
+    fn exponent(self) -> Self {
+        ((self.to_bits() >> 52) as i32 - 1023) as f64
+    }
+    const FUNCTIONS: Constants<f64> = simd::functions::F64;
 }

@@ -5,6 +5,8 @@ use std::fmt;
 use thiserror::Error;
 
 use crate::element::Element;
+#[cfg(target_arch = "x86_64")]
+use crate::simd::x86;
 use crate::simd::{Simd, WithSimd};
 
 /// The environment variable that forces an instruction set: `avx512`, `avx2` or `portable`.
@@ -107,10 +109,20 @@ impl Isa {
             Level::Portable => kernel.run::<T::Portable>(),
             #[cfg(target_arch = "x86_64")]
             // SAFETY: an `Isa` of this level exists only where the features were detected.
-            Level::Avx2 => unsafe { avx2::<T, K>(kernel) },
+            Level::Avx2 => unsafe {
+                x86::within_avx2(
+                    #[inline(always)]
+                    || kernel.run::<T::Avx2>(),
+                )
+            },
             #[cfg(target_arch = "x86_64")]
             // SAFETY: as above.
-            Level::Avx512 => unsafe { avx512::<T, K>(kernel) },
+            Level::Avx512 => unsafe {
+                x86::within_avx512(
+                    #[inline(always)]
+                    || kernel.run::<T::Avx512>(),
+                )
+            },
         }
     }
 
@@ -124,22 +136,6 @@ impl Isa {
             Level::Avx512 => T::Avx512::LANES,
         }
     }
-}
-
-/// # Safety
-/// The processor has AVX2 and FMA.
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,fma")]
-unsafe fn avx2<T: Element, K: WithSimd<T>>(kernel: K) -> K::Output {
-    kernel.run::<T::Avx2>()
-}
-
-/// # Safety
-/// The processor has AVX-512 F, DQ, BW and VL.
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,avx512dq,avx512bw,avx512vl,avx2,fma")]
-unsafe fn avx512<T: Element, K: WithSimd<T>>(kernel: K) -> K::Output {
-    kernel.run::<T::Avx512>()
 }
 
 impl fmt::Display for Isa {

@@ -2,13 +2,13 @@
 //!
 //! A kernel here knows numbers and shapes only: no key, no tensor type, no file and no network.
 //! What it has to know of a ciphertext algebra is in [`Arithmetic`], public constants all.
-//! Each kernel family is one file, and its name is the name used in plans, tests and reports:
+//! Each kernel family is one file or folder, and its name is the name used in plans, tests and reports:
 //!
 //! | family | file | covers |
 //! | --- | --- | --- |
 //! | [`block_matmul`] | `block_matmul/` | matrix products of planes, plain or encrypted on either side |
 //! | [`conv2d`] | `conv2d/` | convolutions of images, plain or encrypted on either side, and their gradients |
-//! | [`function_map`] | `function_map.rs` | functions of a ciphertext, slot by slot, and their derivatives |
+//! | [`function_map`] | `function_map/` | functions of a ciphertext, slot by slot, and their derivatives |
 //! | [`poly_map`] | `poly_map.rs` | polynomials, plain or encrypted coefficients, and their gradients |
 //! | [`elementwise`] | `elementwise.rs` | sums, differences, multiples |
 //! | [`pool`] | `pool.rs` | averages and maxima of sliding windows, and their gradients |

@@ -268,7 +268,9 @@ pub(crate) fn sweep(len: usize, lanes: usize, mut body: impl FnMut(usize, usize)
 #[derive(Clone, Copy)]
 pub(crate) struct Watch<S, const N: usize> {
     max: [S; N],
-    odd: S,
+    /// Of what was seen with its magnitude and without: sums of their own, since each waits for the
+    /// one before.
+    odd: [S; 2],
 }
 
 impl<S, const N: usize> Watch<S, N> {
@@ -280,7 +282,7 @@ impl<S, const N: usize> Watch<S, N> {
         let zero = S::splat(T::zero());
         Self {
             max: [zero; N],
-            odd: zero,
+            odd: [zero; 2],
         }
     }
 
@@ -291,9 +293,17 @@ impl<S, const N: usize> Watch<S, N> {
     {
         for k in 0..count {
             self.max[k] = slots[k].abs().max(self.max[k]);
-            // Zero for a finite number, NaN for any other.
-            self.odd = self.odd.add(slots[k].sub(slots[k]));
         }
+        self.odd[0] = self.odd[0].add(oddity(&slots[..count]));
+    }
+
+    /// Looks for numbers that are not finite, whatever the magnitudes.
+    #[inline(always)]
+    pub(crate) fn see_finite<T: Element>(&mut self, slots: &[S])
+    where
+        S: Simd<T>,
+    {
+        self.odd[1] = self.odd[1].add(oddity(slots));
     }
 
     #[inline(always)]
@@ -309,7 +319,22 @@ impl<S, const N: usize> Watch<S, N> {
             let lanes = self.max[k].lanes();
             seen.max_abs[k] = lanes.iter().map(|x| x.wide()).fold(0.0, f64::max);
         }
-        seen.finite = self.odd.lanes().iter().all(|x| *x == T::zero());
+        seen.finite = self.odd[0]
+            .add(self.odd[1])
+            .lanes()
+            .iter()
+            .all(|x| *x == T::zero());
         seen
     }
+}
+
+/// Zero where all are finite, NaN elsewhere.
+#[inline(always)]
+fn oddity<T: Element, S: Simd<T>>(slots: &[S]) -> S {
+    let zero = S::splat(T::zero());
+    let mut sum = slots[0].mul(zero);
+    for slot in &slots[1..] {
+        sum = slot.mul_add(zero, sum);
+    }
+    sum
 }

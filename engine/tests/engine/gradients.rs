@@ -14,8 +14,8 @@ use furthermore::scheme::SecretKey;
 use furthermore::tensor::{DType, Plaintext, Tensor};
 
 use crate::support::{
-    Graph, Law, Loss, Mlp, More, Node, Noise, Point, REGIMES, Regime, compare, compiled, cpu,
-    decrypted, devices, key, open, parameters_encrypted, tensor, write_inputs,
+    FUNCTIONS, Graph, Law, Loss, Mlp, More, Node, Noise, Point, REGIMES, Regime, compare, compiled,
+    cpu, decrypted, devices, key, open, parameters_encrypted, tensor, write_inputs,
 };
 
 const CIPHERTEXTS: [Algebra; 4] = [
@@ -147,7 +147,7 @@ fn cases(loss: Loss) -> Vec<Case> {
         case("functions of functions", loss, 4, |g| {
             let (x, w) = (g.input("x", &[3]), g.parameter("w", &[3, 5]));
             let mut h = g.matmul(x, w);
-            for function in Function::ALL.into_iter().rev() {
+            for function in FUNCTIONS.into_iter().rev() {
                 h = g.map(function, h);
             }
             (h, vec![("x", x), ("w", w)])
@@ -355,7 +355,7 @@ fn gradients_by_values_on_the_way() {
 fn gradients_of_layered_networks_are_the_oracles() {
     let device = cpu();
     let rows = 7;
-    for activation in Function::ALL {
+    for activation in FUNCTIONS {
         for loss in [Loss::CrossEntropy, Loss::SquaredError] {
             let mut mlp = Mlp::new(&[4, 6, 5, 3], activation, loss);
             let (network, value) = mlp.judged();

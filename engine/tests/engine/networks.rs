@@ -11,8 +11,8 @@ use furthermore::session::Session;
 use furthermore::tensor::{DType, Plaintext};
 
 use crate::support::{
-    DTYPES, Law, Loss, Mlp, More, Noise, REGIMES, Regime, compare, compiled, cpu, decrypted,
-    devices, encrypt, key, open, parameters_encrypted, random, tensor, write_inputs,
+    DTYPES, FUNCTIONS, Law, Loss, Mlp, More, Noise, REGIMES, Regime, compare, compiled, cpu,
+    decrypted, devices, encrypt, key, open, parameters_encrypted, random, tensor, write_inputs,
 };
 
 const ALGEBRAS: [Algebra; 5] = [
@@ -68,7 +68,7 @@ fn forward_passes_are_the_oracles() {
     for dtype in DTYPES {
         for algebra in ALGEBRAS {
             let (key, law) = key_and_law(algebra, dtype, 51);
-            for activation in Function::ALL {
+            for activation in FUNCTIONS {
                 for loss in LOSSES {
                     let mut mlp = Mlp::new(&[5, 9, 4, 3], activation, loss);
                     let (network, _) = mlp.judged();
@@ -252,7 +252,7 @@ fn fused_and_unfused_plans_agree() {
     for dtype in DTYPES {
         for algebra in ALGEBRAS {
             let (key, law) = key_and_law(algebra, dtype, 55);
-            for activation in Function::ALL {
+            for activation in FUNCTIONS {
                 let mlp = Mlp::new(&sizes, activation, Loss::SquaredError);
                 let network = mlp.inference();
                 let weights = network.initial_parameters(7, DType::F64).expect("weights");

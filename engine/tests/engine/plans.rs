@@ -9,8 +9,8 @@ use furthermore::session::Session;
 use furthermore::tensor::{DType, Plaintext, Tensor};
 
 use crate::support::{
-    Graph, Loss, Mlp, Noise, Point, REGIMES, compare, compiled, cpu, decrypted, key, open,
-    parameters_encrypted, random, tensor, write_inputs,
+    FUNCTIONS, Graph, Loss, Mlp, Noise, Point, REGIMES, compare, compiled, cpu, decrypted, key,
+    open, parameters_encrypted, random, tensor, write_inputs,
 };
 
 fn names(plan: &Plan, role: Role) -> Vec<&str> {
@@ -148,7 +148,7 @@ fn updates_come_after_everything_that_can_fail() {
 /// place, and those on one and the same tensor.
 #[test]
 fn no_command_reads_what_it_writes() {
-    for activation in Function::ALL {
+    for activation in FUNCTIONS {
         let mlp = Mlp::new(&[3, 5, 4, 2], activation, Loss::CrossEntropy);
         let (network, loss) = mlp.judged();
         let network = network.with_sgd(loss, 0.9).expect("gradients");
@@ -225,7 +225,7 @@ fn inputs_and_parameters_can_be_outputs() {
 /// A function may overwrite its argument only where nobody reads that again.
 #[test]
 fn functions_keep_arguments_that_are_needed() {
-    for function in Function::ALL {
+    for function in FUNCTIONS {
         let mut graph = Graph::new(4);
         let (x, w) = (graph.input("x", &[3]), graph.parameter("w", &[3, 3]));
         // A sum, so that the function is not fused to a product.

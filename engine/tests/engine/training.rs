@@ -12,8 +12,8 @@ use furthermore::session::Session;
 use furthermore::tensor::{DType, Plaintext, Tensor};
 
 use crate::support::{
-    DTYPES, Loss, Mlp, Noise, Point, REGIMES, compare, compiled, cpu, decrypted, devices, encrypt,
-    key, open, parameters_encrypted, tensor,
+    DTYPES, FUNCTIONS, Loss, Mlp, Noise, Point, REGIMES, compare, compiled, cpu, decrypted,
+    devices, encrypt, key, open, parameters_encrypted, tensor,
 };
 
 const STEPS: usize = 30;
@@ -154,7 +154,7 @@ fn tasks() -> Vec<Task> {
     let with = |activation| {
         [Loss::CrossEntropy, Loss::SquaredError].map(|loss| Task::new(activation, loss))
     };
-    let mut tasks: Vec<Task> = Function::ALL.into_iter().flat_map(with).collect();
+    let mut tasks: Vec<Task> = FUNCTIONS.into_iter().flat_map(with).collect();
     // Without momentum there are no velocities, and steps are another kernel's work.
     tasks.push(Task {
         momentum: 0.0,

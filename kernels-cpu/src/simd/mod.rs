@@ -40,14 +40,44 @@ pub trait Simd<T: Element>: Copy {
     fn mul_add(self, a: Self, b: Self) -> Self;
     /// Lane by lane `if self > o { self } else { o }`, so NaN in `self` gives `o`.
     fn max(self, o: Self) -> Self;
+    /// Lane by lane `if self < o { self } else { o }`, so NaN in `self` gives `o`.
+    fn min(self, o: Self) -> Self;
     fn abs(self) -> Self;
     fn div(self, o: Self) -> Self;
-    /// `self` where `o` is above zero, zero elsewhere.
-    fn where_positive(self, o: Self) -> Self;
-    /// The nearest whole number.
+    fn sqrt(self) -> Self;
+    /// Lane by lane `if self > o { then } else { other }`, so NaN on either side gives `other`.
+    fn if_above(self, o: Self, then: Self, other: Self) -> Self;
+    /// The nearest whole number, even at ties, of one that has less than half the mantissa's range.
     fn round(self) -> Self;
     /// `self * 2^n` for whole `n`, with gradual underflow and overflow to infinity.
     fn scale_by_power(self, n: Self) -> Self;
+    /// The whole part of log2 of a positive normal number; anything for other numbers.
+    fn exponent(self) -> Self;
+    /// Runs `body` in a function of its own that is compiled for these vectors: where several kernels
+    /// share a body, its code is there once and not in each of them.
+    fn apart<R>(body: impl FnOnce() -> R) -> R;
+
+    /// `self` where `o` is above zero, zero elsewhere.
+    #[inline(always)]
+    fn where_positive(self, o: Self) -> Self {
+        let zero = Self::splat(T::zero());
+        o.if_above(zero, self, zero)
+    }
+
+    #[inline(always)]
+    fn neg(self) -> Self {
+        Self::splat(T::neg_zero()).sub(self)
+    }
+
+    /// The first `count` lanes, and zero past them.
+    #[inline(always)]
+    fn first(self, count: usize) -> Self {
+        if count >= Self::LANES {
+            return self;
+        }
+        // SAFETY: the lanes hold more than `count` elements.
+        unsafe { Self::load_partial(self.lanes().as_ptr(), count) }
+    }
 
     /// # Safety
     /// `p` is valid for reading `count <= LANES` elements. Lanes past them are zero.
@@ -105,17 +135,6 @@ pub trait Simd<T: Element>: Copy {
         // SAFETY: `lanes` holds at least `LANES` elements.
         unsafe { self.store(lanes.as_mut_ptr()) };
         lanes
-    }
-
-    /// Applies `f` lane by lane.
-    #[inline(always)]
-    fn each(self, f: impl Fn(T) -> T) -> Self {
-        let mut lanes = self.lanes();
-        for lane in &mut lanes[..Self::LANES] {
-            *lane = f(*lane);
-        }
-        // SAFETY: `lanes` holds at least `LANES` elements.
-        unsafe { Self::load(lanes.as_ptr()) }
     }
 }
 

@@ -7,9 +7,10 @@ use super::Simd;
 macro_rules! vector {
     ($name:ident, $element:ty, $raw:ty, $lanes:literal, rows $rows:literal, vectors $vectors:literal,
      $set1:ident, $loadu:ident, $storeu:ident, $add:ident, $sub:ident, $mul:ident, $div:ident,
-     $fmadd:ident, $max:ident, abs |$x:ident| $abs:expr, round |$y:ident| $round:expr,
-     where_positive |$a:ident, $b:ident| $where_positive:expr,
-     scale |$u:ident, $n:ident| $scale:expr
+     $fmadd:ident, $max:ident, $min:ident, $sqrt:ident, within $within:ident,
+     abs |$x:ident| $abs:expr, round |$y:ident| $round:expr,
+     if_above |$a:ident, $b:ident, $then:ident, $other:ident| $if_above:expr,
+     scale |$u:ident, $n:ident| $scale:expr, exponent |$v:ident| $exponent:expr
      $(, masked $mask:ty, $maskz_loadu:ident, $mask_storeu:ident)?) => {
         #[derive(Clone, Copy)]
         #[repr(transparent)]
@@ -59,14 +60,22 @@ macro_rules! vector {
                 Self(unsafe { $max(self.0, o.0) })
             }
             #[inline(always)]
+            fn min(self, o: Self) -> Self {
+                Self(unsafe { $min(self.0, o.0) })
+            }
+            #[inline(always)]
             fn abs(self) -> Self {
                 let $x = self.0;
                 Self(unsafe { $abs })
             }
             #[inline(always)]
-            fn where_positive(self, o: Self) -> Self {
-                let ($a, $b) = (self.0, o.0);
-                Self(unsafe { $where_positive })
+            fn sqrt(self) -> Self {
+                Self(unsafe { $sqrt(self.0) })
+            }
+            #[inline(always)]
+            fn if_above(self, o: Self, then: Self, other: Self) -> Self {
+                let ($a, $b, $then, $other) = (self.0, o.0, then.0, other.0);
+                Self(unsafe { $if_above })
             }
             #[inline(always)]
             fn div(self, o: Self) -> Self {
@@ -82,6 +91,15 @@ macro_rules! vector {
                 let ($u, $n) = (self.0, n.0);
                 Self(unsafe { $scale })
             }
+            #[inline(always)]
+            fn exponent(self) -> Self {
+                let $v = self.0;
+                Self(unsafe { $exponent })
+            }
+            #[inline(always)]
+            fn apart<R>(body: impl FnOnce() -> R) -> R {
+                unsafe { $within(body) }
+            }
             $(
                 #[inline(always)]
                 unsafe fn load_partial(p: *const $element, count: usize) -> Self {
@@ -94,6 +112,26 @@ macro_rules! vector {
             )?
         }
     };
+}
+
+/// Runs `body` compiled for AVX2 and FMA, if it is inlined into here.
+///
+/// # Safety
+/// The processor has AVX2 and FMA.
+#[target_feature(enable = "avx2,fma")]
+#[inline(never)]
+pub(crate) unsafe fn within_avx2<R>(body: impl FnOnce() -> R) -> R {
+    body()
+}
+
+/// Runs `body` compiled for AVX-512, if it is inlined into here.
+///
+/// # Safety
+/// The processor has AVX-512 F, DQ, BW and VL, AVX2 and FMA.
+#[target_feature(enable = "avx512f,avx512dq,avx512bw,avx512vl,avx2,fma")]
+#[inline(never)]
+pub(crate) unsafe fn within_avx512<R>(body: impl FnOnce() -> R) -> R {
+    body()
 }
 
 /// `x 2^n` in two steps through the exponent's bits, where there is no instruction for it.
@@ -112,33 +150,57 @@ fn same(x: __m256i) -> __m256i {
     x
 }
 
+/// There is no conversion of 64-bit integers: the exponent's bits become the mantissa of a number
+/// that has 2^52 as its exponent.
+///
+/// # Safety
+/// The processor has AVX2.
+#[inline(always)]
+unsafe fn exponent_f64(x: __m256d) -> __m256d {
+    const LIFT: f64 = (1u64 << 52) as f64;
+    // SAFETY: the caller's promise.
+    unsafe {
+        let bits = _mm256_srli_epi64::<52>(_mm256_castpd_si256(x));
+        let lifted = _mm256_or_si256(bits, _mm256_castpd_si256(_mm256_set1_pd(LIFT)));
+        _mm256_sub_pd(_mm256_castsi256_pd(lifted), _mm256_set1_pd(LIFT + 1023.0))
+    }
+}
+
 const NEAREST: i32 = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
 
 // Accumulator tiles leave room for the vectors of one row of B and a broadcast of A: 12 x 2 of
 // AVX-512's 32 registers, 6 x 2 of AVX2's 16.
 vector!(F32x16, f32, __m512, 16, rows 12, vectors 2,
     _mm512_set1_ps, _mm512_loadu_ps, _mm512_storeu_ps, _mm512_add_ps, _mm512_sub_ps, _mm512_mul_ps,
-    _mm512_div_ps, _mm512_fmadd_ps, _mm512_max_ps, abs |x| _mm512_abs_ps(x),
+    _mm512_div_ps, _mm512_fmadd_ps, _mm512_max_ps, _mm512_min_ps, _mm512_sqrt_ps,
+    within within_avx512, abs |x| _mm512_abs_ps(x),
     round |x| _mm512_roundscale_ps::<NEAREST>(x),
-    where_positive |a, b| _mm512_maskz_mov_ps(_mm512_cmp_ps_mask::<_CMP_GT_OQ>(b, _mm512_setzero_ps()), a),
-    scale |x, n| _mm512_scalef_ps(x, n), masked __mmask16, _mm512_maskz_loadu_ps, _mm512_mask_storeu_ps);
+    if_above |a, b, then, other| _mm512_mask_blend_ps(_mm512_cmp_ps_mask::<_CMP_GT_OQ>(a, b), other, then),
+    scale |x, n| _mm512_scalef_ps(x, n), exponent |x| _mm512_getexp_ps(x),
+    masked __mmask16, _mm512_maskz_loadu_ps, _mm512_mask_storeu_ps);
 vector!(F64x8, f64, __m512d, 8, rows 12, vectors 2,
     _mm512_set1_pd, _mm512_loadu_pd, _mm512_storeu_pd, _mm512_add_pd, _mm512_sub_pd, _mm512_mul_pd,
-    _mm512_div_pd, _mm512_fmadd_pd, _mm512_max_pd, abs |x| _mm512_abs_pd(x),
+    _mm512_div_pd, _mm512_fmadd_pd, _mm512_max_pd, _mm512_min_pd, _mm512_sqrt_pd,
+    within within_avx512, abs |x| _mm512_abs_pd(x),
     round |x| _mm512_roundscale_pd::<NEAREST>(x),
-    where_positive |a, b| _mm512_maskz_mov_pd(_mm512_cmp_pd_mask::<_CMP_GT_OQ>(b, _mm512_setzero_pd()), a),
-    scale |x, n| _mm512_scalef_pd(x, n), masked __mmask8, _mm512_maskz_loadu_pd, _mm512_mask_storeu_pd);
+    if_above |a, b, then, other| _mm512_mask_blend_pd(_mm512_cmp_pd_mask::<_CMP_GT_OQ>(a, b), other, then),
+    scale |x, n| _mm512_scalef_pd(x, n), exponent |x| _mm512_getexp_pd(x),
+    masked __mmask8, _mm512_maskz_loadu_pd, _mm512_mask_storeu_pd);
 vector!(F32x8, f32, __m256, 8, rows 6, vectors 2,
     _mm256_set1_ps, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_add_ps, _mm256_sub_ps, _mm256_mul_ps,
-    _mm256_div_ps, _mm256_fmadd_ps, _mm256_max_ps, abs |x| _mm256_andnot_ps(_mm256_set1_ps(-0.0), x),
+    _mm256_div_ps, _mm256_fmadd_ps, _mm256_max_ps, _mm256_min_ps, _mm256_sqrt_ps,
+    within within_avx2, abs |x| _mm256_andnot_ps(_mm256_set1_ps(-0.0), x),
     round |x| _mm256_round_ps::<NEAREST>(x),
-    where_positive |a, b| _mm256_and_ps(_mm256_cmp_ps::<_CMP_GT_OQ>(b, _mm256_setzero_ps()), a),
+    if_above |a, b, then, other| _mm256_blendv_ps(other, then, _mm256_cmp_ps::<_CMP_GT_OQ>(a, b)),
     scale |x, n| scale_by_bits!(x, n, _mm256_cvtps_epi32, same, _mm256_srai_epi32, _mm256_sub_epi32,
-        _mm256_add_epi32, _mm256_set1_epi32, _mm256_slli_epi32, 127, 23, _mm256_castsi256_ps, _mm256_mul_ps));
+        _mm256_add_epi32, _mm256_set1_epi32, _mm256_slli_epi32, 127, 23, _mm256_castsi256_ps, _mm256_mul_ps),
+    exponent |x| _mm256_cvtepi32_ps(_mm256_sub_epi32(_mm256_srli_epi32::<23>(_mm256_castps_si256(x)), _mm256_set1_epi32(127))));
 vector!(F64x4, f64, __m256d, 4, rows 6, vectors 2,
     _mm256_set1_pd, _mm256_loadu_pd, _mm256_storeu_pd, _mm256_add_pd, _mm256_sub_pd, _mm256_mul_pd,
-    _mm256_div_pd, _mm256_fmadd_pd, _mm256_max_pd, abs |x| _mm256_andnot_pd(_mm256_set1_pd(-0.0), x),
+    _mm256_div_pd, _mm256_fmadd_pd, _mm256_max_pd, _mm256_min_pd, _mm256_sqrt_pd,
+    within within_avx2, abs |x| _mm256_andnot_pd(_mm256_set1_pd(-0.0), x),
     round |x| _mm256_round_pd::<NEAREST>(x),
-    where_positive |a, b| _mm256_and_pd(_mm256_cmp_pd::<_CMP_GT_OQ>(b, _mm256_setzero_pd()), a),
+    if_above |a, b, then, other| _mm256_blendv_pd(other, then, _mm256_cmp_pd::<_CMP_GT_OQ>(a, b)),
     scale |x, n| scale_by_bits!(x, n, _mm256_cvtpd_epi32, _mm256_cvtepi32_epi64, _mm_srai_epi32, _mm_sub_epi32,
-        _mm256_add_epi64, _mm256_set1_epi64x, _mm256_slli_epi64, 1023, 52, _mm256_castsi256_pd, _mm256_mul_pd));
+        _mm256_add_epi64, _mm256_set1_epi64x, _mm256_slli_epi64, 1023, 52, _mm256_castsi256_pd, _mm256_mul_pd),
+    exponent |x| exponent_f64(x));

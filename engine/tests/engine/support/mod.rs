@@ -54,6 +54,15 @@ pub(crate) fn refused<T>(what: &str, result: furthermore::Result<T>, parts: &[&s
     }
 }
 
+/// The functions these tests have formulas for, defined everywhere; the kernels' own tests hold every
+/// function to a formula.
+pub(crate) const FUNCTIONS: [Function; 4] = [
+    Function::Relu,
+    Function::Sigmoid,
+    Function::Tanh,
+    Function::Square,
+];
+
 /// A function's value, from its textbook formula.
 pub(crate) fn value(function: Function, x: f64) -> f64 {
     match function {
@@ -67,6 +76,7 @@ pub(crate) fn value(function: Function, x: f64) -> f64 {
         Function::Sigmoid => 1.0 / (1.0 + (-x).exp()),
         Function::Tanh => x.tanh(),
         Function::Square => x * x,
+        other => panic!("no formula for {}", other.name()),
     }
 }
 
@@ -83,5 +93,6 @@ pub(crate) fn derivative(function: Function, x: f64) -> f64 {
         Function::Sigmoid => value(function, x) * (1.0 - value(function, x)),
         Function::Tanh => 1.0 - x.tanh() * x.tanh(),
         Function::Square => 2.0 * x,
+        other => panic!("no formula for {}", other.name()),
     }
 }
