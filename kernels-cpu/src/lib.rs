@@ -8,9 +8,9 @@
 //! | --- | --- | --- |
 //! | [`block_matmul`] | `block_matmul/` | matrix products of planes, plain or encrypted on either side |
 //! | [`function_map`] | `function_map.rs` | functions of a ciphertext, slot by slot, and their derivatives |
-//! | [`elementwise`] | `elementwise.rs` | sums, differences, multiples |
-//! | [`reduce`] | `reduce.rs` | sums along an axis, softmax losses and their gradients |
-//! | [`update`] | `update.rs` | optimiser steps |
+//! | [`elementwise`] | `elementwise/` | sums, multiples, products, quotients; broadcasting |
+//! | [`reduce`] | `reduce/` | sums, means and maxima along an axis; softmax; losses |
+//! | [`update`] | `update.rs` | optimiser steps, gradient clipping |
 //! | [`convert`] | `convert.rs` | linear maps between slots, planes and blocks |
 //!
 //! Tensors are *planes*: coordinate `i` of every element, contiguous, at a fixed stride

@@ -3,7 +3,7 @@
 use crate::algebra::{Arithmetic, MAX_DIM, MAX_SLOTS};
 use crate::element::Element;
 use crate::planes::RawPlanes;
-use crate::simd::Simd;
+use crate::simd::{MAX_LANES, Simd};
 
 /// The largest magnitude seen in each slot of a tensor, for the mask guard.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -262,6 +262,19 @@ pub(crate) fn sweep(len: usize, lanes: usize, mut body: impl FnMut(usize, usize)
     if at < len {
         body(at, len - at);
     }
+}
+
+/// `x` in the first `count` lanes, `otherwise` in those past them.
+#[inline(always)]
+pub(crate) fn except<T: Element, S: Simd<T>>(x: S, count: usize, otherwise: T) -> S {
+    if count == S::LANES {
+        return x;
+    }
+    // SAFETY: there are as many ones as any vector has lanes.
+    let inside = unsafe { S::load_partial([T::one(); MAX_LANES].as_ptr(), count) };
+    let outside = S::splat(T::one()).sub(inside);
+    x.where_positive(inside)
+        .add(S::splat(otherwise).where_positive(outside))
 }
 
 /// Gathers [`SlotMaxima`] in registers.
