@@ -264,17 +264,39 @@ pub(crate) fn sweep(len: usize, lanes: usize, mut body: impl FnMut(usize, usize)
     }
 }
 
-/// `x` in the first `count` lanes, `otherwise` in those past them.
-#[inline(always)]
-pub(crate) fn except<T: Element, S: Simd<T>>(x: S, count: usize, otherwise: T) -> S {
-    if count == S::LANES {
-        return x;
+/// Which lanes of the last vector of a row hold elements, where it is not whole.
+#[derive(Clone, Copy)]
+pub(crate) struct Edge<S> {
+    inside: S,
+    outside: S,
+}
+
+impl<S> Edge<S> {
+    /// That of rows of `len` elements.
+    #[inline(always)]
+    pub(crate) fn of<T: Element>(len: usize) -> Self
+    where
+        S: Simd<T>,
+    {
+        let ones = [T::one(); MAX_LANES];
+        // SAFETY: the count is below `LANES`, which is at most `MAX_LANES`.
+        let inside = unsafe { S::load_partial(ones.as_ptr(), len % S::LANES) };
+        let outside = S::splat(T::one()).sub(inside);
+        Self { inside, outside }
     }
-    // SAFETY: there are as many ones as any vector has lanes.
-    let inside = unsafe { S::load_partial([T::one(); MAX_LANES].as_ptr(), count) };
-    let outside = S::splat(T::one()).sub(inside);
-    x.where_positive(inside)
-        .add(S::splat(otherwise).where_positive(outside))
+
+    /// A vector of `count` elements, `otherwise` in the lanes past them.
+    #[inline(always)]
+    pub(crate) fn fill<T: Element>(&self, x: S, count: usize, otherwise: T) -> S
+    where
+        S: Simd<T>,
+    {
+        if count == S::LANES {
+            return x;
+        }
+        x.where_positive(self.inside)
+            .add(S::splat(otherwise).where_positive(self.outside))
+    }
 }
 
 /// Gathers [`SlotMaxima`] in registers.

@@ -184,8 +184,7 @@ pub fn adam<T: Element>(
             return parameter_error(name, "a number of 0..1", beta);
         }
     }
-    // NaN is refused too.
-    if !(options.epsilon >= MIN_EPSILON) {
+    if !(MIN_EPSILON..f64::INFINITY).contains(&options.epsilon) {
         return parameter_error("epsilon", "at least 1e-6", options.epsilon);
     }
     let (planes, len) = (parameter.count(), parameter.len());
@@ -325,8 +324,7 @@ pub fn clip<T: Element>(
     limit: f64,
     gradient: &mut PlanesMut<'_, T>,
 ) -> Result<bool, KernelError> {
-    // NaN is refused too.
-    if !(limit > 0.0) {
+    if limit.is_nan() || limit <= 0.0 {
         return parameter_error("limit", "a number above 0", limit);
     }
     let (planes, len) = (gradient.count(), gradient.len());

@@ -9,7 +9,7 @@ use crate::element::Element;
 use crate::error::KernelError;
 use crate::planes::{Planes, PlanesMut, RawPlanes};
 use crate::simd::{Simd, WithSimd};
-use crate::slots::{self, Form, SlotMaxima, Watch, WithForm, except, with_form};
+use crate::slots::{self, Edge, Form, SlotMaxima, Watch, WithForm, with_form};
 use crate::threads::Exec;
 
 /// Computes `output = a / b` in the algebra: slot by slot, a plaintext being each slot of its
@@ -78,6 +78,7 @@ impl<T: Element, S: Simd<T>> WithForm<T, S> for Divide<'_, T> {
             self.range.clone(),
             #[inline(always)]
             |at, a, b, len| {
+                let edge = Edge::<S>::of(len);
                 slots::sweep(
                     len,
                     S::LANES,
@@ -92,7 +93,7 @@ impl<T: Element, S: Simd<T>> WithForm<T, S> for Divide<'_, T> {
                         };
                         divisors.see(&y, count);
                         for k in 0..count {
-                            x[k] = except(x[k].div(y[k]), lanes, T::zero());
+                            x[k] = edge.fill(x[k].div(y[k]), lanes, T::zero());
                         }
                         quotients.see(&x, count);
                         let c = form.join(&x);

@@ -9,7 +9,7 @@ use crate::element::Element;
 use crate::error::KernelError;
 use crate::planes::{Planes, PlanesMut, RawPlanes};
 use crate::simd::{Simd, WithSimd, functions};
-use crate::slots::{self, Form, SlotMaxima, Watch, WithForm, except, with_form};
+use crate::slots::{self, Edge, Form, SlotMaxima, Watch, WithForm, with_form};
 use crate::threads::Exec;
 
 /// Checks predictions, plaintext or ciphertexts, and targets, which may be plaintext for either.
@@ -209,6 +209,7 @@ impl<T: Element, S: Simd<T>> WithForm<T, S> for Pointwise<'_, T> {
     fn run<F: Form<T, S, D, N>, const D: usize, const N: usize>(self, form: F) -> SlotMaxima {
         let (range, all) = self.elements;
         let scale = T::one() / T::of(all.max(1) as f64);
+        let edge = Edge::<S>::of(range.len());
         let mut watch = Watch::<S, N>::new();
         let mut total = [S::splat(T::zero()); N];
         slots::sweep(
@@ -232,7 +233,7 @@ impl<T: Element, S: Simd<T>> WithForm<T, S> for Pointwise<'_, T> {
                             total[k] = difference.mul_add(difference, total[k]);
                         }
                         Wanted::BinaryCrossEntropy => {
-                            let one = except(logistic(x[k], y[k]), lanes, T::zero());
+                            let one = edge.fill(logistic(x[k], y[k]), lanes, T::zero());
                             total[k] = total[k].add(one);
                         }
                         Wanted::BinaryCrossEntropyGradient => {

@@ -9,7 +9,7 @@ use crate::element::Element;
 use crate::error::KernelError;
 use crate::planes::{Planes, PlanesMut, RawPlanes};
 use crate::simd::{Simd, WithSimd};
-use crate::slots::{self, Form, SlotMaxima, Watch, WithForm, except, with_form};
+use crate::slots::{self, Edge, Form, SlotMaxima, Watch, WithForm, with_form};
 use crate::threads::Exec;
 
 /// The maximum along an axis, slot by slot. Returns the magnitudes of the input's slots.
@@ -129,6 +129,8 @@ impl<T: Element, S: Simd<T>> WithForm<T, S> for Max<'_, T> {
         let (dim, count) = (form.dim(), form.slots());
         let mut watch = Watch::<S, N>::new();
         let tiles = inner.div_ceil(S::LANES);
+        // Along a vector, where the axis is contiguous; across them lanes past the row harm nothing.
+        let edge = Edge::<S>::of(if inner == 1 { length } else { inner });
         for task in self.tasks.clone() {
             let (outer, column) = (task / tiles, task % tiles * S::LANES);
             let lanes = (inner - column).min(S::LANES);
@@ -150,7 +152,7 @@ impl<T: Element, S: Simd<T>> WithForm<T, S> for Max<'_, T> {
                     watch.see(&x, count);
                 }
                 for k in 0..count {
-                    top[k] = except(x[k], lanes, T::neg_infinity()).max(top[k]);
+                    top[k] = edge.fill(x[k], lanes, T::neg_infinity()).max(top[k]);
                 }
             }
             if inner == 1 {

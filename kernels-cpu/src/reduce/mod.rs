@@ -92,13 +92,13 @@ fn sum_lanes<T: Element, S: Simd<T>>(x: S) -> T {
     )
 }
 
-/// The largest lane, in every lane; NaN counts only where there is nothing else.
+/// The largest lane, in every lane. None may be NaN.
 #[inline(always)]
 fn max_lanes<T: Element, S: Simd<T>>(x: S) -> S {
     S::splat(fold_lanes(
         x,
         #[inline(always)]
-        |a, b| a.max(b),
+        |a, b| if a > b { a } else { b },
     ))
 }
 

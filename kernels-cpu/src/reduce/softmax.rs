@@ -8,7 +8,7 @@ use crate::element::Element;
 use crate::error::KernelError;
 use crate::planes::{Planes, PlanesMut, RawPlanes};
 use crate::simd::{Simd, WithSimd, functions};
-use crate::slots::{self, Form, SlotMaxima, Watch, WithForm, except, with_form};
+use crate::slots::{self, Edge, Form, SlotMaxima, Watch, WithForm, with_form};
 use crate::threads::Exec;
 
 /// Bytes whose moving costs as much as the exponentials of one slot of one element.
@@ -119,6 +119,7 @@ impl<T: Element, S: Simd<T>> WithForm<T, S> for Softmax<'_, T> {
     fn run<F: Form<T, S, D, N>, const D: usize, const N: usize>(self, form: F) -> SlotMaxima {
         let (dim, count, columns) = (form.dim(), form.slots(), self.columns);
         let zero = S::splat(T::zero());
+        let edge = Edge::<S>::of(columns);
         let scale = T::one() / T::of(self.rows.1.max(1) as f64);
         let mut watch = Watch::<S, N>::new();
         let mut total = [zero; N];
@@ -133,7 +134,7 @@ impl<T: Element, S: Simd<T>> WithForm<T, S> for Softmax<'_, T> {
                     let x: [S; N] = unsafe { values(&form, &self.input, base + at, lanes) };
                     watch.see(&x, count);
                     for k in 0..count {
-                        top[k] = except(x[k], lanes, T::neg_infinity()).max(top[k]);
+                        top[k] = edge.fill(x[k], lanes, T::neg_infinity()).max(top[k]);
                     }
                 },
             );
@@ -149,7 +150,7 @@ impl<T: Element, S: Simd<T>> WithForm<T, S> for Softmax<'_, T> {
                     let x: [S; N] = unsafe { values(&form, &self.input, base + at, lanes) };
                     for k in 0..count {
                         let e = functions::exp(x[k].sub(top[k]));
-                        sum[k] = sum[k].add(except(e, lanes, T::zero()));
+                        sum[k] = sum[k].add(edge.fill(e, lanes, T::zero()));
                     }
                 },
             );

@@ -10,8 +10,8 @@ use crate::simd::{Simd, WithSimd};
 use crate::slots;
 use crate::threads::Exec;
 
-/// Rows added up before their sum is added to the total: n rows are off by `CHUNK + n / CHUNK`
-/// roundings where one running sum is off by n.
+/// Rows added up before their sum is added to the total, at least: n rows in chunks of c are off by
+/// at most c + n / c roundings, where one running sum is off by n. Longer axes have chunks of sqrt(n).
 const CHUNK: usize = 128;
 /// Vectors summed side by side: enough to hide an addition's latency, and to read whole cache lines.
 const TILE: usize = 4;
@@ -138,9 +138,10 @@ unsafe fn rows<T: Element, S: Simd<T>, const V: usize>(
     lanes: usize,
 ) -> [S; V] {
     let mut total = [S::splat(T::zero()); V];
+    let chunk = CHUNK.max(count.isqrt());
     let mut row = 0;
     while row < count {
-        let end = (row + CHUNK).min(count);
+        let end = (row + chunk).min(count);
         let mut sum = [S::splat(T::zero()); V];
         while row < end {
             for v in 0..V {
