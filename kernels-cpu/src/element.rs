@@ -7,17 +7,17 @@ use num_traits::Float;
 use crate::block_matmul::Task;
 use crate::conv2d::{ChannelSums, Convolve, Correlate, PackWeights};
 use crate::convert::{Map, Transpose};
-use crate::elementwise::{Linear, Multiply};
+use crate::elementwise::{Divide, Linear, Multiply};
 use crate::function_map::Span;
 use crate::isa::Isa;
 use crate::peak::Chains;
 use crate::poly_map::{Evaluate, Moments, Sums};
 use crate::pool::Windows;
-use crate::reduce::{CrossEntropy, Maxima, SquaredError, SumRows};
+use crate::reduce::{Max, Maxima, Pointwise, Softmax, SoftmaxGradient, Sum};
 use crate::simd::functions::Constants;
 use crate::simd::{self, Simd};
 use crate::slots::SlotMaxima;
-use crate::update::Sgd;
+use crate::update::{AdamStep, Clip, Sgd};
 
 mod sealed {
     pub trait Sealed {}
@@ -51,13 +51,18 @@ macro_rules! bodies {
 bodies! {
     run_task(Task<'_, Self>) -> SlotMaxima;
     run_span(Span<'_, Self>) -> SlotMaxima;
-    run_linear(Linear<Self>) -> ();
+    run_linear(Linear<'_, Self>) -> ();
     run_multiply(Multiply<'_, Self>) -> ();
-    run_sum_rows(SumRows<'_, Self>) -> ();
+    run_divide(Divide<'_, Self>) -> SlotMaxima;
+    run_sum(Sum<Self>) -> ();
+    run_max(Max<'_, Self>) -> SlotMaxima;
     run_maxima(Maxima<'_, Self>) -> SlotMaxima;
-    run_cross_entropy(CrossEntropy<'_, Self>) -> SlotMaxima;
-    run_squared_error(SquaredError<'_, Self>) -> SlotMaxima;
+    run_softmax(Softmax<'_, Self>) -> SlotMaxima;
+    run_softmax_gradient(SoftmaxGradient<'_, Self>) -> SlotMaxima;
+    run_pointwise(Pointwise<'_, Self>) -> SlotMaxima;
     run_sgd(Sgd<Self>) -> bool;
+    run_adam(AdamStep<'_, Self>) -> bool;
+    run_clip(Clip<'_, Self>) -> bool;
     run_map(Map<'_, Self>) -> ();
     run_pack_weights(PackWeights<'_, Self>) -> ();
     run_convolve(Convolve<'_, Self>) -> SlotMaxima;

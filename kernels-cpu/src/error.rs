@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-/// A kernel was handed slices that do not fit its shape.
+/// A kernel was handed slices that do not fit its shape, or numbers it has no result for.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum KernelError {
     /// An operand's slice or element count is not what the shape needs.
@@ -46,5 +46,17 @@ pub enum KernelError {
         operand: &'static str,
         /// Which number of it, from 0.
         index: usize,
+    },
+    /// A number is outside what the kernel takes.
+    #[error("{kernel}: {parameter} is {has} where {needs} is needed")]
+    Parameter {
+        /// The kernel.
+        kernel: &'static str,
+        /// Which number.
+        parameter: &'static str,
+        /// What it has to be.
+        needs: &'static str,
+        /// What it is.
+        has: String,
     },
 }

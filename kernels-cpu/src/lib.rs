@@ -10,10 +10,10 @@
 //! | [`conv2d`] | `conv2d/` | convolutions of images, plain or encrypted on either side, and their gradients |
 //! | [`function_map`] | `function_map/` | functions of a ciphertext, slot by slot, and their derivatives |
 //! | [`poly_map`] | `poly_map.rs` | polynomials, plain or encrypted coefficients, and their gradients |
-//! | [`elementwise`] | `elementwise.rs` | sums, differences, multiples |
+//! | [`elementwise`] | `elementwise/` | sums, multiples, products, quotients; broadcasting |
 //! | [`pool`] | `pool.rs` | averages and maxima of sliding windows, and their gradients |
-//! | [`reduce`] | `reduce.rs` | sums along an axis, softmax losses and their gradients |
-//! | [`update`] | `update.rs` | optimiser steps |
+//! | [`reduce`] | `reduce/` | sums, means and maxima along an axis; softmax; losses |
+//! | [`update`] | `update.rs` | optimiser steps, gradient clipping |
 //! | [`convert`] | `convert/` | linear maps between slots, planes and blocks; layouts; element types |
 //!
 //! Tensors are *planes*: coordinate `i` of every element, contiguous, at a fixed stride

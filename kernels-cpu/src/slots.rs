@@ -3,7 +3,7 @@
 use crate::algebra::{Arithmetic, MAX_DIM, MAX_SLOTS};
 use crate::element::Element;
 use crate::planes::RawPlanes;
-use crate::simd::Simd;
+use crate::simd::{MAX_LANES, Simd};
 
 /// The largest magnitude seen in each slot of a tensor, for the mask guard.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -261,6 +261,41 @@ pub(crate) fn sweep(len: usize, lanes: usize, mut body: impl FnMut(usize, usize)
     }
     if at < len {
         body(at, len - at);
+    }
+}
+
+/// Which lanes of the last vector of a row hold elements, where it is not whole.
+#[derive(Clone, Copy)]
+pub(crate) struct Edge<S> {
+    inside: S,
+    outside: S,
+}
+
+impl<S> Edge<S> {
+    /// That of rows of `len` elements.
+    #[inline(always)]
+    pub(crate) fn of<T: Element>(len: usize) -> Self
+    where
+        S: Simd<T>,
+    {
+        let ones = [T::one(); MAX_LANES];
+        // SAFETY: the count is below `LANES`, which is at most `MAX_LANES`.
+        let inside = unsafe { S::load_partial(ones.as_ptr(), len % S::LANES) };
+        let outside = S::splat(T::one()).sub(inside);
+        Self { inside, outside }
+    }
+
+    /// A vector of `count` elements, `otherwise` in the lanes past them.
+    #[inline(always)]
+    pub(crate) fn fill<T: Element>(&self, x: S, count: usize, otherwise: T) -> S
+    where
+        S: Simd<T>,
+    {
+        if count == S::LANES {
+            return x;
+        }
+        x.where_positive(self.inside)
+            .add(S::splat(otherwise).where_positive(self.outside))
     }
 }
 

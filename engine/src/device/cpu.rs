@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use furthermore_kernels_cpu::block_matmul::{self, Epilogue, block_matmul};
 use furthermore_kernels_cpu::conv2d::{self, Conv2dPass};
+use furthermore_kernels_cpu::elementwise::Broadcast;
+use furthermore_kernels_cpu::reduce::Axis;
 use furthermore_kernels_cpu::{
     Arithmetic, Element, Exec, Isa, Planes, PlanesMut, SlotMaxima, convert, elementwise,
     function_map, pool, reduce, update,
@@ -447,20 +449,34 @@ impl<T: Element> CpuProgram<T> {
             }
             Kernel::SlotMaxima => {}
             Kernel::Linear { alpha, beta } => {
-                let (a, b) = ((*alpha, read(0)?), (*beta, read(1)?));
-                elementwise::linear(exec, arithmetic, a, b, target)?;
+                let (a, b) = (read(0)?, read(1)?);
+                // A shorter b is a row that repeats.
+                let columns = b.len();
+                let rows = a.len().checked_div(columns).unwrap_or(0);
+                let broadcast = Broadcast::new(&[rows, columns], &[columns])?;
+                let (a, b) = ((*alpha, a), (*beta, b));
+                elementwise::linear(exec, arithmetic, &broadcast, a, b, target)?;
             }
             Kernel::Multiply => {
-                elementwise::multiply(exec, arithmetic, read(0)?, read(1)?, target)?;
+                let (a, b, same) = (read(0)?, read(1)?, Broadcast::same(target.len()));
+                elementwise::multiply(exec, arithmetic, &same, a, b, target)?;
             }
-            Kernel::SumRows => reduce::sum_rows(exec, read(0)?, target)?,
+            Kernel::SumRows => {
+                let (input, columns) = (read(0)?, target.len());
+                let rows = Axis {
+                    outer: 1,
+                    length: input.len().checked_div(columns).unwrap_or(0),
+                    inner: columns,
+                };
+                reduce::sum(exec, &rows, input, target)?;
+            }
             Kernel::Sgd { momentum } => {
                 let mut velocity = match command.writes.get(1) {
                     Some(region) => Some(view_mut::<T>(second, region)?),
                     None => None,
                 };
                 let velocity = velocity.as_mut().map(|v| (*momentum, v));
-                let finite = update::sgd(exec, learning_rate, read(0)?, target, velocity)?;
+                let finite = update::sgd(exec, learning_rate, 0.0, read(0)?, target, velocity)?;
                 return Ok(SlotMaxima::of_finite(finite));
             }
         }

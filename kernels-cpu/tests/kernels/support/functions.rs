@@ -6,8 +6,8 @@ use furthermore_kernels_cpu::Element;
 use furthermore_kernels_cpu::function_map::Function;
 
 use super::algebras::Algebra;
-use super::buffers::Operand;
-use super::compare::Tolerance;
+use super::buffers::{Guarded, Operand};
+use super::compare::{Tolerance, compare};
 
 /// The error function: its series of positive terms up to 2, the continued fraction of its
 /// complement past it.
@@ -223,4 +223,77 @@ pub(crate) fn split_error<T: Element>(algebra: &Algebra, slots: &[f64], errors: 
     }
     let tolerance = Tolerance::roundings::<T>(algebra.dim + 3).plus(algebra.defect);
     tolerance.of(algebra.split_size(&sizes))
+}
+
+/// `[slot]` of an operand as a kernel forms them, each element with its error.
+pub(crate) fn read<T: Element>(form: &Algebra, operand: &Operand<T>) -> Vec<Vec<(f64, f64)>> {
+    // A plaintext beside ciphertexts is read as it is, without forming slots.
+    let plain = operand.buffer.count() != form.dim;
+    let mut read = vec![Vec::new(); form.slots];
+    for e in 0..operand.buffer.len() {
+        let (slots, errors) = if plain {
+            (operand.element(e, form.slots), vec![0.0; form.slots])
+        } else {
+            formed::<T>(form, operand, e)
+        };
+        for (k, read) in read.iter_mut().enumerate() {
+            read.push((slots[k], errors[k]));
+        }
+    }
+    read
+}
+
+/// Values of each slot with their errors, as what a kernel writes: joined into coordinates.
+pub(crate) fn written<T: Element>(
+    form: &Algebra,
+    slots: &[Vec<(f64, f64)>],
+) -> (Vec<Vec<f64>>, Vec<Vec<f64>>) {
+    let len = slots.first().map_or(0, Vec::len);
+    each_element(form.slots, len, |e| {
+        let reached: Vec<f64> = slots
+            .iter()
+            .map(|slot| slot[e].0.abs() + slot[e].1)
+            .collect();
+        let joined = joined::<T>(form, &reached);
+        let values = slots.iter().map(|slot| slot[e].0).collect();
+        let errors = slots
+            .iter()
+            .zip(joined)
+            .map(|(slot, j)| slot[e].1 + j)
+            .collect();
+        (values, errors)
+    })
+}
+
+/// Whether an output, guards included, is what the oracle expects; and whether the comparison would
+/// have noticed an element of it off by four times its bound.
+pub(crate) fn verify<T: Element>(
+    form: &Algebra,
+    output: &Guarded<T>,
+    (expected, bounds): (&[Vec<f64>], &[Vec<f64>]),
+) -> Result<f64, String> {
+    output.intact()?;
+    let compared = |output: &Guarded<T>| {
+        let found = form.decrypt_planes(&output.planes());
+        compare(expected, &found, bounds).map_err(|mismatch| mismatch.to_string())
+    };
+    let worst = compared(output)?;
+    let len = output.len();
+    if (1..100).contains(&len) {
+        let (at, plane) = (len * 2 / 3, len % form.dim);
+        // The slot that shows this coordinate most.
+        let shown = (0..form.slots)
+            .map(|k| form.to[k * form.dim + plane].abs())
+            .fold(0.0, f64::max);
+        let bound = bounds.iter().fold(0.0f64, |most, slot| most.max(slot[at]));
+        let mut spoilt = output.clone();
+        let mut view = spoilt.view_mut();
+        let x = &mut view.plane_mut(plane)[at];
+        let least = (x.abs() * T::epsilon()).max(T::min_positive_value());
+        *x = *x + T::of(4.0 * bound / shown).max(least);
+        if compared(&spoilt).is_ok() {
+            return Err(format!("element {at} spoilt by {bound:e} went unnoticed"));
+        }
+    }
+    Ok(worst)
 }

@@ -23,8 +23,8 @@ pub(crate) use algebras::{Algebra, Kind};
 pub(crate) use buffers::{Guarded, Operand, same_bits};
 pub(crate) use compare::{Mismatch, Tolerance, compare};
 pub(crate) use functions::{
-    derivative, each_element, evaluated, formed, joined, mapped, split_error, steepest, stored,
-    value,
+    derivative, each_element, evaluated, formed, joined, mapped, read, split_error, steepest,
+    stored, value, verify, written,
 };
 pub(crate) use losses::Slot;
 pub(crate) use matmul::{Case, Prepared};

@@ -1,24 +1,22 @@
 //! What does not fit is refused with an error that names the operand, before anything is written;
 //! nothing panics.
 
+mod reduce;
+
 use std::fmt::Debug;
 
 use crate::support::{Algebra, Guarded};
 use furthermore_kernels_cpu::block_matmul::{Epilogue, MatmulShape, block_matmul, scratch_len};
 use furthermore_kernels_cpu::convert::{deinterleave, interleave, linear_map, transpose};
-use furthermore_kernels_cpu::elementwise::{linear, multiply};
+use furthermore_kernels_cpu::elementwise::{Broadcast, divide, linear, multiply};
 use furthermore_kernels_cpu::function_map::{
     Function, function_map, function_map_gradient, function_map_in_place,
 };
 use furthermore_kernels_cpu::poly_map::{
     Coefficients, poly_map, poly_map_coefficient_gradient, poly_map_gradient,
 };
-use furthermore_kernels_cpu::reduce::{
-    mean_squared_error, slot_maxima, softmax_cross_entropy, softmax_cross_entropy_gradient,
-    sum_rows,
-};
-use furthermore_kernels_cpu::update::sgd;
-use furthermore_kernels_cpu::{Exec, Isa, KernelError, Planes, PlanesMut};
+use furthermore_kernels_cpu::update::{Adam, adam, clip, sgd};
+use furthermore_kernels_cpu::{Arithmetic, Exec, Isa, KernelError, Planes, PlanesMut};
 
 const EXEC: Exec = Exec {
     isa: Isa::PORTABLE,
@@ -71,9 +69,9 @@ fn refused<R: Debug>(
             needs,
             has,
         } => (kernel, operand, true, needs, has),
-        KernelError::Shape { .. } | KernelError::NotFinite { .. } => {
-            panic!("{error} is of another kind")
-        }
+        KernelError::Shape { .. }
+        | KernelError::NotFinite { .. }
+        | KernelError::Parameter { .. } => panic!("{error} is of another kind"),
     };
     assert_eq!(found, (kernel, operand, planes, needs, has));
     let message = error.to_string();
@@ -320,115 +318,56 @@ fn elementwise_kernels() {
     let compact = compact();
     let arithmetic = &compact.arithmetic;
     let name = |operand| ("elementwise", operand);
-    let sum = |a: (usize, usize), b: (usize, usize), output: (usize, usize)| {
-        let (a, b, mut output) = (ones(a.0, a.1), ones(b.0, b.1), out(output.0, output.1));
-        let (x, y) = ((1.0, a.view()), (1.0, b.view()));
-        let outcome = linear(&EXEC, arithmetic, x, y, &mut output.view_mut());
-        untouched(&output);
-        outcome
-    };
-    refused(sum((3, 6), (2, 6), (2, 6)), name("a"), true, (1, 3));
-    refused(sum((2, 6), (3, 6), (2, 6)), name("b"), true, (1, 3));
-    refused(sum((2, 6), (2, 6), (1, 6)), name("output"), true, (2, 1));
-    refused(sum((1, 6), (2, 6), (1, 6)), name("output"), true, (2, 1));
-    refused(sum((1, 6), (1, 6), (2, 6)), name("output"), true, (1, 2));
-    refused(sum((2, 5), (2, 6), (2, 6)), name("a"), false, (6, 5));
-    refused(sum((2, 3), (2, 6), (2, 6)), name("a"), false, (6, 3));
-    // Four does not divide six, twelve is no part of it, and nothing cannot be repeated.
-    for has in [4, 12, 0] {
-        refused(sum((2, 6), (2, has), (2, 6)), name("b"), false, (6, has));
-    }
-    let product = |a: (usize, usize), b: (usize, usize), output: (usize, usize)| {
-        let (a, b, mut output) = (ones(a.0, a.1), ones(b.0, b.1), out(output.0, output.1));
-        let to = &mut output.view_mut();
-        let outcome = multiply(&EXEC, arithmetic, a.view(), b.view(), to);
-        untouched(&output);
-        outcome
-    };
-    refused(product((3, 6), (2, 6), (2, 6)), name("a"), true, (1, 3));
-    refused(product((2, 6), (0, 6), (2, 6)), name("b"), true, (1, 0));
-    refused(
-        product((2, 6), (1, 6), (1, 6)),
-        name("output"),
-        true,
-        (2, 1),
-    );
-    refused(product((2, 5), (2, 6), (2, 6)), name("a"), false, (6, 5));
-    // A product does not broadcast.
-    refused(product((2, 6), (2, 3), (2, 6)), name("b"), false, (6, 3));
-    refused(product((2, 6), (2, 6), (2, 7)), name("a"), false, (7, 6));
-}
-
-#[test]
-fn reductions() {
-    let compact = compact();
-    let arithmetic = &compact.arithmetic;
-    let name = |operand| ("reduce", operand);
-    let sums = |input: (usize, usize), output: (usize, usize)| {
-        let (input, mut output) = (ones(input.0, input.1), out(output.0, output.1));
-        let outcome = sum_rows(&EXEC, input.view(), &mut output.view_mut());
-        untouched(&output);
-        outcome
-    };
-    refused(sums((2, 6), (1, 3)), name("input"), true, (1, 2));
-    refused(sums((2, 7), (2, 3)), name("input"), false, (6, 7));
-    refused(sums((2, 2), (2, 3)), name("input"), false, (0, 2));
-    refused(sums((2, 2), (2, 0)), name("input"), false, (0, 2));
-    let outcome = slot_maxima(&EXEC, arithmetic, ones(3, 5).view());
-    refused(outcome, name("values"), true, (1, 3));
-
-    // Every loss checks its pair alike.
-    let all = |x: (usize, usize), y: (usize, usize), columns, loss: (usize, usize)| {
-        let (x, y) = (ones(x.0, x.1), ones(y.0, y.1));
-        let (x, y) = (x.view(), y.view());
-        let (mut to, mut gradient) = (out(loss.0, loss.1), out(x.count(), x.len()));
-        let first = softmax_cross_entropy(&EXEC, arithmetic, x, y, columns, &mut to.view_mut());
-        let second = softmax_cross_entropy_gradient(
-            &EXEC,
-            arithmetic,
-            x,
-            y,
-            columns,
-            &mut gradient.view_mut(),
-        );
-        let third = mean_squared_error(&EXEC, arithmetic, x, y, &mut to.view_mut());
-        untouched(&to);
-        (first, second, third, gradient)
-    };
-    let pairs = [
-        ((3, 6), (3, 6), "predictions", true, (1, 3)),
-        ((2, 6), (3, 6), "targets", true, (2, 3)),
-        ((1, 6), (2, 6), "targets", true, (1, 2)),
-        ((2, 6), (2, 5), "targets", false, (6, 5)),
-        ((2, 6), (1, 3), "targets", false, (6, 3)),
+    // A row of six, or of what else a broadcast of b makes of it.
+    type Kernel = fn(
+        &Exec,
+        &Arithmetic,
+        &Broadcast,
+        Planes<'_, f32>,
+        Planes<'_, f32>,
+        &mut PlanesMut<'_, f32>,
+    ) -> Result<(), KernelError>;
+    let kernels: [Kernel; 3] = [
+        |exec, arithmetic, broadcast, a, b, to| {
+            linear(exec, arithmetic, broadcast, (1.0, a), (1.0, b), to)
+        },
+        multiply,
+        |exec, arithmetic, broadcast, a, b, to| {
+            divide(exec, arithmetic, broadcast, a, b, to).map(|_| ())
+        },
     ];
-    for (x, y, operand, planes, sizes) in pairs {
-        let (first, second, third, gradient) = all(x, y, 3, (x.0, 1));
-        refused(first, name(operand), planes, sizes);
-        refused(second, name(operand), planes, sizes);
-        refused(third, name(operand), planes, sizes);
-        untouched(&gradient);
-    }
-    // Rows that do not come out, and rows of nothing. The mean squared error has no rows, so it is
-    // refused its loss here.
-    for (columns, needs) in [(4, 4), (7, 0), (0, 0)] {
-        let (first, second, third, gradient) = all((2, 6), (2, 6), columns, (2, 2));
-        refused(first, name("predictions"), false, (needs, 6));
-        refused(second, name("predictions"), false, (needs, 6));
-        refused(third, name("loss"), false, (1, 2));
-        untouched(&gradient);
-    }
-    for (loss, planes, sizes) in [((1, 1), true, (2, 1)), ((2, 0), false, (1, 0))] {
-        let (first, _, third, _) = all((2, 6), (2, 6), 3, loss);
-        refused(first, name("loss"), planes, sizes);
-        refused(third, name("loss"), planes, sizes);
-    }
-    for (gradient, planes, sizes) in [((1, 6), true, (2, 1)), ((2, 5), false, (6, 5))] {
-        let (x, mut to) = (ones(2, 6), out(gradient.0, gradient.1));
-        let (x, out) = (x.view(), &mut to.view_mut());
-        let outcome = softmax_cross_entropy_gradient(&EXEC, arithmetic, x, x, 3, out);
-        refused(outcome, name("gradient"), planes, sizes);
-        untouched(&to);
+    for kernel in kernels {
+        let run = |a: (usize, usize), b: (usize, usize), output: (usize, usize)| {
+            let (a, b, mut output) = (ones(a.0, a.1), ones(b.0, b.1), out(output.0, output.1));
+            let rows = Broadcast::new(&[2, 3], &[3]).expect("the shapes agree");
+            let to = &mut output.view_mut();
+            let outcome = kernel(&EXEC, arithmetic, &rows, a.view(), b.view(), to);
+            if outcome.is_err() {
+                untouched(&output);
+            }
+            outcome
+        };
+        run((2, 6), (1, 3), (2, 6)).expect("all fits");
+        refused(run((3, 6), (2, 3), (2, 6)), name("a"), true, (1, 3));
+        refused(run((2, 6), (3, 3), (2, 6)), name("b"), true, (1, 3));
+        refused(run((2, 6), (0, 3), (2, 6)), name("b"), true, (1, 0));
+        refused(run((2, 6), (2, 3), (1, 6)), name("output"), true, (2, 1));
+        refused(run((1, 6), (2, 3), (1, 6)), name("output"), true, (2, 1));
+        refused(run((1, 6), (1, 3), (2, 6)), name("output"), true, (1, 2));
+        for has in [0, 3, 5, 7] {
+            refused(run((2, has), (2, 3), (2, 6)), name("a"), false, (6, has));
+        }
+        for has in [0, 2, 6] {
+            refused(run((2, 6), (2, has), (2, 6)), name("b"), false, (3, has));
+        }
+        for has in [0, 5, 7] {
+            refused(
+                run((2, 6), (2, 3), (2, has)),
+                name("output"),
+                false,
+                (6, has),
+            );
+        }
     }
 }
 
@@ -441,6 +380,7 @@ fn updates() {
         let outcome = sgd(
             &EXEC,
             0.1,
+            0.0,
             gradient.view(),
             &mut parameter.view_mut(),
             Some((0.9, &mut velocity.view_mut())),
@@ -453,6 +393,61 @@ fn updates() {
     refused(step((2, 5), (2, 6)), name("gradient"), false, (6, 5));
     refused(step((2, 6), (3, 6)), name("velocity"), true, (2, 3));
     refused(step((2, 6), (2, 7)), name("velocity"), false, (6, 7));
+    let compact = compact();
+    let arithmetic = &compact.arithmetic;
+    let options = Adam {
+        learning_rate: 0.1,
+        beta1: 0.9,
+        beta2: 0.9,
+        epsilon: 1e-6,
+        weight_decay: 0.0,
+    };
+    let step = |sizes: [(usize, usize); 4]| {
+        let gradient = ones(sizes[0].0, sizes[0].1);
+        let [mut w, mut m, mut u] = [1, 2, 3].map(|i| out(sizes[i].0, sizes[i].1));
+        let outcome = adam(
+            &EXEC,
+            arithmetic,
+            &options,
+            1,
+            gradient.view(),
+            &mut w.view_mut(),
+            &mut m.view_mut(),
+            &mut u.view_mut(),
+        );
+        [w, m, u].iter().for_each(untouched);
+        outcome
+    };
+    let fits = (2, 6);
+    refused(step([(3, 6); 4]), name("parameter"), true, (1, 3));
+    refused(
+        step([(1, 6), fits, fits, fits]),
+        name("gradient"),
+        true,
+        (2, 1),
+    );
+    refused(
+        step([(2, 5), fits, fits, fits]),
+        name("gradient"),
+        false,
+        (6, 5),
+    );
+    refused(
+        step([fits, fits, (2, 7), fits]),
+        name("first moment"),
+        false,
+        (6, 7),
+    );
+    refused(
+        step([fits, fits, fits, (1, 6)]),
+        name("second root"),
+        true,
+        (2, 1),
+    );
+    let mut gradient = out(3, 6);
+    let outcome = clip(&EXEC, arithmetic, 1.0, &mut gradient.view_mut());
+    refused(outcome, name("gradient"), true, (1, 3));
+    untouched(&gradient);
 }
 
 #[test]

@@ -1,10 +1,11 @@
-//! Sums of rows and losses, slot by slot against f64 formulas.
+//! Losses, slot by slot against f64 formulas.
 use crate::support::{
-    Algebra, Guarded, Kind, Noise, Operand, Slot, Tolerance, compare, each_element, execs, formed,
-    joined, same_bits, single,
+    Algebra, Guarded, Kind, Noise, Operand, Slot, Tolerance, compare, execs, read, same_bits,
+    single, verify, written,
 };
 use furthermore_kernels_cpu::reduce::{
-    mean_squared_error, softmax_cross_entropy, softmax_cross_entropy_gradient, sum_rows,
+    binary_cross_entropy, binary_cross_entropy_gradient, mean_squared_error, softmax_cross_entropy,
+    softmax_cross_entropy_gradient,
 };
 use furthermore_kernels_cpu::{Element, Exec, Isa, Planes};
 
@@ -23,103 +24,6 @@ const SHAPES: [(usize, usize); 8] = [
 /// A context for a failure.
 fn name<T: Element>(algebra: &Algebra, kinds: (Kind, Kind), shape: (usize, usize)) -> String {
     format!("{} {} {kinds:?} {shape:?}", algebra.name, T::NAME)
-}
-
-fn sums<T: Element>() {
-    let mut noise = Noise::new(1);
-    for (rows, columns) in [
-        (0, 5),
-        (1, 1),
-        (1, 40),
-        (2, 15),
-        (3, 16),
-        (7, 17),
-        (64, 33),
-        (301, 130),
-    ] {
-        for algebra in Algebra::all() {
-            for &kind in algebra.kinds() {
-                let form = algebra.of_kind(kind);
-                let len = rows * columns;
-                let input = Operand::<T>::drawn(&algebra, kind, || noise.slots(len, -1.0, 1.0));
-                let tolerance = Tolerance::roundings::<T>(rows + 1).plus(form.defect);
-                let (expected, bounds) = each_element(form.slots, columns, |column| {
-                    let (mut total, mut sizes) = (vec![0.0; form.slots], vec![0.0; form.dim]);
-                    for e in (0..rows).map(|row| row * columns + column) {
-                        for (total, x) in total.iter_mut().zip(input.element(e, form.slots)) {
-                            *total += x;
-                        }
-                        for (size, plane) in sizes.iter_mut().zip(&input.sizes) {
-                            *size += tolerance.of(plane[e]);
-                        }
-                    }
-                    (total, form.slot_errors(&sizes))
-                });
-                for exec in single() {
-                    let mut output = Guarded::poisoned(form.dim, columns, 4);
-                    sum_rows(&exec, input.view(), &mut output.view_mut()).expect("they fit");
-                    let outcome = output.intact().and_then(|()| {
-                        let found = form.decrypt_planes(&output.planes());
-                        compare(&expected, &found, &bounds).map_err(|e| e.to_string())
-                    });
-                    outcome.unwrap_or_else(|error| {
-                        let name = name::<T>(&algebra, (kind, kind), (rows, columns));
-                        panic!("{name} {exec:?}: {error}")
-                    });
-                }
-            }
-        }
-    }
-}
-
-#[test]
-fn sums_f32() {
-    sums::<f32>();
-}
-
-#[test]
-fn sums_f64() {
-    sums::<f64>();
-}
-
-/// `[slot]` of predictions and targets, each element with its error.
-fn pairs<T: Element>(form: &Algebra, operand: &Operand<T>) -> Vec<Vec<(f64, f64)>> {
-    // A plaintext beside ciphertexts is read as it is, without forming slots.
-    let plain = operand.buffer.count() != form.dim;
-    let mut pairs = vec![Vec::new(); form.slots];
-    for e in 0..operand.buffer.len() {
-        let (slots, errors) = if plain {
-            (operand.element(e, form.slots), vec![0.0; form.slots])
-        } else {
-            formed::<T>(form, operand, e)
-        };
-        for (k, pairs) in pairs.iter_mut().enumerate() {
-            pairs.push((slots[k], errors[k]));
-        }
-    }
-    pairs
-}
-
-/// Values of each slot with their errors, as what a kernel writes: joined into coordinates.
-fn written<T: Element>(
-    form: &Algebra,
-    slots: &[Vec<(f64, f64)>],
-) -> (Vec<Vec<f64>>, Vec<Vec<f64>>) {
-    let len = slots.first().map_or(0, Vec::len);
-    each_element(form.slots, len, |e| {
-        let reached: Vec<f64> = slots
-            .iter()
-            .map(|slot| slot[e].0.abs() + slot[e].1)
-            .collect();
-        let joined = joined::<T>(form, &reached);
-        let values = slots.iter().map(|slot| slot[e].0).collect();
-        let errors = slots
-            .iter()
-            .zip(joined)
-            .map(|(slot, j)| slot[e].1 + j)
-            .collect();
-        (values, errors)
-    })
 }
 
 /// Predictions up to `scale`, and targets whose rows are distributions in every slot.
@@ -166,7 +70,7 @@ fn losses<T: Element>(scale: f64) {
                 let form = algebra.of_kind(kinds.0);
                 let (rows, columns) = shape;
                 let (x, y) = operands::<T>(&mut noise, &algebra, kinds, shape, scale);
-                let (xs, ys) = (pairs(&form, &x), pairs(&form, &y));
+                let (xs, ys) = (read(&form, &x), read(&form, &y));
                 let slot = |k: usize| Slot {
                     columns,
                     x: &xs[k],
@@ -174,13 +78,9 @@ fn losses<T: Element>(scale: f64) {
                 };
                 let all = || (0..form.slots).map(slot);
                 let arithmetic = &algebra.arithmetic;
-                let verify = |what: &str, c: &Guarded<T>, slots: &[Vec<(f64, f64)>]| {
+                let check = |what: &str, c: &Guarded<T>, slots: &[Vec<(f64, f64)>]| {
                     let (expected, bounds) = written::<T>(&form, slots);
-                    let outcome = c.intact().and_then(|()| {
-                        let found = form.decrypt_planes(&c.planes());
-                        compare(&expected, &found, &bounds).map_err(|e| e.to_string())
-                    });
-                    outcome.unwrap_or_else(|error| {
+                    verify(&form, c, (&expected, &bounds)).unwrap_or_else(|error| {
                         panic!("{what} {}: {error}", name::<T>(&algebra, kinds, shape))
                     });
                 };
@@ -198,7 +98,7 @@ fn losses<T: Element>(scale: f64) {
                     )
                     .expect("the operands fit");
                     let slots: Vec<_> = all().map(|slot| one(slot.cross_entropy::<T>())).collect();
-                    verify("cross entropy", &loss, &slots);
+                    check("cross entropy", &loss, &slots);
                     assert!(seen.finite() && seen.max_abs().len() == form.slots);
                     for (k, xs) in xs.iter().enumerate() {
                         let most = xs.iter().fold(0.0f64, |most, x| most.max(x.0.abs()));
@@ -220,7 +120,7 @@ fn losses<T: Element>(scale: f64) {
                         &mut gradient.view_mut(),
                     )
                     .expect("the operands fit");
-                    verify("gradient", &gradient, &slots);
+                    check("gradient", &gradient, &slots);
                     assert_eq!(seen, again, "the same logits have the same magnitudes");
 
                     let mut loss = Guarded::poisoned(form.dim, 1, 2);
@@ -233,8 +133,36 @@ fn losses<T: Element>(scale: f64) {
                     )
                     .expect("the operands fit");
                     let slots: Vec<_> = all().map(|slot| one(slot.squared_error::<T>())).collect();
-                    verify("squared error", &loss, &slots);
+                    check("squared error", &loss, &slots);
                     assert_eq!(seen, again, "the same predictions have the same magnitudes");
+
+                    let mut loss = Guarded::poisoned(form.dim, 1, 2);
+                    let again = binary_cross_entropy(
+                        &exec,
+                        arithmetic,
+                        x.view(),
+                        y.view(),
+                        &mut loss.view_mut(),
+                    )
+                    .expect("the operands fit");
+                    let slots: Vec<_> = all()
+                        .map(|slot| one(slot.binary_cross_entropy::<T>()))
+                        .collect();
+                    check("binary cross entropy", &loss, &slots);
+                    assert_eq!(seen, again, "the same logits have the same magnitudes");
+
+                    let slots: Vec<_> = all().map(|slot| slot.binary_gradient::<T>()).collect();
+                    let mut gradient = Guarded::poisoned(form.dim, rows * columns, 2);
+                    let again = binary_cross_entropy_gradient(
+                        &exec,
+                        arithmetic,
+                        x.view(),
+                        y.view(),
+                        &mut gradient.view_mut(),
+                    )
+                    .expect("the operands fit");
+                    check("binary gradient", &gradient, &slots);
+                    assert_eq!(seen, again, "the same logits have the same magnitudes");
                 }
             }
         }
@@ -387,7 +315,7 @@ fn gradient_is_the_losses_slope() {
                 &mut loss.view_mut(),
             )
             .expect("the operands fit");
-            let (xs, ys) = (pairs(&algebra, &x), pairs(&algebra, &y));
+            let (xs, ys) = (read(&algebra, &x), read(&algebra, &y));
             let bound = Slot {
                 columns: 4,
                 x: &xs[k],

@@ -1,0 +1,5 @@
+//! Sums, means and maxima along an axis, softmax, and losses.
+
+mod axis;
+mod loss;
+mod softmax;
