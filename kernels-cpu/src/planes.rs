@@ -290,6 +290,14 @@ impl<T> RawPlanes<T> {
         }
     }
 
+    /// The same planes from element `at` on.
+    pub(crate) fn offset(&self, at: usize) -> Self {
+        Self {
+            start: self.start.wrapping_add(at),
+            ..*self
+        }
+    }
+
     /// Where plane `i` starts.
     pub(crate) fn plane(&self, i: usize) -> *mut T {
         debug_assert!(i < self.count);

@@ -23,6 +23,7 @@ const SHAPES: [([usize; 3], bool, bool); 9] = [
 pub(super) fn cases<T: Element>(exec: Exec, algebras: &Algebras) -> Vec<Case> {
     let case = |&([m, k, n], transpose_a, transpose_b): &([usize; 3], bool, bool)| {
         let shape = MatmulShape {
+            batch: 1,
             m,
             k,
             n,

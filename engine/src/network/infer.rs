@@ -53,6 +53,7 @@ pub(crate) fn matmul_shape(
         ));
     }
     Ok(MatmulShape {
+        batch: 1,
         m,
         k,
         n,

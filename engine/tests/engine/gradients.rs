@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use furthermore::Algebra;
 use furthermore::device::Cpu;
-use furthermore::network::{Function, Network, Parameters, Value};
+use furthermore::network::{Convolution, Function, Network, Parameters, Pool, Value, Window};
 use furthermore::plan::Role;
 use furthermore::scheme::SecretKey;
 use furthermore::tensor::{DType, Plaintext, Tensor};
@@ -182,6 +182,69 @@ fn cases(loss: Loss) -> Vec<Case> {
     cases
 }
 
+/// Graphs of images, whose values change their layout on the way: between convolutions and matrices,
+/// in sums of what lies in tiles and what does not, as results.
+fn image_cases(loss: Loss) -> Vec<Case> {
+    let side = |size: usize| Window::tiling(size);
+    let odd = Convolution {
+        stride: [2, 1],
+        padding: [[1, 2], [0, 1]],
+        dilation: [1, 2],
+        groups: 1,
+    };
+    vec![
+        case("convolutions and pooling", loss, 3, |g| {
+            let x = g.input("x", &[1, 8, 8]);
+            let (h, [w, b]) = g.conv2d("c1", x, 3, [3, 3], Convolution::padded(1));
+            let h = g.map(Function::Tanh, h);
+            let h = g.pool(Pool::Average, h, side(2));
+            let (h, [v, d]) = g.conv2d("c2", h, 2, [3, 3], Convolution::default());
+            let h = g.map(Function::Relu, h);
+            let h = g.pool(Pool::Max, h, side(2));
+            let h = g.reshape(h, &[2]);
+            let u = g.parameter("u", &[2, 3]);
+            let of = vec![("x", x), ("w", w), ("b", b), ("v", v), ("d", d), ("u", u)];
+            (g.matmul(h, u), of)
+        }),
+        case("groups, strides and dilations", loss, 2, |g| {
+            let x = g.input("x", &[2, 6, 7]);
+            let (h, [w, b]) = g.conv2d("c1", x, 3, [3, 2], odd);
+            let h = g.map(Function::Sigmoid, h);
+            let grouped = Convolution {
+                groups: 3,
+                ..Convolution::padded(1)
+            };
+            let (h, [v, _]) = g.conv2d("c2", h, 6, [2, 3], grouped);
+            let over = Window {
+                stride: [1, 2],
+                padding: [[1, 0], [1, 1]],
+                ..side(3)
+            };
+            let h = g.pool(Pool::AverageWithPadding, h, over);
+            let size = g.shape(h)[1..].iter().product();
+            let h = g.reshape(h, &[size]);
+            (h, vec![("x", x), ("w", w), ("b", b), ("v", v)])
+        }),
+        case("branches in both layouts", loss, 2, |g| {
+            let x = g.input("x", &[18]);
+            let image = g.reshape(x, &[2, 3, 3]);
+            let bent = g.map(Function::Tanh, image);
+            let (h, [w, _]) = g.conv2d("c1", bent, 2, [3, 3], Convolution::padded(1));
+            let sum = g.add(h, bent);
+            let product = g.multiply(sum, h);
+            let same = Window {
+                stride: [1, 1],
+                padding: [[1, 1], [1, 1]],
+                ..side(3)
+            };
+            let top = g.pool(Pool::Max, product, same);
+            let left = g.subtract(top, bent);
+            let left = g.scale(left, 0.5);
+            (g.reshape(left, &[18]), vec![("x", x), ("w", w)])
+        }),
+    ]
+}
+
 /// Numbers for everything a graph is given: from [-1, 1], targets of rows of probabilities.
 fn point(case: &Case, loss: Loss, seed: u64) -> (Point, Vec<(String, Vec<usize>)>) {
     let mut noise = Noise::new(seed);
@@ -255,7 +318,7 @@ impl Run<'_> {
 fn gradients_are_finite_differences() {
     let devices = devices();
     for loss in [Loss::CrossEntropy, Loss::SquaredError] {
-        for (nth, case) in cases(loss).iter().enumerate() {
+        for (nth, case) in cases(loss).iter().chain(&image_cases(loss)).enumerate() {
             let network = with_all_used(case);
             let (point, shapes) = point(case, loss, 900 + nth as u64);
             let mut outputs = vec!["loss".to_owned()];

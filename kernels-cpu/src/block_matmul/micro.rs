@@ -33,6 +33,9 @@ pub(super) struct Right<T> {
     pub(super) step: usize,
 }
 
+/// Vectors of a tile of one row: so many sums in flight hide the latency of adding to each.
+pub(super) const FLAT_VECTORS: usize = 8;
+
 /// Where an accumulator goes: `target = coefficient * tile`, plus what is there unless `first`.
 #[derive(Clone, Copy)]
 pub(super) struct Target<T> {
@@ -46,7 +49,8 @@ pub(super) struct Target<T> {
 ///
 /// # Safety
 /// `left` is readable for `rows` x `depth`, `right` for `depth` rows of as many whole vectors as
-/// `columns` needs, each target writable for `rows` x `columns`; `rows` is at most the tile's.
+/// `columns` needs (a tile's, or of one row [`FLAT_VECTORS`]), each target writable for `rows` x
+/// `columns`; `rows` is at most the tile's.
 #[inline(always)]
 pub(super) unsafe fn tile_product<T: Element, S: Simd<T>>(
     rows: usize,
@@ -57,7 +61,13 @@ pub(super) unsafe fn tile_product<T: Element, S: Simd<T>>(
     targets: impl Iterator<Item = Target<T>>,
     stride: usize,
 ) {
-    debug_assert!(rows <= S::TILE_ROWS && columns <= S::TILE_VECTORS * S::LANES);
+    debug_assert!(rows <= S::TILE_ROWS);
+    if columns > S::TILE_VECTORS * S::LANES {
+        debug_assert!(rows == 1 && columns <= FLAT_VECTORS * S::LANES);
+        // SAFETY: the caller's promise.
+        unsafe { product::<T, S, 1, FLAT_VECTORS>(columns, depth, left, right, targets, stride) };
+        return;
+    }
     macro_rules! heights {
         ($($rows:literal)*) => {
             match rows {
@@ -105,7 +115,7 @@ unsafe fn product<T: Element, S: Simd<T>, const MR: usize, const NV: usize>(
                 let count = if whole {
                     S::LANES
                 } else {
-                    (columns - v * S::LANES).min(S::LANES)
+                    columns.saturating_sub(v * S::LANES).min(S::LANES)
                 };
                 let x = tile[i][v];
                 // SAFETY: within the target's `rows` x `columns`.

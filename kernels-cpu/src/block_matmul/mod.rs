@@ -44,9 +44,12 @@ const ROWS_RESIDENT: usize = 5 * ROWS_BLOCK;
 /// Real multiplications below which a product stays on one thread: some 10 microseconds' worth.
 const MIN_PRODUCTS_PER_PIECE: usize = 1 << 19;
 
-/// The shape of `C = op(A) op(B)`: op(A) is m x k, op(B) k x n, C m x n, all row-major.
+/// The shape of `C = op(A) op(B)`: op(A) is m x k, op(B) k x n, C m x n, all row-major; or of `batch`
+/// such products, whose matrices follow each other in each plane.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct MatmulShape {
+    /// How many products.
+    pub batch: usize,
     /// Rows of C.
     pub m: usize,
     /// Depth.
@@ -84,6 +87,8 @@ struct Cut {
     column_pieces: usize,
     rows: usize,
     columns: usize,
+    /// Columns of a register tile: more where there is one row.
+    tile_columns: usize,
     depth: usize,
     /// Columns of B packed at a time.
     columns_packed: usize,
@@ -106,7 +111,10 @@ fn is_plane(combination: &Combination) -> bool {
 
 impl Cut {
     fn new<T: Element>(exec: &Exec, program: &Bilinear, shape: &MatmulShape) -> Cut {
-        let (tile_rows, tile_columns) = micro::tile::<T>(exec.isa);
+        let (tile_rows, mut tile_columns) = micro::tile::<T>(exec.isa);
+        if shape.m == 1 && shape.n > tile_columns && !shape.transpose_b {
+            tile_columns = micro::FLAT_VECTORS * exec.isa.lanes::<T>();
+        }
         let sizes = [shape.m, shape.n, shape.k, program.terms.len()];
         let work = sizes.into_iter().fold(1, usize::saturating_mul);
         let pieces = (work / MIN_PRODUCTS_PER_PIECE).clamp(1, exec.threads.max(1));
@@ -144,6 +152,7 @@ impl Cut {
             column_pieces,
             rows,
             columns,
+            tile_columns,
             depth,
             columns_packed,
             pack_b,
@@ -151,6 +160,41 @@ impl Cut {
             scratch_a: scratch_a.next_multiple_of(line),
             scratch_b: scratch_b.next_multiple_of(line),
         }
+    }
+}
+
+/// How a batch of products is gone through: in pieces, each of several products on one thread, or
+/// product by product, each cut into pieces.
+struct Schedule {
+    cut: Cut,
+    /// Pieces that the batch is cut into; 1 where products are cut.
+    batch_pieces: usize,
+}
+
+impl Schedule {
+    fn new<T: Element>(exec: &Exec, program: &Bilinear, shape: &MatmulShape) -> Self {
+        if shape.batch < exec.threads.max(2) {
+            let cut = Cut::new::<T>(exec, program, shape);
+            return Self {
+                cut,
+                batch_pieces: 1,
+            };
+        }
+        let single = Exec {
+            threads: 1,
+            ..*exec
+        };
+        let sizes = [shape.batch, shape.m, shape.n, shape.k, program.terms.len()];
+        let work = sizes.into_iter().fold(1, usize::saturating_mul);
+        Self {
+            cut: Cut::new::<T>(&single, program, shape),
+            batch_pieces: (work / MIN_PRODUCTS_PER_PIECE).clamp(1, exec.threads.max(1)),
+        }
+    }
+
+    /// Pieces that run at a time, each with scratch of its own.
+    fn pieces(&self) -> usize {
+        self.batch_pieces * self.cut.row_pieces * self.cut.column_pieces
     }
 }
 
@@ -162,8 +206,8 @@ pub fn scratch_len<T: Element>(
     a_planes: usize,
     b_planes: usize,
 ) -> usize {
-    let cut = Cut::new::<T>(exec, arithmetic.product(a_planes, b_planes), shape);
-    cut.row_pieces * cut.column_pieces * (cut.scratch_a + cut.scratch_b)
+    let schedule = Schedule::new::<T>(exec, arithmetic.product(a_planes, b_planes), shape);
+    schedule.pieces() * (schedule.cut.scratch_a + schedule.cut.scratch_b)
 }
 
 /// Computes `C = f(op(A) op(B) + bias)` for plaintext (one plane) or ciphertext (`dim` planes)
@@ -185,16 +229,20 @@ pub fn block_matmul<T: Element>(
     scratch: &mut [T],
 ) -> Result<SlotMaxima, KernelError> {
     let either = [1, arithmetic.dim()];
-    a.expect(NAME, "A", &either, shape.m.saturating_mul(shape.k))?;
-    b.expect(NAME, "B", &either, shape.k.saturating_mul(shape.n))?;
+    let lens = [(shape.m, shape.k), (shape.k, shape.n), (shape.m, shape.n)];
+    let [a_len, b_len, c_len] = lens.map(|(rows, columns)| rows.saturating_mul(columns));
+    let all = |len: usize| len.saturating_mul(shape.batch);
+    a.expect(NAME, "A", &either, all(a_len))?;
+    b.expect(NAME, "B", &either, all(b_len))?;
     let planes = arithmetic.result_planes(a.count(), b.count());
-    c.expect(NAME, "C", &[planes], shape.m.saturating_mul(shape.n))?;
+    c.expect(NAME, "C", &[planes], all(c_len))?;
     if let Some(bias) = &epilogue.bias {
         bias.expect(NAME, "bias", &[1, planes], shape.n)?;
     }
     let program = arithmetic.product(a.count(), b.count());
-    let cut = Cut::new::<T>(exec, program, shape);
-    let pieces = cut.row_pieces * cut.column_pieces;
+    let schedule = Schedule::new::<T>(exec, program, shape);
+    let cut = &schedule.cut;
+    let pieces = schedule.pieces();
     let per_piece = cut.scratch_a + cut.scratch_b;
     if scratch.len() < pieces * per_piece {
         return Err(KernelError::Length {
@@ -204,25 +252,42 @@ pub fn block_matmul<T: Element>(
             has: scratch.len(),
         });
     }
-    if shape.m == 0 || shape.n == 0 {
+    if c.is_empty() {
         return Ok(SlotMaxima::NONE);
     }
     let scratch = PlanesMut::new(scratch, pieces, per_piece, per_piece)?.raw();
     let target = c.raw();
-    let piece = |i: usize| {
+    let piece = |nth: usize, i: usize, own: *mut T| {
         let (r, q) = (i / cut.column_pieces, i % cut.column_pieces);
         let rows = (r * cut.rows).min(shape.m)..((r + 1) * cut.rows).min(shape.m);
         let columns = (q * cut.columns).min(shape.n)..((q + 1) * cut.columns).min(shape.n);
-        let own = scratch.plane(i);
+        let (a, b) = (a.part(nth * a_len, a_len), b.part(nth * b_len, b_len));
+        let target = target.offset(nth * c_len);
         // SAFETY: operands and scratch were checked above against the shape; the pieces' rectangles
         // and scratches are disjoint, and `c` and `scratch` are borrowed mutably until all are done.
         let task = unsafe {
             Task::new(
-                exec.isa, arithmetic, program, shape, &cut, &a, &b, target, epilogue, own, rows,
+                exec.isa, arithmetic, program, shape, cut, &a, &b, target, epilogue, own, rows,
                 columns,
             )
         };
         T::run_task(exec.isa, task)
     };
-    Ok(exec.pieces(pieces, piece, SlotMaxima::merge))
+    if schedule.batch_pieces > 1 {
+        let products = |i: usize| {
+            let range = shape.batch * i / pieces..shape.batch * (i + 1) / pieces;
+            range.fold(SlotMaxima::NONE, |seen, nth| {
+                seen.merge(piece(nth, 0, scratch.plane(i)))
+            })
+        };
+        return Ok(exec.pieces(pieces, products, SlotMaxima::merge));
+    }
+    Ok((0..shape.batch).fold(SlotMaxima::NONE, |seen, nth| {
+        let pieces = exec.pieces(
+            pieces,
+            |i| piece(nth, i, scratch.plane(i)),
+            SlotMaxima::merge,
+        );
+        seen.merge(pieces)
+    }))
 }

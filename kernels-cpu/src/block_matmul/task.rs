@@ -183,7 +183,7 @@ impl<T: Element> Task<'_, T> {
         to: *mut T,
         all: bool,
     ) {
-        let width = S::TILE_VECTORS * S::LANES;
+        let width = self.cut.tile_columns;
         let padded = columns.len().next_multiple_of(width);
         for (i, combination) in self.program.right.iter().enumerate() {
             if !all && is_plane(combination) {
@@ -217,7 +217,7 @@ impl<T: Element> Task<'_, T> {
         packed_a: *mut T,
         packed_b: *mut T,
     ) {
-        let width = S::TILE_VECTORS * S::LANES;
+        let width = self.cut.tile_columns;
         let padded = across.len().next_multiple_of(width);
         // Vectors of a narrow last strip would leave the matrix, so it is packed in any case, behind
         // what is packed already.

@@ -1,7 +1,9 @@
 //! Matrix products over every algebra, operand kind, instruction set, transposition and epilogue,
 //! at sizes about the register tile's. What blocking and threads do is in `block_matmul_blocking`.
 
-use crate::support::{Algebra, Case, Guarded, Kind, Noise, Operand, Prepared, compare, single};
+use crate::support::{
+    Algebra, Case, Guarded, Kind, Noise, Operand, Prepared, compare, same_bits, single,
+};
 use furthermore_kernels_cpu::block_matmul::{Epilogue, MatmulShape, block_matmul, scratch_len};
 use furthermore_kernels_cpu::function_map::Function;
 use furthermore_kernels_cpu::{Element, Exec, Isa, PlanesMut};
@@ -126,6 +128,7 @@ fn depth_zero_leaves_bias_and_activation() {
         vec![bias.iter().map(|x| f64::from(*x)).collect()],
     );
     let shape = MatmulShape {
+        batch: 1,
         m: 5,
         k: 0,
         n: 21,
@@ -333,4 +336,131 @@ fn zero_threads_are_one() {
         isa: Isa::best(),
         threads: 0,
     });
+}
+
+/// Products of a batch are those of its matrices one by one, bit for bit: cut as one product is where
+/// there are fewer than threads, and on one thread each where there are more.
+fn batches<T: Element>() {
+    let mut noise = Noise::new(77);
+    for algebra in [Algebra::real(), Algebra::compact2([0.75, -0.5])] {
+        for (a_kind, b_kind) in kinds(&algebra) {
+            for (batch, [m, k, n]) in [
+                (0, [3, 4, 5]),
+                (1, [5, 3, 7]),
+                (2, [1, 9, 40]),
+                (3, [160, 70, 65]),
+                (7, [13, 5, 33]),
+                (9, [96, 64, 32]),
+            ] {
+                let shape = MatmulShape {
+                    batch,
+                    m,
+                    k,
+                    n,
+                    transpose_a: noise.below(2) == 0,
+                    transpose_b: noise.below(2) == 0,
+                };
+                let mut draw = |kind, len: usize| {
+                    Operand::<T>::drawn(&algebra, kind, || noise.slots(len, -1.0, 1.0))
+                };
+                let a = draw(a_kind, batch * m * k);
+                let b = draw(b_kind, batch * k * n);
+                let planes = algebra.planes(a_kind.and(b_kind));
+                for isa in Isa::available() {
+                    for threads in [1, 4] {
+                        let exec = Exec { isa, threads };
+                        let run = |exec: &Exec, shape: &MatmulShape, a: &[Vec<T>], b: &[Vec<T>]| {
+                            let (a, b) = (Guarded::filled(a, 3), Guarded::filled(b, 1));
+                            let mut c = Guarded::poisoned(planes, shape.batch * m * n, 2);
+                            let (x, y) = (a.view(), b.view());
+                            let arithmetic = &algebra.arithmetic;
+                            let needs =
+                                scratch_len::<T>(exec, arithmetic, shape, x.count(), y.count());
+                            let mut scratch = Guarded::poisoned(1, needs, 0);
+                            let (none, to) = (Epilogue::NONE, scratch.slice_mut());
+                            block_matmul(
+                                exec,
+                                arithmetic,
+                                shape,
+                                x,
+                                y,
+                                &mut c.view_mut(),
+                                &none,
+                                to,
+                            )
+                            .expect("operands that fit");
+                            c.intact().expect("nothing else was written");
+                            scratch
+                                .intact()
+                                .expect("nothing behind the scratch was written");
+                            c.planes()
+                                .iter()
+                                .map(|plane| plane.to_vec())
+                                .collect::<Vec<_>>()
+                        };
+                        let part = |operand: &Operand<T>, nth: usize, len: usize| -> Vec<Vec<T>> {
+                            let planes = operand.buffer.planes();
+                            planes
+                                .iter()
+                                .map(|p| p[nth * len..][..len].to_vec())
+                                .collect()
+                        };
+                        let found = run(
+                            &exec,
+                            &shape,
+                            &part(&a, 0, batch * m * k),
+                            &part(&b, 0, batch * k * n),
+                        );
+                        let alone = Exec {
+                            threads: if batch < threads.max(2) { threads } else { 1 },
+                            ..exec
+                        };
+                        for nth in 0..batch {
+                            let (a, b) = (part(&a, nth, m * k), part(&b, nth, k * n));
+                            let expected = run(&alone, &MatmulShape { batch: 1, ..shape }, &a, &b);
+                            for (found, expected) in found.iter().zip(&expected) {
+                                let found = &found[nth * m * n..][..m * n];
+                                assert!(
+                                    same_bits(found, expected),
+                                    "{isa} {threads} {shape:?} {nth}"
+                                );
+                                assert!(expected.iter().all(|x| x.is_finite()));
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn batches_f32() {
+    batches::<f32>();
+}
+
+#[test]
+fn batches_f64() {
+    batches::<f64>();
+}
+
+/// One row, whose tiles are wider: with every number of vectors, whole and partial.
+#[test]
+fn one_row() {
+    let mut noise = Noise::new(78);
+    for algebra in [
+        Algebra::real(),
+        Algebra::compact2([0.75, -0.5]),
+        Algebra::blocks(2),
+    ] {
+        for (a, b) in kinds(&algebra) {
+            for n in [1, 31, 32, 33, 64, 65, 100, 127, 128, 129, 160, 257] {
+                let case = Case::plain(1, 37, n, a, b)
+                    .transposed(noise.below(2) == 0, noise.below(3) == 0)
+                    .then(noise.pick(&BIASES), noise.pick(&ACTIVATIONS));
+                everywhere::<f32>(&algebra, case, noise.next());
+                everywhere::<f64>(&algebra, case, noise.next());
+            }
+        }
+    }
 }

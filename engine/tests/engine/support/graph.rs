@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use furthermore::network::{Function, Init, Network, Value};
+use furthermore::network::{Convolution, Function, Init, Network, Pool, Value, Window};
 
 use super::mlp::{cross_entropy, squared_error};
 use super::value;
@@ -23,6 +23,9 @@ enum Step {
     Map(Function, Node),
     CrossEntropy(Node, Node),
     SquaredError(Node, Node),
+    Reshape(Node),
+    Conv2d(Node, Node, Node, Convolution),
+    Pool(Pool, Node, Window),
 }
 
 /// The engine's network and what is needed to evaluate it without the engine.
@@ -71,7 +74,8 @@ impl Graph {
     fn operands(&self, node: Node) -> Vec<Node> {
         match self.steps[node] {
             Step::Given(_) => vec![],
-            Step::Scale(_, a) | Step::Map(_, a) => vec![a],
+            Step::Scale(_, a) | Step::Map(_, a) | Step::Reshape(a) | Step::Pool(_, a, _) => vec![a],
+            Step::Conv2d(x, w, b, _) => vec![x, w, b],
             Step::Linear(_, a, _, b) => vec![a, b],
             Step::MatMul(a, b)
             | Step::Multiply(a, b)
@@ -155,6 +159,105 @@ impl Graph {
         self.push(Step::SquaredError(a, b), vec![], value)
     }
 
+    pub(crate) fn reshape(&mut self, a: Node, sample: &[usize]) -> Node {
+        let value = self.network.reshape(&self.name(), self.values[a], sample);
+        let shape = std::iter::once(self.shapes[a][0]).chain(sample.iter().copied());
+        let shape = shape.collect();
+        self.push(Step::Reshape(a), shape, value)
+    }
+
+    /// A convolution by weights `{name}.weight` and a bias `{name}.bias`.
+    pub(crate) fn conv2d(
+        &mut self,
+        name: &str,
+        x: Node,
+        channels: usize,
+        kernel: [usize; 2],
+        convolution: Convolution,
+    ) -> (Node, [Node; 2]) {
+        let ins = self.shapes[x][1];
+        let value = self
+            .network
+            .conv2d(name, self.values[x], [ins, channels], kernel, convolution);
+        let shape = vec![channels, ins / convolution.groups, kernel[0], kernel[1]];
+        let made = value.expect("new names");
+        let operands = self
+            .network
+            .nodes()
+            .iter()
+            .find(|node| node.name == name)
+            .map(|node| node.operands.clone())
+            .expect("the node that was made");
+        let given = |part: &str| Step::Given(format!("{name}.{part}"));
+        let w = self.push(given("weight"), shape, Ok(operands[1]));
+        let b = self.push(given("bias"), vec![channels], Ok(operands[2]));
+        let mut shape = vec![self.shapes[x][0], channels];
+        for axis in 0..2 {
+            let [before, after] = convolution.padding[axis];
+            let padded = self.shapes[x][axis + 2] + before + after;
+            let span = (kernel[axis] - 1) * convolution.dilation[axis] + 1;
+            shape.push((padded - span) / convolution.stride[axis] + 1);
+        }
+        let y = self.push(Step::Conv2d(x, w, b, convolution), shape, Ok(made));
+        (y, [w, b])
+    }
+
+    /// A pooling whose windows all begin and end in the padded image.
+    pub(crate) fn pool(&mut self, pool: Pool, x: Node, window: Window) -> Node {
+        let value = self
+            .network
+            .pool(&self.name(), pool, self.values[x], window);
+        let mut shape = self.shapes[x][..2].to_vec();
+        for axis in 0..2 {
+            let [before, after] = window.padding[axis];
+            let padded = self.shapes[x][axis + 2] + before + after;
+            let span = (window.kernel[axis] - 1) * window.dilation[axis] + 1;
+            shape.push((padded - span) / window.stride[axis] + 1);
+        }
+        self.push(Step::Pool(pool, x, window), shape, value)
+    }
+
+    /// The elements of `x` that a place of a sliding window covers: for each its channel's offset in
+    /// the window (tap row, tap column) and its index in the image.
+    fn covered(
+        &self,
+        x: Node,
+        place: [usize; 2],
+        kernel: [usize; 2],
+        (stride, padding, dilation): ([usize; 2], [[usize; 2]; 2], [usize; 2]),
+    ) -> Vec<([usize; 2], usize)> {
+        let [rows, columns] = [self.shapes[x][2], self.shapes[x][3]];
+        let mut found = Vec::new();
+        for row in 0..kernel[0] {
+            for column in 0..kernel[1] {
+                let at = |axis: usize, tap: usize| {
+                    (place[axis] * stride[axis] + tap * dilation[axis])
+                        .checked_sub(padding[axis][0])
+                };
+                if let (Some(i), Some(j)) = (at(0, row), at(1, column))
+                    && i < rows
+                    && j < columns
+                {
+                    found.push(([row, column], i * columns + j));
+                }
+            }
+        }
+        found
+    }
+
+    /// One result of a convolution or pooling: sample, channel, row and column of an index.
+    fn place(&self, at: usize, e: usize) -> [usize; 4] {
+        let shape = &self.shapes[at];
+        let (columns, rows) = (shape[3], shape[2]);
+        let image = e / (rows * columns);
+        [
+            image / shape[1],
+            image % shape[1],
+            e / columns % rows,
+            e % columns,
+        ]
+    }
+
     /// Every value of the graph at a point.
     pub(crate) fn evaluate(&self, point: &Point) -> Vec<Vec<f64>> {
         let mut found: Vec<Vec<f64>> = Vec::new();
@@ -186,6 +289,47 @@ impl Graph {
                     vec![cross_entropy(&found[a], &found[b], self.shapes[a][0]).0]
                 }
                 &Step::SquaredError(a, b) => vec![squared_error(&found[a], &found[b]).0],
+                &Step::Reshape(a) => found[a].clone(),
+                &Step::Conv2d(x, w, b, c) => {
+                    let [outs, depth, kr, kc] = self.shapes[w][..] else {
+                        panic!("step {at} has no weights");
+                    };
+                    let pixels = self.shapes[x][2] * self.shapes[x][3];
+                    let one = |e: usize| {
+                        let [sample, out, row, column] = self.place(at, e);
+                        let slide = (c.stride, c.padding, c.dilation);
+                        let covered = self.covered(x, [row, column], [kr, kc], slide);
+                        let mut sum = found[b][out];
+                        for source in 0..depth {
+                            let channel = out / (outs / c.groups) * depth + source;
+                            let image = (sample * self.shapes[x][1] + channel) * pixels;
+                            for ([i, j], pixel) in &covered {
+                                let weight = ((out * depth + source) * kr + i) * kc + j;
+                                sum += found[w][weight] * found[x][image + pixel];
+                            }
+                        }
+                        sum
+                    };
+                    (0..self.shapes[at].iter().product()).map(one).collect()
+                }
+                &Step::Pool(pool, x, w) => {
+                    let pixels = self.shapes[x][2] * self.shapes[x][3];
+                    let one = |e: usize| {
+                        let [sample, channel, row, column] = self.place(at, e);
+                        let slide = (w.stride, w.padding, w.dilation);
+                        let covered = self.covered(x, [row, column], w.kernel, slide);
+                        let image = (sample * self.shapes[x][1] + channel) * pixels;
+                        let values = covered.iter().map(|(_, pixel)| found[x][image + pixel]);
+                        match pool {
+                            Pool::Max => values.fold(f64::NEG_INFINITY, f64::max),
+                            Pool::Average => values.sum::<f64>() / covered.len() as f64,
+                            Pool::AverageWithPadding => {
+                                values.sum::<f64>() / (w.kernel[0] * w.kernel[1]) as f64
+                            }
+                        }
+                    };
+                    (0..self.shapes[at].iter().product()).map(one).collect()
+                }
             };
             assert_eq!(result.len(), self.shapes[at].iter().product::<usize>());
             found.push(result);

@@ -119,6 +119,7 @@ fn views() {
 fn matrix_products() {
     let compact = compact();
     let shape = MatmulShape {
+        batch: 1,
         m: 3,
         k: 4,
         n: 5,
@@ -211,6 +212,7 @@ fn matrix_products() {
 fn short_scratch_for_several_pieces() {
     let compact = compact();
     let shape = MatmulShape {
+        batch: 1,
         m: 120,
         k: 120,
         n: 120,
@@ -257,6 +259,7 @@ fn shapes_past_counting() {
         (2, 0, huge, "C"),
     ] {
         let shape = MatmulShape {
+            batch: 1,
             m,
             k,
             n,

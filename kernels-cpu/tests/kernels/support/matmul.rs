@@ -24,6 +24,7 @@ impl Case {
     /// A product alone, of matrices stored as they are.
     pub(crate) fn plain(m: usize, k: usize, n: usize, a: Kind, b: Kind) -> Self {
         let shape = MatmulShape {
+            batch: 1,
             m,
             k,
             n,
@@ -135,6 +136,7 @@ impl<'a, T: Element> Prepared<'a, T> {
             n,
             transpose_a,
             transpose_b,
+            ..
         } = self.case.shape;
         let result = self.algebra.of_kind(self.case.a.and(self.case.b));
         let mut sums: Vec<Vec<f64>> = (0..result.slots)
