@@ -29,7 +29,10 @@ const NAME: &str = "poly_map";
 /// Most coefficients of a polynomial: degree 63.
 pub const MAX_TERMS: usize = 64;
 
-/// Vectors evaluated side by side: two units of four cycles' latency hold eight in flight.
+/// Vectors evaluated side by side: two units of four cycles' latency hold eight in flight. At degree
+/// 63 in f32 one AVX-512 core does 109 multiply-adds a nanosecond with eight and 69 with four. Four
+/// vectors split into even and odd powers do 112, but are no faster at degrees 3 and 7, and in
+/// compact(2) on AVX2 over a third slower at degree 63.
 const GROUP: usize = 8;
 
 /// Groups whose products are summed in `T` before they are added to sums in f64.
