@@ -28,13 +28,28 @@ def wbc():
     return nn.Sequential(nn.Linear(8, 64), nn.Tanh(), nn.Linear(64, 64), nn.Tanh(), nn.Linear(64, 8))
 
 
+def lenet():
+    return nn.Sequential(
+        nn.Conv2d(1, 6, 5, padding=2), nn.ReLU(), nn.AvgPool2d(2),
+        nn.Conv2d(6, 16, 5), nn.ReLU(), nn.AvgPool2d(2), nn.Flatten(),
+        nn.Linear(400, 120), nn.ReLU(), nn.Linear(120, 84), nn.ReLU(), nn.Linear(84, 10),
+    )
+
+
+def angio():
+    layers = []
+    for ins, outs in [(1, 8), (8, 16), (16, 32)]:
+        layers += [nn.Conv2d(ins, outs, 3, padding=1), nn.ReLU(), nn.AvgPool2d(2)]
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(2048, 64), nn.ReLU(), nn.Linear(64, 2))
+
+
 def product(m, k, n):
     a, b = torch.rand(m, k) - 0.5, torch.rand(k, n) - 0.5
     return lambda: a @ b
 
 
-def inference(network, inputs, batch):
-    x = torch.rand(batch, inputs)
+def inference(network, sample, batch):
+    x = torch.rand(batch, *sample)
 
     def run():
         with torch.inference_mode():
@@ -43,8 +58,8 @@ def inference(network, inputs, batch):
     return run
 
 
-def training(network, inputs, batch, classify):
-    x = torch.rand(batch, inputs)
+def training(network, sample, batch, classify):
+    x = torch.rand(batch, *sample)
     outputs = network(x).shape[1]
     target = torch.randint(0, outputs, (batch,)) if classify else torch.rand(batch, outputs)
     loss = nn.CrossEntropyLoss() if classify else nn.MSELoss()
@@ -62,10 +77,16 @@ def workloads():
     runs = {}
     for m, k, n in PRODUCTS:
         runs[f"torch-plain matmul {m}x{k}x{n} pt-pt {m}"] = product(m, k, n)
-    for name, build, inputs, classify in [("mlp", mlp, 784, True), ("wbc", wbc, 8, False)]:
+    networks = [
+        ("mlp", mlp, (784,), True),
+        ("lenet", lenet, (1, 28, 28), True),
+        ("wbc", wbc, (8,), False),
+        ("angio", angio, (1, 64, 64), True),
+    ]
+    for name, build, sample, classify in networks:
         for batch in (1, 32, 256):
-            runs[f"torch-plain {name} infer {batch}"] = inference(build(), inputs, batch)
-        runs[f"torch-plain {name} train 64"] = training(build(), inputs, 64, classify)
+            runs[f"torch-plain {name} infer {batch}"] = inference(build(), sample, batch)
+        runs[f"torch-plain {name} train 64"] = training(build(), sample, 64, classify)
     return runs
 
 
