@@ -68,6 +68,7 @@ fn refused<R: Debug>(
             needs,
             has,
         } => (kernel, operand, true, needs, has),
+        KernelError::Shape { .. } => panic!("the shape was refused: {error}"),
     };
     assert_eq!(found, (kernel, operand, planes, needs, has));
     let message = error.to_string();

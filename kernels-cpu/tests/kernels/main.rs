@@ -3,12 +3,16 @@
 
 mod block_matmul;
 mod block_matmul_blocking;
+mod conv2d;
+mod conv2d_errors;
+mod conv2d_threads;
 mod convert;
 mod elementwise;
 mod errors;
 mod function_map;
 mod isa;
 mod negative_control;
+mod pool;
 mod reduce;
 mod slot_maxima;
 mod support;
