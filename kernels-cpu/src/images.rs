@@ -17,6 +17,13 @@ pub(crate) fn tile(batch: usize, tile: usize) -> (usize, usize) {
     (start, (batch - start).min(TILE_IMAGES))
 }
 
+/// Whether what is computed of these sizes stays within a number: a product of them, times what kernels
+/// multiply it by. Past that no tensor exists.
+pub(crate) fn in_range(sizes: &[usize]) -> bool {
+    let product = sizes.iter().copied().fold(1, usize::saturating_mul);
+    product <= 1 << (usize::BITS / 4 * 3)
+}
+
 /// One axis of a sliding window. Positions of the result are `target`s, those it reads `source`s.
 ///
 /// A window slides over `input` elements with zeros around them and stops at `output` places. The
@@ -59,6 +66,16 @@ impl Taps {
 }
 
 impl Axis {
+    /// A number no smaller than any index along this axis, padding and taps off the image included.
+    pub(crate) fn reach(&self, after: usize) -> usize {
+        let taps = self.kernel.saturating_mul(self.dilation);
+        let padded = self
+            .input
+            .saturating_add(self.padding)
+            .saturating_add(after);
+        padded.saturating_add(taps).saturating_add(self.stride)
+    }
+
     /// Elements that a window spans.
     #[inline(always)]
     fn span(&self) -> usize {
@@ -114,16 +131,15 @@ impl Axis {
             let end = (at / self.dilation + 1).min(self.kernel);
             return Taps {
                 tap: first,
-                source: at.wrapping_sub(first * self.dilation),
+                // Where no tap lands, none is read.
+                source: at.saturating_sub(first * self.dilation),
                 count: end.saturating_sub(first),
                 ..all
             };
         }
         let lands = |tap: usize| {
-            let back = tap * self.dilation;
-            back <= at
-                && (at - back).is_multiple_of(self.stride)
-                && (at - back) / self.stride < self.output
+            let ahead = at - tap * self.dilation;
+            ahead.is_multiple_of(self.stride) && ahead / self.stride < self.output
         };
         let mut taps = Taps {
             tap: 0,
@@ -134,7 +150,8 @@ impl Axis {
         };
         // The taps that land are evenly spaced: by the smallest number of dilations that is a
         // multiple of the stride.
-        for tap in (0..self.kernel).filter(|&tap| lands(tap)) {
+        let within = self.kernel.min(at / self.dilation + 1);
+        for tap in (0..within).filter(|&tap| lands(tap)) {
             let source = (at - tap * self.dilation) / self.stride;
             match taps.count {
                 0 => (taps.tap, taps.source) = (tap, source),

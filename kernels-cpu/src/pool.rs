@@ -39,7 +39,7 @@ pub struct PoolShape {
 }
 
 impl PoolShape {
-    /// Rows and columns of an output image: 0 where the window is larger than the padded input.
+    /// Rows and columns of an output image: 0 where there is no place for the window.
     pub fn output(&self) -> [usize; 2] {
         [self.axis(0).output, self.axis(1).output]
     }
@@ -60,22 +60,21 @@ impl PoolShape {
     fn axis(&self, axis: usize) -> Axis {
         let (input, stride) = (self.input[axis], self.stride[axis].max(1));
         let [before, after] = self.padding[axis];
-        let padded = input.saturating_add(before).saturating_add(after);
+        // In ceil mode a last step may end past the padding.
+        let past = if self.ceil { stride - 1 } else { 0 };
+        let room = input.saturating_add(before).saturating_add(after);
+        let room = room.saturating_add(past);
         let span = self.kernel[axis]
             .saturating_sub(1)
             .saturating_mul(self.dilation[axis])
             .saturating_add(1);
-        let output = match padded.checked_sub(span) {
-            Some(room) if input > 0 && self.ceil => {
-                let places = room.div_ceil(stride) + 1;
+        let output = match room.checked_sub(span) {
+            Some(room) if input > 0 => {
+                let steps = room / stride;
                 // A last window that would start past the image is left out.
-                if (places - 1) * stride >= input + before {
-                    places - 1
-                } else {
-                    places
-                }
+                let starts = steps.saturating_mul(stride) < input.saturating_add(before);
+                steps.saturating_add(usize::from(!self.ceil || starts))
             }
-            Some(room) if input > 0 => room / stride + 1,
             _ => 0,
         };
         Axis {
@@ -94,25 +93,42 @@ impl PoolShape {
     /// # Errors
     /// When they do not, saying why.
     pub fn check(&self) -> Result<(), KernelError> {
-        let refuse = |reason| {
-            Err(KernelError::Shape {
-                kernel: NAME,
-                reason,
-            })
-        };
         let some = |sizes: [usize; 2]| sizes[0] > 0 && sizes[1] > 0;
         if !some(self.kernel) || !some(self.stride) || !some(self.dilation) {
             return refuse("window, stride and dilation have to be at least 1");
         }
-        // So that every window has an element.
         for axis in 0..2 {
             let reach = (self.kernel[axis] - 1).saturating_mul(self.dilation[axis]);
-            if self.padding[axis].iter().any(|&p| p > reach / 2) {
+            let span = reach.saturating_add(1);
+            if self.padding[axis].iter().any(|&p| p > span / 2) {
                 return refuse("the padding is more than half of the window");
             }
         }
+        let [rows, columns] = [0, 1].map(|i| self.axis(i).reach(self.padding[i][1]));
+        if !images::in_range(&[self.batch.max(1), self.channels.max(1), rows, columns]) {
+            return refuse("the sizes are larger than any tensor");
+        }
         Ok(())
     }
+
+    /// That every window has an element, of a shape whose operands are there.
+    fn check_windows(&self) -> Result<(), KernelError> {
+        // Padded by no more than half, a window can miss the image only between its taps.
+        let misses = |axis: Axis| (0..axis.output).any(|place| axis.taps(place).count == 0);
+        if self.output_len() > 0
+            && (0..2).any(|i| self.dilation[i] > self.input[i] && misses(self.axis(i)))
+        {
+            return refuse("a window covers no element");
+        }
+        Ok(())
+    }
+}
+
+fn refuse(reason: &'static str) -> Result<(), KernelError> {
+    Err(KernelError::Shape {
+        kernel: NAME,
+        reason,
+    })
 }
 
 /// What a window is pooled to.
@@ -142,7 +158,7 @@ impl Pool {
 /// Returns the magnitudes of the input's slots for a maximum, nothing for an average.
 ///
 /// # Errors
-/// When the shape is no pooling, or planes or lengths do not fit it.
+/// When the shape is no pooling, a window covers no element, or planes or lengths do not fit.
 pub fn pool<T: Element>(
     exec: &Exec,
     arithmetic: &Arithmetic,
@@ -155,6 +171,7 @@ pub fn pool<T: Element>(
     let planes = output.count();
     output.expect(NAME, "output", &[1, arithmetic.dim()], shape.output_len())?;
     input.expect(NAME, "input", &[planes], shape.input_len())?;
+    shape.check_windows()?;
     Ok(run(
         exec,
         arithmetic,
@@ -172,7 +189,7 @@ pub fn pool<T: Element>(
 /// to the first largest element in the order rows, columns.
 ///
 /// # Errors
-/// When the shape is no pooling, or planes or lengths do not fit it.
+/// When the shape is no pooling, a window covers no element, or planes or lengths do not fit.
 pub fn pool_gradient<T: Element>(
     exec: &Exec,
     arithmetic: &Arithmetic,
@@ -187,6 +204,7 @@ pub fn pool_gradient<T: Element>(
     output.expect(NAME, "output", &[1, arithmetic.dim()], shape.input_len())?;
     input.expect(NAME, "input", &[planes], shape.input_len())?;
     gradient.expect(NAME, "gradient", &[planes], shape.output_len())?;
+    shape.check_windows()?;
     let (input, gradient) = (input.raw(), gradient.raw());
     Ok(run(
         exec,

@@ -130,7 +130,12 @@ fn bias<T: Element>(exec: Exec, algebras: &Algebras) -> Case {
                 let gradient = Operand::<T>::random(dim, len);
                 let mut sums = Operand::<T>::zeros(dim, channels);
                 call(move || {
-                    conv2d_gradient_bias(&exec, BATCH, gradient.view()?, &mut sums.view_mut()?)
+                    conv2d_gradient_bias(
+                        &exec,
+                        [BATCH, channels, pixels],
+                        gradient.view()?,
+                        &mut sums.view_mut()?,
+                    )
                 })
             }),
         }

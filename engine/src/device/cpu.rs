@@ -388,8 +388,8 @@ impl<T: Element> CpuProgram<T> {
                 let (x, g, scratch) = (read(0)?, read(1)?, self.scratch.as_mut_slice::<T>());
                 conv2d::conv2d_gradient_weights(exec, arithmetic, shape, x, g, target, scratch)?;
             }
-            Kernel::Conv2dGradientBias { batch } => {
-                conv2d::conv2d_gradient_bias(exec, *batch, read(0)?, target)?;
+            Kernel::Conv2dGradientBias { sizes } => {
+                conv2d::conv2d_gradient_bias(exec, *sizes, read(0)?, target)?;
             }
             Kernel::Pool { pool, shape } => {
                 return Ok(pool::pool(

@@ -351,8 +351,11 @@ impl<'a> Compiler<'a> {
                 self.plain_call(value, Kernel::Conv2dGradientWeights { shape }, &reads);
             }
             Op::Conv2dGradientBias => {
-                let batch = self.shapes[operands[0].0].rows();
-                self.plain_call(value, Kernel::Conv2dGradientBias { batch }, &reads);
+                let &[batch, channels, rows, columns] = &*self.shapes[operands[0].0] else {
+                    return self.refuse(value, "its operand is no image");
+                };
+                let sizes = [batch, channels, rows * columns];
+                self.plain_call(value, Kernel::Conv2dGradientBias { sizes }, &reads);
             }
             Op::Pool { pool, window } => {
                 let shape = self.sizes(value, pool_shape(&self.shapes[operands[0].0], &window))?;

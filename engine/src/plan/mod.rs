@@ -109,8 +109,8 @@ pub enum Kernel {
     },
     /// Reads the result's gradient, writes the bias's: the sum of each channel.
     Conv2dGradientBias {
-        /// Images.
-        batch: usize,
+        /// Images, channels and pixels.
+        sizes: [usize; 3],
     },
     /// Reads images, writes the mean or maximum of each window.
     Pool {

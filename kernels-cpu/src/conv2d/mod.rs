@@ -26,7 +26,7 @@ use crate::algebra::{Arithmetic, Bilinear, Combination};
 use crate::element::Element;
 use crate::error::KernelError;
 use crate::function_map::Function;
-use crate::images::{Axis, TILE_IMAGES};
+use crate::images::{self, Axis, TILE_IMAGES};
 use crate::planes::{Planes, PlanesMut};
 use crate::slots::SlotMaxima;
 use crate::threads::Exec;
@@ -60,7 +60,8 @@ pub struct Conv2dShape {
 }
 
 impl Conv2dShape {
-    /// Rows and columns of an output image: 0 where the kernel is larger than the padded input.
+    /// Rows and columns of an output image: 0 where the kernel is larger than the padded input, and
+    /// where the input is empty.
     pub fn output(&self) -> [usize; 2] {
         [self.axis(0).output, self.axis(1).output]
     }
@@ -104,7 +105,9 @@ impl Conv2dShape {
             .saturating_mul(self.dilation[axis])
             .saturating_add(1);
         let output = match padded.checked_sub(span) {
-            Some(room) if self.input[axis] > 0 => room / self.stride[axis].max(1) + 1,
+            Some(room) if self.input[axis] > 0 => {
+                (room / self.stride[axis].max(1)).saturating_add(1)
+            }
             _ => 0,
         };
         Axis {
@@ -133,13 +136,18 @@ impl Conv2dShape {
         if !some(self.kernel) || !some(self.stride) || !some(self.dilation) {
             return refuse("kernel, stride and dilation have to be at least 1");
         }
-        let groups = self.groups;
-        if groups == 0
-            || [self.in_channels, self.out_channels]
-                .iter()
-                .any(|c| !c.is_multiple_of(groups))
-        {
+        let (ins, outs, groups) = (self.in_channels, self.out_channels, self.groups);
+        if ins == 0 || outs == 0 || groups == 0 {
+            return refuse("channels and groups have to be at least 1");
+        }
+        if !ins.is_multiple_of(groups) || !outs.is_multiple_of(groups) {
             return refuse("the groups do not divide the channels");
+        }
+        let [rows, columns] = [0, 1].map(|i| self.axis(i).reach(self.padding[i][1]));
+        if !images::in_range(&[self.batch.max(1), ins.max(outs), rows, columns])
+            || !images::in_range(&[ins, outs, self.kernel[0], self.kernel[1]])
+        {
+            return refuse("the sizes are larger than any tensor");
         }
         Ok(())
     }
@@ -276,7 +284,8 @@ impl Scratch {
     }
 
     fn len(&self) -> usize {
-        self.weights + self.bias + self.pieces * self.source
+        let own = self.pieces.saturating_mul(self.source);
+        own.saturating_add(self.weights + self.bias)
     }
 }
 
@@ -482,24 +491,21 @@ pub fn conv2d_gradient_weights<T: Element>(
     weights::run(exec, arithmetic, shape, input, gradient, output, scratch)
 }
 
-/// The gradient of [`conv2d`] by its bias: the sum of the output's gradient over images and pixels.
+/// The gradient of [`conv2d`] by its bias: the sum of the output's gradient, `[batch, channels, pixels]`,
+/// over images and pixels.
 ///
 /// # Errors
-/// When planes differ, or the gradient does not hold `batch` images of as many channels as the output
-/// has elements.
+/// When planes or lengths do not fit those sizes.
 pub fn conv2d_gradient_bias<T: Element>(
     exec: &Exec,
-    batch: usize,
+    [batch, channels, pixels]: [usize; 3],
     gradient: Planes<'_, T>,
     output: &mut PlanesMut<'_, T>,
 ) -> Result<(), KernelError> {
-    let channels = output.len();
-    let pixels = gradient
-        .len()
-        .checked_div(product(&[batch, channels]))
-        .unwrap_or(0);
+    let planes = output.count();
+    output.expect(NAME, "output", &[planes], channels)?;
     let needs = product(&[batch, channels, pixels]);
-    gradient.expect(NAME, "gradient", &[output.count()], needs)?;
+    gradient.expect(NAME, "gradient", &[planes], needs)?;
     weights::bias(exec, batch, pixels, gradient, output);
     Ok(())
 }

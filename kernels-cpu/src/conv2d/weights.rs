@@ -54,7 +54,7 @@ impl Scratch {
     }
 
     pub(super) fn len(&self) -> usize {
-        self.pieces * self.piece()
+        self.pieces.saturating_mul(self.piece())
     }
 }
 
@@ -73,6 +73,12 @@ pub(super) fn run<T: Element>(
     enough(scratch, layout.len())?;
     let geometry = Geometry::new(shape, false);
     let own = PlanesMut::new(scratch, layout.pieces, layout.piece(), layout.piece())?.raw();
+    // Without columns there are no rows to go through either.
+    let rows = if gradient.is_empty() {
+        0
+    } else {
+        geometry.rows()
+    };
     let (input, gradient, planes) = (input.raw(), gradient.raw(), output.count());
     let body = |i: usize| {
         let sums = own.plane(i);
@@ -88,7 +94,7 @@ pub(super) fn run<T: Element>(
             partial,
             formed_input,
             formed_gradient: formed_input.wrapping_add(layout.input),
-            rows: piece(geometry.rows(), layout.pieces, i),
+            rows: piece(rows, layout.pieces, i),
         };
         T::run_correlate(exec.isa, task);
     };

@@ -4,6 +4,9 @@
 mod block_matmul;
 mod block_matmul_blocking;
 mod cast;
+mod conv2d;
+mod conv2d_errors;
+mod conv2d_threads;
 mod convert;
 mod elementwise;
 mod errors;
@@ -12,6 +15,7 @@ mod isa;
 mod layout;
 mod negative_control;
 mod poly_map;
+mod pool;
 mod reduce;
 mod slot_maxima;
 mod support;

@@ -14,21 +14,29 @@
 mod algebras;
 mod buffers;
 mod compare;
+mod conv2d;
 mod functions;
+mod images;
 mod losses;
 mod matmul;
 mod noise;
+mod pool;
 
 pub(crate) use algebras::{Algebra, Kind};
 pub(crate) use buffers::{Guarded, Operand, same_bits};
 pub(crate) use compare::{Mismatch, Tolerance, compare};
+pub(crate) use conv2d::{
+    Conv, Convolution, channel_sizes, images as conv2d_images, lens as conv2d_lens,
+};
 pub(crate) use functions::{
     derivative, each_element, evaluated, formed, joined, mapped, read, split_error, steepest,
     stored, value, verify, written,
 };
+pub(crate) use images::Images;
 pub(crate) use losses::Slot;
 pub(crate) use matmul::{Case, Prepared};
 pub(crate) use noise::Noise;
+pub(crate) use pool::{Pooling, Pools, Values, images as pool_images};
 
 use furthermore_kernels_cpu::{Exec, Isa};
 
