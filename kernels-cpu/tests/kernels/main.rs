@@ -13,6 +13,7 @@ mod function_map;
 mod isa;
 mod negative_control;
 mod pool;
+mod pool_errors;
 mod reduce;
 mod slot_maxima;
 mod support;
