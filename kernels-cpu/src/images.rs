@@ -17,8 +17,7 @@ pub(crate) fn tile(batch: usize, tile: usize) -> (usize, usize) {
     (start, (batch - start).min(TILE_IMAGES))
 }
 
-/// Whether what is computed of these sizes stays within a number: a product of them, times what kernels
-/// multiply it by. Past that no tensor exists.
+/// Whether a tensor of these sizes can exist, so that what kernels compute of them stays in range.
 pub(crate) fn in_range(sizes: &[usize]) -> bool {
     let product = sizes.iter().copied().fold(1, usize::saturating_mul);
     product <= 1 << (usize::BITS / 4 * 3)

@@ -16,6 +16,7 @@ mod layout;
 mod negative_control;
 mod poly_map;
 mod pool;
+mod pool_errors;
 mod reduce;
 mod slot_maxima;
 mod support;
