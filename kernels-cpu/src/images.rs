@@ -52,15 +52,17 @@ pub(crate) struct Taps {
 }
 
 impl Taps {
+    /// The source of the `i`-th tap that lies on one.
+    #[inline(always)]
+    pub(crate) fn source_at(&self, i: usize) -> usize {
+        self.source
+            .wrapping_add_signed(i as isize * self.source_step)
+    }
+
     /// Each tap with its source.
     #[inline(always)]
     pub(crate) fn iter(self) -> impl Iterator<Item = (usize, usize)> {
-        (0..self.count).map(move |i| {
-            let source = self
-                .source
-                .wrapping_add_signed(i as isize * self.source_step);
-            (self.tap + i * self.tap_step, source)
-        })
+        (0..self.count).map(move |i| (self.tap + i * self.tap_step, self.source_at(i)))
     }
 }
 
@@ -172,6 +174,17 @@ impl Axis {
             (start, end) = (start.min(source), end.max(source + 1));
         }
         start.min(end)..end
+    }
+
+    /// The most sources that `targets` targets in a row read between them.
+    pub(crate) fn most_sources(&self, targets: usize) -> usize {
+        let (before, span) = (targets.saturating_sub(1), self.span());
+        let most = if self.swapped {
+            (before + span - 1) / self.stride + 1
+        } else {
+            before.saturating_mul(self.stride).saturating_add(span)
+        };
+        most.min(self.source_len())
     }
 
     /// How many places there are.

@@ -29,13 +29,15 @@ impl<T: Element> WithSimd<T> for Chains {
         let (shrink, grow) = (S::splat(black_box(T::of(0.5))), S::splat(T::one()));
         let mut sums = [grow; SUMS];
         for _ in 0..self.0 {
-            for sum in &mut sums {
-                *sum = sum.mul_add(shrink, grow);
+            for i in 0..SUMS {
+                sums[i] = sums[i].mul_add(shrink, grow);
             }
         }
-        for sum in sums {
-            black_box(sum.lanes());
+        let mut total = sums[0];
+        for i in 1..SUMS {
+            total = total.add(sums[i]);
         }
+        black_box(total.lanes());
         (2 * S::LANES * SUMS * self.0) as f64
     }
 }

@@ -9,7 +9,7 @@ use std::ops::Range;
 use crate::algebra::Arithmetic;
 use crate::element::Element;
 use crate::error::KernelError;
-use crate::images::{self, Axis, TILE_IMAGES};
+use crate::images::{self, Axis, TILE_IMAGES, Taps};
 use crate::planes::{Planes, PlanesMut, RawPlanes};
 use crate::simd::{Simd, WithSimd};
 use crate::slots::{self, Form, SlotMaxima, Watch, WithForm, with_form};
@@ -263,6 +263,77 @@ pub(crate) struct Windows<'a, T> {
     channels: Range<usize>,
 }
 
+/// What a window covers of a channel: elements to its first tap, and from one tap to the next.
+struct Covered {
+    first: usize,
+    rows: usize,
+    columns: usize,
+    row_step: isize,
+    column_step: isize,
+}
+
+impl Covered {
+    #[inline(always)]
+    fn new(rows: &Taps, columns: &Taps, line: usize, width: usize) -> Self {
+        let line = line * width;
+        Self {
+            first: rows
+                .source
+                .wrapping_mul(line)
+                .wrapping_add(columns.source.wrapping_mul(width)),
+            rows: rows.count,
+            columns: columns.count,
+            row_step: rows.source_step * line as isize,
+            column_step: columns.source_step * width as isize,
+        }
+    }
+
+    /// The sum of `count` images of each pixel, the first at `from`.
+    ///
+    /// # Safety
+    /// The window lies on elements that can be read.
+    #[inline(always)]
+    unsafe fn sum<T: Element, S: Simd<T>>(&self, from: *const T, count: usize) -> S {
+        let mut sum = S::splat(T::zero());
+        let mut row = from;
+        for _ in 0..self.rows {
+            let mut at = row;
+            for _ in 0..self.columns {
+                // SAFETY: the caller's promise.
+                sum = sum.add(unsafe { S::load_some(at, count) });
+                at = at.wrapping_offset(self.column_step);
+            }
+            row = row.wrapping_offset(self.row_step);
+        }
+        sum
+    }
+
+    /// The same, the pixel of each row and column weighed.
+    ///
+    /// # Safety
+    /// As [`Covered::sum`].
+    #[inline(always)]
+    unsafe fn weigh<T: Element, S: Simd<T>>(
+        &self,
+        from: *const T,
+        count: usize,
+        weight: impl Fn(usize, usize) -> f64,
+    ) -> S {
+        let mut sum = S::splat(T::zero());
+        for y in 0..self.rows {
+            for x in 0..self.columns {
+                let at = from
+                    .wrapping_offset(y as isize * self.row_step)
+                    .wrapping_offset(x as isize * self.column_step);
+                // SAFETY: the caller's promise.
+                let pixel = unsafe { S::load_some(at, count) };
+                sum = S::splat(T::of(weight(y, x))).mul_add(pixel, sum);
+            }
+        }
+        sum
+    }
+}
+
 /// One channel of one tile: where its elements and its places start, and how many images it has.
 struct Channel {
     elements: usize,
@@ -337,23 +408,19 @@ impl<T: Element> Windows<'_, T> {
                         let column_taps = columns.taps(column);
                         let share = S::splat(T::of(row_share * self.share(1, column)));
                         let to = output.wrapping_add((row * columns.output + column) * width);
+                        let window = Covered::new(&row_taps, &column_taps, columns.input, width);
+                        let from = input.wrapping_add(window.first);
                         slots::sweep(
                             width,
                             S::LANES,
                             #[inline(always)]
                             |image, count| {
-                                let mut sum = S::splat(T::zero());
-                                for (_, y) in row_taps.iter() {
-                                    for (_, x) in column_taps.iter() {
-                                        let at = (y * columns.input + x) * width + image;
-                                        // SAFETY: the tap lies on the channel's elements, which
-                                        // `pool` checked to be there.
-                                        sum =
-                                            sum.add(unsafe { S::load_some(input.add(at), count) });
-                                    }
+                                // SAFETY: the taps lie on the channel's elements, which `pool`
+                                // checked to be there, and the place is this task's.
+                                unsafe {
+                                    let sum = window.sum::<T, S>(from.wrapping_add(image), count);
+                                    sum.mul(share).store_some(to.add(image), count);
                                 }
-                                // SAFETY: the place lies in the channel, which is this task's.
-                                unsafe { sum.mul(share).store_some(to.add(image), count) };
                             },
                         );
                     }
@@ -381,29 +448,27 @@ impl<T: Element> Windows<'_, T> {
                     for column in 0..columns.input {
                         let column_taps = columns.taps(column);
                         let to = output.wrapping_add((row * columns.input + column) * width);
+                        let window = Covered::new(&row_taps, &column_taps, columns.output, width);
+                        let from = gradient.wrapping_add(window.first);
                         slots::sweep(
                             width,
                             S::LANES,
                             #[inline(always)]
                             |image, count| {
-                                let mut sum = S::splat(T::zero());
-                                for (_, y) in row_taps.iter() {
-                                    for (_, x) in column_taps.iter() {
-                                        let share = if whole {
-                                            1.0
-                                        } else {
-                                            self.share(0, y) * self.share(1, x)
-                                        };
-                                        let share = T::of(share);
-                                        let at = (y * columns.output + x) * width + image;
-                                        // SAFETY: the place lies in the channel, which
-                                        // `pool_gradient` checked to be there.
-                                        let g = unsafe { S::load_some(gradient.add(at), count) };
-                                        sum = g.mul_add(S::splat(share), sum);
-                                    }
+                                // SAFETY: the places lie in the channel, which `pool_gradient` checked
+                                // to be there, and the element is this task's.
+                                unsafe {
+                                    let from = from.wrapping_add(image);
+                                    let sum = if whole {
+                                        window.sum::<T, S>(from, count)
+                                    } else {
+                                        window.weigh::<T, S>(from, count, |y, x| {
+                                            let y = self.share(0, row_taps.source_at(y));
+                                            y * self.share(1, column_taps.source_at(x))
+                                        })
+                                    };
+                                    sum.mul(all).store_some(to.add(image), count);
                                 }
-                                // SAFETY: the element lies in the channel, which is this task's.
-                                unsafe { sum.mul(all).store_some(to.add(image), count) };
                             },
                         );
                     }

@@ -2,13 +2,13 @@
 
 use std::ops::Range;
 
-use super::Geometry;
 use super::micro::{self, Reads, Target};
 use super::pack::{self, Tile};
-use crate::algebra::{Arithmetic, Bilinear};
+use super::{Geometry, Schedule, row_pitch};
+use crate::algebra::{Arithmetic, Bilinear, Term};
 use crate::element::Element;
 use crate::function_map::{self, Function};
-use crate::images::{self, Taps};
+use crate::images;
 use crate::isa::Isa;
 use crate::planes::RawPlanes;
 use crate::simd::{Simd, WithSimd};
@@ -23,27 +23,28 @@ pub(crate) struct Convolve<'a, T> {
     pub(super) arithmetic: &'a Arithmetic,
     pub(super) program: &'a Bilinear,
     pub(super) geometry: &'a Geometry,
+    pub(super) schedule: &'a Schedule,
     pub(super) source: RawPlanes<T>,
     pub(super) target: RawPlanes<T>,
-    /// Packed by [`pack::Weights`].
+    /// Packed by [`pack::PackWeights`].
     pub(super) weights: &'a [T],
     /// For each plane a number for each channel.
     pub(super) biases: &'a [T],
     pub(super) activation: Option<Function>,
-    /// Scratch for the combinations of a tile of the source.
-    pub(super) formed: *mut T,
+    /// Scratch for rows of the source.
+    pub(super) window: *mut T,
     pub(super) rows: Range<usize>,
 }
 
-/// One row of results in one tile.
-struct Row<'a> {
-    tile: &'a Tile,
+/// Rows of results in one tile.
+struct Chunk {
+    rows: Range<usize>,
     /// Images of the tile.
     width: usize,
     /// Where the tile's results start.
     target: usize,
-    row: usize,
-    taps: Taps,
+    /// The first row of the source that is packed, and where element 0 of row 0 would be.
+    source: usize,
 }
 
 impl<T: Element> WithSimd<T> for Convolve<'_, T> {
@@ -57,7 +58,7 @@ impl<T: Element> WithSimd<T> for Convolve<'_, T> {
         let mut at = self.rows.start;
         while at < self.rows.end {
             let (nth, first) = (at / rows.targets(), at % rows.targets());
-            let last = rows.targets().min(first + self.rows.end - at);
+            let left = (rows.targets() - first).min(self.rows.end - at);
             let (start, width) = images::tile(g.batch, nth);
             let tile = Tile {
                 at: start * g.source_image(),
@@ -65,33 +66,40 @@ impl<T: Element> WithSimd<T> for Convolve<'_, T> {
                 row: columns.source_len() * width,
                 rows: rows.source_len(),
             };
-            let sources = rows.sources(first..last);
-            // SAFETY: the source has this tile, and the scratch room for its combinations.
-            unsafe {
-                pack::form::<T, S>(
-                    &self.source,
-                    &self.program.left,
-                    &tile,
-                    &sources,
-                    self.formed,
-                );
-            }
-            for row in first..last {
-                let row = Row {
-                    tile: &tile,
-                    width,
-                    target: start * g.target_image(),
-                    row,
-                    taps: rows.taps(row),
-                };
-                for group in 0..g.groups {
-                    for block in pack::blocks(g.targets, micro::tile_channels::<T, S>()) {
-                        self.block::<S>(&row, group, &block);
-                        seen = seen.merge(self.finish(&row, group, &block));
+            let taken = left.min(self.schedule.rows);
+            let sources = rows.sources(first..first + taken);
+            debug_assert!(sources.len() <= self.schedule.source_rows);
+            let chunk = Chunk {
+                rows: first..first + taken,
+                width,
+                target: start * g.target_image(),
+                source: sources.start,
+            };
+            // A plane's first term starts from the bias; one bit a plane.
+            let mut written: u64 = 0;
+            for (left, combination) in self.program.left.iter().enumerate() {
+                // SAFETY: the source has this tile, and the window room for these rows.
+                unsafe {
+                    let pitch = row_pitch::<T>(tile.row);
+                    let pitches = (self.schedule.source_rows * pitch, pitch);
+                    pack::rows::<T, S>(
+                        &self.source,
+                        combination,
+                        &tile,
+                        &sources,
+                        self.window,
+                        pitches,
+                    );
+                }
+                for term in self.program.terms.iter().filter(|term| term.left == left) {
+                    self.term::<S>(&chunk, term, written);
+                    for &(plane, _) in &term.outputs {
+                        written |= 1 << plane;
                     }
                 }
             }
-            at += last - first;
+            seen = seen.merge(self.finish(&chunk));
+            at += taken;
         }
         seen
     }
@@ -105,93 +113,97 @@ impl<T: Element> Convolve<'_, T> {
         rows.targets() * columns.targets() * width
     }
 
-    /// One row of the channels `block` of a group: all columns, images and products.
+    /// One product's share of a chunk; `written` are the planes that hold a share already.
     #[inline(always)]
-    fn block<S: Simd<T>>(&self, row: &Row<'_>, group: usize, block: &Range<usize>) {
+    fn term<S: Simd<T>>(&self, chunk: &Chunk, term: &Term, written: u64) {
         let g = self.geometry;
-        let (tile, width) = (row.tile, row.width);
-        let columns = &g.axes[1];
-        let taps = g.kernel[0] * g.kernel[1];
-        let channel = group * g.targets + block.start;
+        let [rows, columns] = &g.axes;
+        let (width, taps) = (chunk.width, g.kernel[0] * g.kernel[1]);
+        let pitch = row_pitch::<T>(columns.source_len() * width);
+        let channel_pitch = self.schedule.source_rows * pitch;
         let target_channel = self.target_channel(width);
-        let target = row.target + channel * target_channel + row.row * columns.targets() * width;
-        let source = group * g.sources * tile.rows * tile.row;
-        let packed = group * g.group_weights + block.start * g.sources * taps;
-        let mut image = 0;
-        while image < width {
-            let left = width - image;
-            let count = if left >= 2 * S::LANES {
-                2 * S::LANES
-            } else {
-                left.min(S::LANES)
-            };
-            for column in 0..columns.targets() {
-                let column_taps = columns.taps(column);
-                let at = target + column * width + image;
-                // A plane's first term starts from the bias; one bit a plane.
-                let mut written: u64 = 0;
-                for term in &self.program.terms {
-                    let start = pack::start(
-                        &self.source,
-                        &self.program.left,
-                        term.left,
-                        tile,
-                        self.formed,
-                    );
-                    let weights = &self.weights[term.right * g.weights() + packed..];
+        let weights = &self.weights[term.right * g.weights()..][..g.weights()];
+        for row in chunk.rows.clone() {
+            let row_taps = rows.taps(row);
+            for group in 0..g.groups {
+                for block in pack::blocks(g.targets, micro::tile_channels::<T, S>()) {
+                    let channel = group * g.targets + block.start;
+                    let to =
+                        chunk.target + channel * target_channel + row * columns.targets() * width;
+                    let source = self
+                        .window
+                        .wrapping_add(group * g.sources * channel_pitch)
+                        .wrapping_sub(chunk.source * pitch);
+                    let packed = group * g.group_weights + block.start * g.sources * taps;
                     let reads = Reads {
-                        source: start.wrapping_add(source + image),
-                        channel: tile.rows * tile.row,
-                        row: tile.row,
+                        source,
+                        channel: channel_pitch,
+                        row: pitch,
                         column: width,
                         channels: g.sources,
-                        weights: weights.as_ptr(),
+                        weights: weights[packed..].as_ptr(),
                         kernel: g.kernel,
                     };
-                    let targets = term.outputs.iter().map(
-                        #[inline(always)]
-                        |&(plane, coefficient)| {
-                            let biases = &self.biases[plane * g.groups * g.targets + channel..];
-                            Target {
-                                to: self.target.plane(plane).wrapping_add(at),
-                                coefficient: T::of(coefficient),
-                                bias: (written & (1 << plane) == 0).then_some(biases.as_ptr()),
+                    let mut image = 0;
+                    while image < width {
+                        let left = width - image;
+                        let count = if left >= 2 * S::LANES {
+                            2 * S::LANES
+                        } else {
+                            left.min(S::LANES)
+                        };
+                        for column in 0..columns.targets() {
+                            let at = to + column * width + image;
+                            let reads = Reads {
+                                source: reads.source.wrapping_add(image),
+                                ..reads
+                            };
+                            let targets = term.outputs.iter().map(
+                                #[inline(always)]
+                                |&(plane, coefficient)| {
+                                    let biases =
+                                        &self.biases[plane * g.groups * g.targets + channel..];
+                                    Target {
+                                        to: self.target.plane(plane).wrapping_add(at),
+                                        coefficient: T::of(coefficient),
+                                        bias: (written & (1 << plane) == 0)
+                                            .then_some(biases.as_ptr()),
+                                    }
+                                },
+                            );
+                            // SAFETY: the taps lie in the packed rows, the block in weights and
+                            // biases, and the pixel in the task's rows of the result.
+                            unsafe {
+                                micro::pixel::<T, S>(
+                                    block.len(),
+                                    count,
+                                    &row_taps,
+                                    &columns.taps(column),
+                                    &reads,
+                                    targets,
+                                    target_channel,
+                                );
                             }
-                        },
-                    );
-                    // SAFETY: the taps lie in the tile, the block in weights and biases, and the
-                    // pixel in the task's rows of the result.
-                    unsafe {
-                        micro::pixel::<T, S>(
-                            block.len(),
-                            count,
-                            &row.taps,
-                            &column_taps,
-                            &reads,
-                            targets,
-                            target_channel,
-                        );
-                    }
-                    for &(plane, _) in &term.outputs {
-                        written |= 1 << plane;
+                        }
+                        image += count;
                     }
                 }
             }
-            image += count;
         }
     }
 
-    /// The activation on a row of a block that is still in cache.
+    /// The activation on a chunk that is still in cache.
     #[inline(always)]
-    fn finish(&self, row: &Row<'_>, group: usize, block: &Range<usize>) -> SlotMaxima {
+    fn finish(&self, chunk: &Chunk) -> SlotMaxima {
         let mut seen = SlotMaxima::NONE;
         let Some(function) = self.activation else {
             return seen;
         };
-        let len = self.geometry.axes[1].targets() * row.width;
-        for channel in block.clone() {
-            let channel = group * self.geometry.targets + channel;
-            let at = row.target + channel * self.target_channel(row.width) + row.row * len;
+        let row = self.geometry.axes[1].targets() * chunk.width;
+        for channel in 0..self.geometry.groups * self.geometry.targets {
+            let at =
+                chunk.target + channel * self.target_channel(chunk.width) + chunk.rows.start * row;
+            let len = chunk.rows.len() * row;
             // SAFETY: these elements lie in the task's rows.
             let span =
                 unsafe { function_map::in_place(self.arithmetic, function, self.target, at, len) };

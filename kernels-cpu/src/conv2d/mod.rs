@@ -162,9 +162,9 @@ fn is_plane(combination: &Combination) -> bool {
     matches!(combination[..], [(_, 1.0)])
 }
 
-/// Combinations that have to be formed.
+/// How many combinations have to be held at a time: one, unless all are planes as they are.
 fn formed(combinations: &[Combination]) -> usize {
-    combinations.iter().filter(|c| !is_plane(c)).count()
+    usize::from(!combinations.iter().all(is_plane))
 }
 
 /// A convolution as the kernels see it: target channels that sum over source channels, either way.
@@ -253,16 +253,28 @@ fn aligned<T>(elements: usize) -> usize {
     elements.next_multiple_of(64 / size_of::<T>())
 }
 
-/// Scratch of a convolution: packed weights and biases that all pieces share, then each piece's
-/// combinations of a tile of its source.
-struct Scratch {
+/// Bytes of the rows of a source that lie packed at a time, and of the results computed from them in
+/// the meantime: each a quarter of a 1 MiB level-2 cache.
+const WINDOW_BYTES: usize = 256 << 10;
+
+/// How a convolution is gone through: in pieces, each a chunk of rows after the other, for which one
+/// combination of the source's planes is packed at a time.
+///
+/// Images of 2^n pixels put every channel and row of a pixel in the same few places of a cache. Packed
+/// rows lie a cache line further apart than they are long.
+struct Schedule {
+    pieces: usize,
+    /// Most rows of results in a chunk.
+    rows: usize,
+    /// Rows of the source packed for them.
+    source_rows: usize,
+    /// Elements of scratch: packed weights and biases that all pieces share, and each piece's rows.
     weights: usize,
     bias: usize,
-    source: usize,
-    pieces: usize,
+    window: usize,
 }
 
-impl Scratch {
+impl Schedule {
     fn new<T: Element>(
         exec: &Exec,
         geometry: &Geometry,
@@ -273,20 +285,39 @@ impl Scratch {
         let products = shape
             .products::<T>(exec)
             .saturating_mul(program.terms.len());
+        let [rows, columns] = &geometry.axes;
+        let width = geometry.batch.min(TILE_IMAGES);
+        let channels = geometry.groups * geometry.sources;
+        let source_row = channels * row_pitch::<T>(columns.source_len() * width);
+        let target_row = planes * geometry.groups * geometry.targets * columns.targets() * width;
+        let most = WINDOW_BYTES / size_of::<T>();
+        let fits = |count: usize| {
+            rows.most_sources(count) * source_row <= most && count * target_row <= most
+        };
+        let mut chunk = 1;
+        while chunk < rows.targets() && fits(chunk + 1) {
+            chunk += 1;
+        }
+        let source_rows = rows.most_sources(chunk);
         Self {
+            pieces: pieces(exec, geometry.rows(), products),
+            rows: chunk,
+            source_rows,
             weights: aligned::<T>(program.right.len() * geometry.weights()),
             bias: aligned::<T>(planes * geometry.groups * geometry.targets),
-            source: aligned::<T>(
-                formed(&program.left) * geometry.source_image() * geometry.batch.min(TILE_IMAGES),
-            ),
-            pieces: pieces(exec, geometry.rows(), products),
+            window: aligned::<T>(source_rows * source_row),
         }
     }
 
-    fn len(&self) -> usize {
-        let own = self.pieces.saturating_mul(self.source);
+    fn scratch_len(&self) -> usize {
+        let own = self.pieces.saturating_mul(self.window);
         own.saturating_add(self.weights + self.bias)
     }
+}
+
+/// Elements from one packed row to the next.
+fn row_pitch<T>(len: usize) -> usize {
+    aligned::<T>(len) + 64 / size_of::<T>()
 }
 
 /// Which of the three operations of a convolution.
@@ -322,7 +353,7 @@ pub fn scratch_len<T: Element>(
         }
         _ => {
             let geometry = Geometry::new(shape, pass == Conv2dPass::GradientInput);
-            Scratch::new::<T>(exec, &geometry, shape, program, planes).len()
+            Schedule::new::<T>(exec, &geometry, shape, program, planes).scratch_len()
         }
     })
 }
@@ -412,13 +443,13 @@ fn run<T: Element>(
 ) -> Result<SlotMaxima, KernelError> {
     let program = arithmetic.product(source.count(), weights.count());
     let geometry = Geometry::new(shape, swapped);
-    let layout = Scratch::new::<T>(exec, &geometry, shape, program, output.count());
-    enough(scratch, layout.len())?;
+    let schedule = Schedule::new::<T>(exec, &geometry, shape, program, output.count());
+    enough(scratch, schedule.scratch_len())?;
     if output.is_empty() {
         return Ok(SlotMaxima::NONE);
     }
-    let (shared, own) = scratch.split_at_mut(layout.weights + layout.bias);
-    let (packed, biases) = shared.split_at_mut(layout.weights);
+    let (shared, own) = scratch.split_at_mut(schedule.weights + schedule.bias);
+    let (packed, biases) = shared.split_at_mut(schedule.weights);
     T::run_pack_weights(
         exec.isa,
         PackWeights {
@@ -446,7 +477,7 @@ fn run<T: Element>(
         }
     }
     let (packed, biases) = (&*packed, &*biases);
-    let own = PlanesMut::new(own, layout.pieces, layout.source, layout.source)?.raw();
+    let own = PlanesMut::new(own, schedule.pieces, schedule.window, schedule.window)?.raw();
     let (source, target) = (source.raw(), output.raw());
     let body = |i: usize| {
         let task = Convolve {
@@ -459,12 +490,13 @@ fn run<T: Element>(
             weights: packed,
             biases,
             activation,
-            formed: own.plane(i),
-            rows: piece(geometry.rows(), layout.pieces, i),
+            schedule: &schedule,
+            window: own.plane(i),
+            rows: piece(geometry.rows(), schedule.pieces, i),
         };
         T::run_convolve(exec.isa, task)
     };
-    Ok(exec.pieces(layout.pieces, body, SlotMaxima::merge))
+    Ok(exec.pieces(schedule.pieces, body, SlotMaxima::merge))
 }
 
 /// The gradient of [`conv2d`] by its weights, from the input and the output's gradient.

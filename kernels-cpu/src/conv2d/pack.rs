@@ -66,58 +66,88 @@ pub(super) struct Tile {
     pub(super) rows: usize,
 }
 
-/// Forms the combinations that are no plane as it is, for `rows` of every channel of a tile; each is
-/// laid out as the tile is, one after another from `to` on.
+/// Packs `rows` of every channel of a tile of one combination, channels and rows `pitches` apart.
 ///
 /// # Safety
-/// The planes have the tile; `to` is writable for as many tiles as there are such combinations.
+/// The planes have the tile; `to` is writable for the channels and rows at those pitches.
 #[inline(always)]
-pub(super) unsafe fn form<T: Element, S: Simd<T>>(
+pub(super) unsafe fn rows<T: Element, S: Simd<T>>(
     planes: &RawPlanes<T>,
-    combinations: &[Combination],
+    combination: &Combination,
     tile: &Tile,
     rows: &Range<usize>,
     to: *mut T,
+    (channel_pitch, row_pitch): (usize, usize),
 ) {
-    let len = rows.len() * tile.row;
-    let size = tile.channels * tile.rows * tile.row;
-    for (nth, combination) in combinations.iter().filter(|c| !is_plane(c)).enumerate() {
-        for channel in 0..tile.channels {
-            let at = (channel * tile.rows + rows.start) * tile.row;
-            let to = to.wrapping_add(nth * size + at);
-            slots::sweep(
-                len,
-                S::LANES,
-                #[inline(always)]
-                |i, count| {
-                    let mut sum = S::splat(T::zero());
-                    for &(plane, weight) in combination {
-                        let from = planes.plane(plane).wrapping_add(tile.at + at + i);
-                        // SAFETY: the caller's promise.
-                        let x = unsafe { S::load_some(from, count) };
-                        sum = S::splat(T::of(weight)).mul_add(x, sum);
-                    }
-                    // SAFETY: as above.
-                    unsafe { sum.store_some(to.add(i), count) };
-                },
-            );
+    for channel in 0..tile.channels {
+        for (nth, row) in rows.clone().enumerate() {
+            let at = tile.at + (channel * tile.rows + row) * tile.row;
+            let to = to.wrapping_add(channel * channel_pitch + nth * row_pitch);
+            // SAFETY: the caller's promise.
+            unsafe { combine::<T, S>(planes, combination, at, tile.row, to) };
         }
     }
 }
 
-/// Where combination `nth` of a tile starts: in its plane, or where [`form`] put it.
+/// Forms a combination of a tile unless it is a plane as it is: in a tile's own layout at `to`, for
+/// `rows` of every channel. Returns where the tile of that combination starts.
+///
+/// # Safety
+/// The planes have the tile; `to` is writable for a tile.
 #[inline(always)]
-pub(super) fn start<T>(
+pub(super) unsafe fn form<T: Element, S: Simd<T>>(
     planes: &RawPlanes<T>,
-    combinations: &[Combination],
-    nth: usize,
+    combination: &Combination,
     tile: &Tile,
-    formed: *mut T,
+    rows: &Range<usize>,
+    to: *mut T,
 ) -> *const T {
-    let combination = &combinations[nth];
     if is_plane(combination) {
         return planes.plane(combination[0].0).wrapping_add(tile.at);
     }
-    let before = combinations[..nth].iter().filter(|c| !is_plane(c)).count();
-    formed.wrapping_add(before * tile.channels * tile.rows * tile.row)
+    for channel in 0..tile.channels {
+        let at = (channel * tile.rows + rows.start) * tile.row;
+        let (len, to) = (rows.len() * tile.row, to.wrapping_add(at));
+        // SAFETY: the caller's promise.
+        unsafe { combine::<T, S>(planes, combination, tile.at + at, len, to) };
+    }
+    to
+}
+
+/// Writes the weighted sum of planes for `len` elements from `at` on.
+///
+/// # Safety
+/// The planes have those elements, and `to` is writable for as many.
+#[inline(always)]
+unsafe fn combine<T: Element, S: Simd<T>>(
+    planes: &RawPlanes<T>,
+    combination: &Combination,
+    at: usize,
+    len: usize,
+    to: *mut T,
+) {
+    if is_plane(combination) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let from = planes.plane(combination[0].0).wrapping_add(at);
+            std::ptr::copy_nonoverlapping(from, to, len);
+        }
+        return;
+    }
+    slots::sweep(
+        len,
+        S::LANES,
+        #[inline(always)]
+        |i, count| {
+            let mut sum = S::splat(T::zero());
+            for &(plane, weight) in combination {
+                let from = planes.plane(plane).wrapping_add(at + i);
+                // SAFETY: the caller's promise.
+                let x = unsafe { S::load_some(from, count) };
+                sum = S::splat(T::of(weight)).mul_add(x, sum);
+            }
+            // SAFETY: as above.
+            unsafe { sum.store_some(to.add(i), count) };
+        },
+    );
 }

@@ -18,7 +18,7 @@ use crate::threads::Exec;
 /// level-1 cache while the source's channels pass by.
 const GRADIENT_BYTES: usize = 24 << 10;
 
-/// Each piece's scratch: vectors of sums for every weight, the piece's gradient, and combinations of
+/// Each piece's scratch: vectors of sums for every weight, the piece's gradient, and a combination of
 /// a tile of each operand.
 pub(super) struct Scratch {
     sums: usize,
@@ -185,30 +185,21 @@ impl<T: Element> Correlate<'_, T> {
             };
             let input = tile(g.source_image(), g.sources, rows.input, columns.input);
             let gradient = tile(g.target_image(), g.targets, rows.output, columns.output);
-            let (left, right) = (
-                &self.program.left[term.left..=term.left],
-                &self.program.right[term.right..=term.right],
-            );
+            let left = &self.program.left[term.left];
+            let right = &self.program.right[term.right];
             // SAFETY: both tensors have these tiles, and the scratch room for a combination of each.
             let pair = unsafe {
                 let sources = rows.sources(first..last);
-                pack::form::<T, S>(&self.input, left, &input, &sources, self.formed_input);
-                pack::form::<T, S>(
-                    &self.gradient,
-                    right,
-                    &gradient,
-                    &(first..last),
-                    self.formed_gradient,
-                );
+                let (from, to) = (&self.gradient, self.formed_gradient);
                 Pair {
-                    input: pack::start(&self.input, left, 0, &input, self.formed_input),
-                    gradient: pack::start(
-                        &self.gradient,
-                        right,
-                        0,
-                        &gradient,
-                        self.formed_gradient,
+                    input: pack::form::<T, S>(
+                        &self.input,
+                        left,
+                        &input,
+                        &sources,
+                        self.formed_input,
                     ),
+                    gradient: pack::form::<T, S>(from, right, &gradient, &(first..last), to),
                     width,
                     rows: first..last,
                 }
