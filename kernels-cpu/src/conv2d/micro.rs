@@ -147,11 +147,14 @@ unsafe fn tile<T: Element, S: Simd<T>, const MR: usize, const NV: usize, const W
 /// Most weights of one row of taps that a tile of the weights' gradient holds.
 pub(super) const TILE_TAPS: usize = 5;
 
+/// Most channels of the result's gradient in such a tile.
+pub(super) const MAX_GRADIENT_CHANNELS: usize = 8;
+
 /// Channels of the result's gradient in such a tile beside `taps` taps: as many as registers hold
 /// with a vector of each.
 pub(super) const fn gradient_channels<T: Element, S: Simd<T>>(taps: usize) -> usize {
     match (S::TILE_ROWS >= 12, taps) {
-        (true, 0..=3) => 8,
+        (true, 0..=3) => MAX_GRADIENT_CHANNELS,
         (true, _) => 4,
         (false, 0..=2) => 4,
         (false, _) => 2,

@@ -2,10 +2,10 @@
 
 use std::ops::Range;
 
-use super::micro::{self, Strip, TILE_TAPS};
+use super::micro::{self, MAX_GRADIENT_CHANNELS, Strip, TILE_TAPS};
 use super::pack::{self, Tile};
-use super::{Conv2dShape, Geometry, aligned, enough, formed, piece, pieces};
-use crate::algebra::{Arithmetic, Bilinear, Term};
+use super::{Conv2dShape, Geometry, aligned, enough, formed, piece, pieces, row_pitch};
+use crate::algebra::{Arithmetic, Bilinear, Combination, Term};
 use crate::element::Element;
 use crate::error::KernelError;
 use crate::images::{self, Axis, TILE_IMAGES};
@@ -14,8 +14,8 @@ use crate::simd::{MAX_LANES, Simd, WithSimd};
 use crate::slots;
 use crate::threads::Exec;
 
-/// Bytes of the gradient of a block of channels that are gone through at a time: they stay in a
-/// level-1 cache while the source's channels pass by.
+/// Bytes of the gradient of a block of channels that are packed and gone through at a time: they stay
+/// in a level-1 cache while the source's channels pass by.
 const GRADIENT_BYTES: usize = 24 << 10;
 
 /// Each piece's scratch: vectors of sums for every weight, the piece's gradient, and a combination of
@@ -44,7 +44,7 @@ impl Scratch {
             sums: aligned::<T>(geometry.weights() * exec.isa.lanes::<T>()),
             partial: aligned::<T>(planes * geometry.weights()),
             input: aligned::<T>(formed(&program.left) * geometry.source_image() * width),
-            gradient: aligned::<T>(formed(&program.right) * geometry.target_image() * width),
+            gradient: gradient_len::<T>(geometry.axes[1].output * width),
             pieces: pieces(exec, geometry.rows(), products),
         }
     }
@@ -56,6 +56,11 @@ impl Scratch {
     pub(super) fn len(&self) -> usize {
         self.pieces.saturating_mul(self.piece())
     }
+}
+
+/// Elements of the packed gradient: a chunk, or one row of the tallest tile where that is more.
+fn gradient_len<T>(row: usize) -> usize {
+    (GRADIENT_BYTES / size_of::<T>()).max(MAX_GRADIENT_CHANNELS * row_pitch::<T>(row))
 }
 
 /// The gradient by the weights, of operands that were checked.
@@ -93,7 +98,7 @@ pub(super) fn run<T: Element>(
             sums,
             partial,
             formed_input,
-            formed_gradient: formed_input.wrapping_add(layout.input),
+            packed_gradient: formed_input.wrapping_add(layout.input),
             rows: piece(rows, layout.pieces, i),
         };
         T::run_correlate(exec.isa, task);
@@ -125,16 +130,26 @@ pub(crate) struct Correlate<'a, T> {
     sums: *mut T,
     partial: *mut T,
     formed_input: *mut T,
-    formed_gradient: *mut T,
+    packed_gradient: *mut T,
     rows: Range<usize>,
 }
 
 /// A tile of both operands for one term, and the rows of it that count.
-struct Pair<T> {
+struct Pair<'a, T> {
     input: *const T,
-    gradient: *const T,
+    gradient: Tile,
+    /// Of the gradient's planes.
+    combination: &'a Combination,
     width: usize,
     rows: Range<usize>,
+}
+
+/// A chunk of the gradient: rows of some channels of a group, packed at these pitches.
+struct Chunk {
+    channels: Range<usize>,
+    rows: Range<usize>,
+    channel_pitch: usize,
+    row_pitch: usize,
 }
 
 impl<T: Element> WithSimd<T> for Correlate<'_, T> {
@@ -186,11 +201,9 @@ impl<T: Element> Correlate<'_, T> {
             let input = tile(g.source_image(), g.sources, rows.input, columns.input);
             let gradient = tile(g.target_image(), g.targets, rows.output, columns.output);
             let left = &self.program.left[term.left];
-            let right = &self.program.right[term.right];
-            // SAFETY: both tensors have these tiles, and the scratch room for a combination of each.
+            // SAFETY: the input has this tile, and the scratch room for a combination of it.
             let pair = unsafe {
                 let sources = rows.sources(first..last);
-                let (from, to) = (&self.gradient, self.formed_gradient);
                 Pair {
                     input: pack::form::<T, S>(
                         &self.input,
@@ -199,7 +212,8 @@ impl<T: Element> Correlate<'_, T> {
                         &sources,
                         self.formed_input,
                     ),
-                    gradient: pack::form::<T, S>(from, right, &gradient, &(first..last), to),
+                    gradient,
+                    combination: &self.program.right[term.right],
                     width,
                     rows: first..last,
                 }
@@ -215,7 +229,7 @@ impl<T: Element> Correlate<'_, T> {
 
     /// The weights of a group at tap columns `taps`.
     #[inline(always)]
-    fn taps<S: Simd<T>>(&self, pair: &Pair<T>, group: usize, taps: &Range<usize>) {
+    fn taps<S: Simd<T>>(&self, pair: &Pair<'_, T>, group: usize, taps: &Range<usize>) {
         let g = self.geometry;
         let most = micro::gradient_channels::<T, S>(taps.len());
         let mut channel = 0;
@@ -223,21 +237,30 @@ impl<T: Element> Correlate<'_, T> {
             // Tiles exist for powers of two.
             let left = (g.targets - channel).min(most);
             let count = 1 << left.ilog2();
-            let row = count * g.axes[1].output * pair.width * size_of::<T>();
-            let step = (GRADIENT_BYTES / row.max(1)).max(1);
+            let pitch = row_pitch::<T>(pair.gradient.row);
+            let step = (GRADIENT_BYTES / (count * pitch * size_of::<T>())).max(1);
             for start in pair.rows.clone().step_by(step) {
-                let rows = start..(start + step).min(pair.rows.end);
+                let chunk = Chunk {
+                    channels: channel..channel + count,
+                    rows: start..(start + step).min(pair.rows.end),
+                    channel_pitch: step * pitch,
+                    row_pitch: pitch,
+                };
+                let first = (group * g.targets + channel) * pair.gradient.rows;
+                let block = Tile {
+                    at: pair.gradient.at + first * pair.gradient.row,
+                    channels: count,
+                    ..pair.gradient
+                };
+                // SAFETY: the gradient has these channels and rows, and the scratch room for a chunk.
+                unsafe {
+                    let (from, to) = (&self.gradient, self.packed_gradient);
+                    let pitches = (chunk.channel_pitch, pitch);
+                    pack::rows::<T, S>(from, pair.combination, &block, &chunk.rows, to, pitches);
+                }
                 for source in 0..g.sources {
                     for tap_row in 0..g.kernel[0] {
-                        self.tile::<S>(
-                            pair,
-                            group,
-                            channel..channel + count,
-                            source,
-                            tap_row,
-                            taps,
-                            &rows,
-                        );
+                        self.tile::<S>(pair, &chunk, group, source, tap_row, taps);
                     }
                 }
             }
@@ -245,24 +268,23 @@ impl<T: Element> Correlate<'_, T> {
         }
     }
 
-    /// One tile of weights: `channels` by `taps` of one source channel and one row of taps.
+    /// One tile of weights: a chunk's channels by `taps` of one source channel and one row of taps.
     #[inline(always)]
     fn tile<S: Simd<T>>(
         &self,
-        pair: &Pair<T>,
+        pair: &Pair<'_, T>,
+        chunk: &Chunk,
         group: usize,
-        channels: Range<usize>,
         source: usize,
         tap_row: usize,
         taps: &Range<usize>,
-        rows: &Range<usize>,
     ) {
         let g = self.geometry;
         let [row_axis, axis] = &g.axes;
         let width = pair.width;
         // The rows of the gradient at which this row of taps lies on the image.
         let on = interior(row_axis, &(tap_row..tap_row + 1));
-        let rows = rows.start.max(on.start)..rows.end.min(on.end);
+        let rows = chunk.rows.start.max(on.start)..chunk.rows.end.min(on.end);
         if rows.is_empty() {
             return;
         }
@@ -270,15 +292,13 @@ impl<T: Element> Correlate<'_, T> {
             rows.start * row_axis.stride + tap_row * row_axis.dilation - row_axis.padding;
         let input_line = axis.input * width;
         let input_channel = (group * g.sources + source) * row_axis.input;
-        let gradient_line = axis.output * width;
-        let gradient_channel = (group * g.targets + channels.start) * row_axis.output;
         let zeros = [T::zero(); TILE_IMAGES];
         let strip = Strip {
-            gradient: pair
-                .gradient
-                .wrapping_add((gradient_channel + rows.start) * gradient_line),
-            gradient_row: gradient_line,
-            gradient_channel: row_axis.output * gradient_line,
+            gradient: self
+                .packed_gradient
+                .wrapping_add((rows.start - chunk.rows.start) * chunk.row_pitch),
+            gradient_row: chunk.row_pitch,
+            gradient_channel: chunk.channel_pitch,
             source: pair
                 .input
                 .wrapping_add((input_channel + input_row) * input_line),
@@ -291,16 +311,16 @@ impl<T: Element> Correlate<'_, T> {
             zeros: zeros.as_ptr(),
         };
         let weight = group * g.group_weights
-            + channels.start * g.target_weights
+            + chunk.channels.start * g.target_weights
             + source * g.source_weights
             + tap_row * g.kernel[1]
             + taps.start;
-        // SAFETY: inside the image the strip lies in both tiles; at the border a tap off the image
+        // SAFETY: inside the image the strip lies in the input's tile and in the chunk; at the border a tap off the image
         // reads zeros, as many as a tile has images. The sums have a vector for each weight.
         unsafe {
             let sums = self.sums.add(weight * S::LANES);
             let pitch = g.target_weights * S::LANES;
-            micro::correlate::<T, S>((channels.len(), taps.len()), sums, pitch, &strip);
+            micro::correlate::<T, S>((chunk.channels.len(), taps.len()), sums, pitch, &strip);
         }
     }
 }
