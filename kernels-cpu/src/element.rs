@@ -12,7 +12,7 @@ use crate::function_map::Span;
 use crate::isa::Isa;
 use crate::peak::Chains;
 use crate::poly_map::{Evaluate, Moments, Sums};
-use crate::pool::Windows;
+use crate::pool::{Rectified, Windows};
 use crate::reduce::{Max, Maxima, Pointwise, Softmax, SoftmaxGradient, Sum};
 use crate::simd::functions::Constants;
 use crate::simd::{self, Simd};
@@ -69,6 +69,7 @@ bodies! {
     run_correlate(Correlate<'_, Self>) -> ();
     run_channel_sums(ChannelSums<Self>) -> ();
     run_chains(Chains) -> f64;
+    run_rectified(Rectified<'_, Self>) -> SlotMaxima;
     run_windows(Windows<'_, Self>) -> SlotMaxima;
     run_transpose(Transpose<Self>) -> ();
     run_evaluate(Evaluate<'_, Self>) -> SlotMaxima;

@@ -138,6 +138,22 @@ impl Axis {
                 ..all
             };
         }
+        if self.dilation == 1 {
+            // From the last place that starts no later, each place before it a stride further on.
+            let source = (at / self.stride).min(self.output.saturating_sub(1));
+            let tap = at - source * self.stride;
+            let count = match (self.kernel - 1).checked_sub(tap) {
+                Some(room) if self.output > 0 => (room / self.stride).min(source) + 1,
+                _ => 0,
+            };
+            return Taps {
+                tap,
+                tap_step: self.stride,
+                source,
+                source_step: -1,
+                count,
+            };
+        }
         let lands = |tap: usize| {
             let ahead = at - tap * self.dilation;
             ahead.is_multiple_of(self.stride) && ahead / self.stride < self.output

@@ -11,7 +11,7 @@
 //! | [`function_map`] | `function_map/` | functions of a ciphertext, slot by slot, and their derivatives |
 //! | [`poly_map`] | `poly_map.rs` | polynomials, plain or encrypted coefficients, and their gradients |
 //! | [`elementwise`] | `elementwise/` | sums, multiples, products, quotients; broadcasting |
-//! | [`pool`] | `pool.rs` | averages and maxima of sliding windows, and their gradients |
+//! | [`pool`] | `pool/` | averages and maxima of sliding windows, and their gradients |
 //! | [`reduce`] | `reduce/` | sums, means and maxima along an axis; softmax; losses |
 //! | [`update`] | `update.rs` | optimiser steps, gradient clipping |
 //! | [`convert`] | `convert/` | linear maps between slots, planes and blocks; layouts; element types |

@@ -391,21 +391,29 @@ impl<T: Element> CpuProgram<T> {
             Kernel::Conv2dGradientBias { sizes } => {
                 conv2d::conv2d_gradient_bias(exec, *sizes, read(0)?, target)?;
             }
-            Kernel::Pool { pool, shape } => {
-                return Ok(pool::pool(
-                    exec,
-                    arithmetic,
-                    shape,
-                    *pool,
-                    read(0)?,
-                    target,
-                )?);
+            Kernel::Pool {
+                pool,
+                shape,
+                rectified,
+            } => {
+                let (kind, x) = (*pool, read(0)?);
+                return Ok(if *rectified {
+                    pool::rectified_pool(exec, arithmetic, shape, kind, x, target)?
+                } else {
+                    pool::pool(exec, arithmetic, shape, kind, x, target)?
+                });
             }
-            Kernel::PoolGradient { pool, shape } => {
-                let (x, g) = (read(0)?, read(1)?);
-                return Ok(pool::pool_gradient(
-                    exec, arithmetic, shape, *pool, x, g, target,
-                )?);
+            Kernel::PoolGradient {
+                pool,
+                shape,
+                rectified,
+            } => {
+                let (kind, x, g) = (*pool, read(0)?, read(1)?);
+                return Ok(if *rectified {
+                    pool::rectified_pool_gradient(exec, arithmetic, shape, kind, x, g, target)?
+                } else {
+                    pool::pool_gradient(exec, arithmetic, shape, kind, x, g, target)?
+                });
             }
             Kernel::Tiles { batch, into: true } => {
                 convert::into_tiles(exec, *batch, read(0)?, target)?;

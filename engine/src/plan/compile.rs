@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use furthermore_kernels_cpu::function_map::Function;
+use furthermore_kernels_cpu::pool::Pool;
 
 use super::memory::{self, Storage};
 use super::{Binding, Command, CompileOptions, Kernel, Plan, Region, Role, Watch};
@@ -99,6 +100,8 @@ struct Compiler<'a> {
     chains: Vec<Option<Chain>>,
     /// The value is inside a chain and never exists.
     inside: Vec<bool>,
+    /// The value is relu of another, which the averages that read it take themselves.
+    rectified: Vec<bool>,
     storages: Vec<Storage>,
     regions: Vec<Option<Region>>,
     /// How the region lies in memory.
@@ -151,6 +154,7 @@ impl<'a> Compiler<'a> {
             last_use: vec![0; count],
             chains: vec![None; count],
             inside: vec![false; count],
+            rectified: vec![false; count],
             storages: Vec::new(),
             regions: vec![None; count],
             layouts: vec![Layout::Rows; count],
@@ -179,6 +183,7 @@ impl<'a> Compiler<'a> {
             [user] if !compiler.is_output(value) => Some(user),
             _ => None,
         };
+        self.rectify(&users);
         for product in self.network.values().filter(|v| self.live[v.0]) {
             let is_product = matches!(self.network.node(product).op, Op::MatMul { .. });
             if !is_product && !matches!(self.network.node(product).op, Op::Conv2d(_)) {
@@ -210,6 +215,7 @@ impl<'a> Compiler<'a> {
             }
             if let Some(user) = only_user(self, chain.end)
                 && let Op::Map { function } = self.network.node(user).op
+                && !self.rectified[user.0]
             {
                 (chain.activation, chain.end) = (Some(function), user);
             }
@@ -222,15 +228,93 @@ impl<'a> Compiler<'a> {
         }
         let network = self.network;
         for value in network.values().filter(|v| self.live[v.0]) {
-            // What a chain's inner operations read is read when its end is computed.
-            let mut at = value;
-            while self.inside[at.0] {
-                at = users[at.0][0];
+            // What inner operations read is read when the last of what they are in is computed.
+            let (mut within, mut last) = (vec![value], value.0);
+            while let Some(at) = within.pop() {
+                last = last.max(at.0);
+                if self.inside[at.0] {
+                    within.extend(&users[at.0]);
+                }
             }
             for operand in &network.node(value).operands {
-                self.last_use[operand.0] = self.last_use[operand.0].max(at.0);
+                self.last_use[operand.0] = self.last_use[operand.0].max(last);
             }
         }
+    }
+
+    /// Finds relu of images that only averages read, and gradients of averages that go only through
+    /// it: the averages apply relu themselves, and neither is ever written.
+    fn rectify(&mut self, users: &[Vec<Value>]) {
+        let network = self.network;
+        for value in network.values().filter(|v| self.live[v.0]) {
+            let node = network.node(value);
+            if node.op
+                != (Op::Map {
+                    function: Function::Relu,
+                })
+                || self.is_output(value)
+            {
+                continue;
+            }
+            let takes = |user: &Value| match network.node(*user).op {
+                Op::Pool { pool, .. } => pool != Pool::Max,
+                Op::PoolGradient { pool, .. } => {
+                    let through = Op::MapGradient {
+                        function: Function::Relu,
+                    };
+                    pool != Pool::Max
+                        && !self.is_output(*user)
+                        && matches!(users[user.0][..], [by] if network.node(by).op == through
+                            && network.node(by).operands == [node.operands[0], *user])
+                }
+                _ => false,
+            };
+            if !users[value.0].is_empty() && users[value.0].iter().all(takes) {
+                (self.rectified[value.0], self.inside[value.0]) = (true, true);
+                for user in &users[value.0] {
+                    if matches!(network.node(*user).op, Op::PoolGradient { .. }) {
+                        self.inside[user.0] = true;
+                    }
+                }
+            }
+        }
+    }
+
+    /// The images that pooling reads: before relu, where it applies that itself.
+    fn pooled(&self, images: Value) -> (Value, bool) {
+        if self.rectified[images.0] {
+            (self.network.node(images).operands[0], true)
+        } else {
+            (images, false)
+        }
+    }
+
+    /// The gradient of an average by the images before relu, where `value` is the last of what is
+    /// one operation then.
+    fn emit_rectified_gradient(&mut self, value: Value) -> Result<bool> {
+        let network = self.network;
+        let (Op::MapGradient { .. }, &[x, average]) =
+            (&network.node(value).op, &network.node(value).operands[..])
+        else {
+            return Ok(false);
+        };
+        let (&Op::PoolGradient { pool, window }, true) =
+            (&network.node(average).op, self.inside[average.0])
+        else {
+            return Ok(false);
+        };
+        let gradient = network.node(average).operands[1];
+        self.alike(value, &[x, gradient])?;
+        self.layouts[value.0] = Layout::Tiles;
+        let reads = [x, gradient].map(|v| self.operand(v, Layout::Tiles));
+        let shape = self.sizes(value, pool_shape(&self.shapes[x.0], &window))?;
+        let kernel = Kernel::PoolGradient {
+            pool,
+            shape,
+            rectified: true,
+        };
+        self.plain_call(value, kernel, &reads);
+        Ok(true)
     }
 
     /// A new tensor for `value`.
@@ -309,12 +393,18 @@ impl<'a> Compiler<'a> {
         if let Some(chain) = self.chains[value.0] {
             return self.emit_product(&chain);
         }
+        if self.emit_rectified_gradient(value)? {
+            return Ok(());
+        }
         let network = self.network;
         let node = network.node(value);
         let layout = self.result_layout(value);
         self.layouts[value.0] = layout;
         let reads: Vec<Region> = (0..node.operands.len())
-            .map(|nth| self.operand(node.operands[nth], operand_layout(&node.op, nth, layout)))
+            .map(|nth| {
+                let (operand, _) = self.pooled(node.operands[nth]);
+                self.operand(operand, operand_layout(&node.op, nth, layout))
+            })
             .collect();
         let columns = node
             .operands
@@ -359,12 +449,23 @@ impl<'a> Compiler<'a> {
             }
             Op::Pool { pool, window } => {
                 let shape = self.sizes(value, pool_shape(&self.shapes[operands[0].0], &window))?;
-                self.plain_call(value, Kernel::Pool { pool, shape }, &reads);
+                let (_, rectified) = self.pooled(operands[0]);
+                let kernel = Kernel::Pool {
+                    pool,
+                    shape,
+                    rectified,
+                };
+                self.plain_call(value, kernel, &reads);
             }
             Op::PoolGradient { pool, window } => {
                 let shape = self.sizes(value, pool_shape(&self.shapes[value.0], &window))?;
                 self.alike(value, operands)?;
-                self.plain_call(value, Kernel::PoolGradient { pool, shape }, &reads);
+                let kernel = Kernel::PoolGradient {
+                    pool,
+                    shape,
+                    rectified: false,
+                };
+                self.plain_call(value, kernel, &reads);
             }
             Op::Reshape { .. } => self.copy(value, reads[0]),
             Op::Linear { alpha, beta } => {

@@ -118,6 +118,8 @@ pub enum Kernel {
         pool: Pool,
         /// Sizes.
         shape: PoolShape,
+        /// The mean is that of relu(x).
+        rectified: bool,
     },
     /// Reads images and the result's gradient, writes the images' gradient.
     PoolGradient {
@@ -125,6 +127,8 @@ pub enum Kernel {
         pool: Pool,
         /// Sizes of the pooling.
         shape: PoolShape,
+        /// The mean was that of relu(x).
+        rectified: bool,
     },
     /// Reads a tensor, writes it in image tiles, or the other way.
     Tiles {

@@ -203,7 +203,14 @@ fn image_cases(loss: Loss) -> Vec<Case> {
             let h = g.pool(Pool::Max, h, side(2));
             let h = g.reshape(h, &[2]);
             let u = g.parameter("u", &[2, 3]);
-            let of = vec![("x", x), ("w", w), ("b", b), ("v", v), ("d", d), ("u", u)];
+            let of = vec![
+                ("x", x),
+                ("c1.weight", w),
+                ("c1.bias", b),
+                ("c2.weight", v),
+                ("c2.bias", d),
+                ("u", u),
+            ];
             (g.matmul(h, u), of)
         }),
         case("groups, strides and dilations", loss, 2, |g| {
@@ -223,7 +230,10 @@ fn image_cases(loss: Loss) -> Vec<Case> {
             let h = g.pool(Pool::AverageWithPadding, h, over);
             let size = g.shape(h)[1..].iter().product();
             let h = g.reshape(h, &[size]);
-            (h, vec![("x", x), ("w", w), ("b", b), ("v", v)])
+            (
+                h,
+                vec![("x", x), ("c1.weight", w), ("c1.bias", b), ("c2.weight", v)],
+            )
         }),
         case("branches in both layouts", loss, 2, |g| {
             let x = g.input("x", &[18]);
@@ -240,7 +250,7 @@ fn image_cases(loss: Loss) -> Vec<Case> {
             let top = g.pool(Pool::Max, product, same);
             let left = g.subtract(top, bent);
             let left = g.scale(left, 0.5);
-            (g.reshape(left, &[18]), vec![("x", x), ("w", w)])
+            (g.reshape(left, &[18]), vec![("x", x), ("c1.weight", w)])
         }),
     ]
 }

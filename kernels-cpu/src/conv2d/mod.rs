@@ -162,11 +162,6 @@ fn is_plane(combination: &Combination) -> bool {
     matches!(combination[..], [(_, 1.0)])
 }
 
-/// How many combinations have to be held at a time: one, unless all are planes as they are.
-fn formed(combinations: &[Combination]) -> usize {
-    usize::from(!combinations.iter().all(is_plane))
-}
-
 /// A convolution as the kernels see it: target channels that sum over source channels, either way.
 #[derive(Debug, Clone, Copy)]
 struct Geometry {

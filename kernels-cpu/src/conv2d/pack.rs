@@ -89,31 +89,6 @@ pub(super) unsafe fn rows<T: Element, S: Simd<T>>(
     }
 }
 
-/// Forms a combination of a tile unless it is a plane as it is: in a tile's own layout at `to`, for
-/// `rows` of every channel. Returns where the tile of that combination starts.
-///
-/// # Safety
-/// The planes have the tile; `to` is writable for a tile.
-#[inline(always)]
-pub(super) unsafe fn form<T: Element, S: Simd<T>>(
-    planes: &RawPlanes<T>,
-    combination: &Combination,
-    tile: &Tile,
-    rows: &Range<usize>,
-    to: *mut T,
-) -> *const T {
-    if is_plane(combination) {
-        return planes.plane(combination[0].0).wrapping_add(tile.at);
-    }
-    for channel in 0..tile.channels {
-        let at = (channel * tile.rows + rows.start) * tile.row;
-        let (len, to) = (rows.len() * tile.row, to.wrapping_add(at));
-        // SAFETY: the caller's promise.
-        unsafe { combine::<T, S>(planes, combination, tile.at + at, len, to) };
-    }
-    to
-}
-
 /// Writes the weighted sum of planes for `len` elements from `at` on.
 ///
 /// # Safety

@@ -4,8 +4,8 @@ use std::ops::Range;
 
 use super::micro::{self, MAX_GRADIENT_CHANNELS, Strip, TILE_TAPS};
 use super::pack::{self, Tile};
-use super::{Conv2dShape, Geometry, aligned, enough, formed, piece, pieces, row_pitch};
-use crate::algebra::{Arithmetic, Bilinear, Combination, Term};
+use super::{Conv2dShape, Geometry, aligned, enough, is_plane, piece, pieces, row_pitch};
+use crate::algebra::{Arithmetic, Bilinear, Term};
 use crate::element::Element;
 use crate::error::KernelError;
 use crate::images::{self, Axis, TILE_IMAGES};
@@ -18,8 +18,8 @@ use crate::threads::Exec;
 /// in a level-1 cache while the source's channels pass by.
 const GRADIENT_BYTES: usize = 24 << 10;
 
-/// Each piece's scratch: vectors of sums for every weight, the piece's gradient, and a combination of
-/// a tile of each operand.
+/// Each piece's scratch: vectors of sums for every product's weights, the piece's gradient, combinations
+/// of a tile of the input and rows of the result's gradient.
 pub(super) struct Scratch {
     sums: usize,
     partial: usize,
@@ -40,10 +40,11 @@ impl Scratch {
             .products::<T>(exec)
             .saturating_mul(program.terms.len());
         let width = shape.batch.min(TILE_IMAGES);
+        let formed = program.left.iter().filter(|c| !is_plane(c)).count();
         Self {
-            sums: aligned::<T>(geometry.weights() * exec.isa.lanes::<T>()),
+            sums: aligned::<T>(program.terms.len() * geometry.weights() * exec.isa.lanes::<T>()),
             partial: aligned::<T>(planes * geometry.weights()),
-            input: aligned::<T>(formed(&program.left) * geometry.source_image() * width),
+            input: aligned::<T>(formed * geometry.source_image() * width),
             gradient: gradient_len::<T>(geometry.axes[1].output * width),
             pieces: pieces(exec, geometry.rows(), products),
         }
@@ -134,12 +135,10 @@ pub(crate) struct Correlate<'a, T> {
     rows: Range<usize>,
 }
 
-/// A tile of both operands for one term, and the rows of it that count.
-struct Pair<'a, T> {
-    input: *const T,
+/// A tile of both operands, and the rows of it that count.
+struct Pair {
+    input: Tile,
     gradient: Tile,
-    /// Of the gradient's planes.
-    combination: &'a Combination,
     width: usize,
     rows: Range<usize>,
 }
@@ -157,19 +156,19 @@ impl<T: Element> WithSimd<T> for Correlate<'_, T> {
 
     #[inline(always)]
     fn run<S: Simd<T>>(self) {
-        let g = self.geometry;
-        let weights = g.weights();
-        // SAFETY: the scratch holds a vector for each weight and a number for each plane's weights.
+        let weights = self.geometry.weights();
+        let terms = &self.program.terms;
+        // SAFETY: the scratch holds a vector for each term's weight and a number for each plane's.
         let (sums, partial) = unsafe {
             (
-                std::slice::from_raw_parts_mut(self.sums, weights * S::LANES),
+                std::slice::from_raw_parts_mut(self.sums, terms.len() * weights * S::LANES),
                 std::slice::from_raw_parts_mut(self.partial, weights * self.planes),
             )
         };
+        sums.fill(T::zero());
+        self.tiles::<S>();
         partial.fill(T::zero());
-        for term in &self.program.terms {
-            sums.fill(T::zero());
-            self.term::<S>(term);
+        for (term, sums) in terms.iter().zip(sums.chunks_exact(weights * S::LANES)) {
             for (i, lanes) in sums.chunks_exact(S::LANES).enumerate() {
                 let sum = lanes.iter().fold(T::zero(), |sum, x| sum + *x);
                 for &(plane, coefficient) in &term.outputs {
@@ -182,9 +181,9 @@ impl<T: Element> WithSimd<T> for Correlate<'_, T> {
 }
 
 impl<T: Element> Correlate<'_, T> {
-    /// Adds the products of one term to the sums.
+    /// Adds all products to the sums.
     #[inline(always)]
-    fn term<S: Simd<T>>(&self, term: &Term) {
+    fn tiles<S: Simd<T>>(&self) {
         let g = self.geometry;
         let [rows, columns] = &g.axes;
         let mut at = self.rows.start;
@@ -198,26 +197,17 @@ impl<T: Element> Correlate<'_, T> {
                 row: columns * width,
                 rows,
             };
-            let input = tile(g.source_image(), g.sources, rows.input, columns.input);
-            let gradient = tile(g.target_image(), g.targets, rows.output, columns.output);
-            let left = &self.program.left[term.left];
-            // SAFETY: the input has this tile, and the scratch room for a combination of it.
-            let pair = unsafe {
-                let sources = rows.sources(first..last);
-                Pair {
-                    input: pack::form::<T, S>(
-                        &self.input,
-                        left,
-                        &input,
-                        &sources,
-                        self.formed_input,
-                    ),
-                    gradient,
-                    combination: &self.program.right[term.right],
-                    width,
-                    rows: first..last,
-                }
+            let pair = Pair {
+                input: tile(g.source_image(), g.sources, rows.input, columns.input),
+                gradient: tile(g.target_image(), g.targets, rows.output, columns.output),
+                width,
+                rows: first..last,
             };
+            let sources = rows.sources(first..last);
+            for left in 0..self.program.left.len() {
+                // SAFETY: the input has this tile, and the scratch room for its combinations.
+                unsafe { self.form::<S>(&pair, left, &sources) };
+            }
             for group in 0..g.groups {
                 for taps in pack::blocks(g.kernel[1], TILE_TAPS) {
                     self.taps::<S>(&pair, group, &taps);
@@ -227,9 +217,47 @@ impl<T: Element> Correlate<'_, T> {
         }
     }
 
+    /// Where a combination of the input's tile starts.
+    #[inline(always)]
+    fn input(&self, pair: &Pair, left: usize) -> *const T {
+        let left = &self.program.left[..=left];
+        let combination = &left[left.len() - 1];
+        if is_plane(combination) {
+            return self
+                .input
+                .plane(combination[0].0)
+                .wrapping_add(pair.input.at);
+        }
+        let before = left.iter().filter(|c| !is_plane(c)).count() - 1;
+        let Tile {
+            channels,
+            row,
+            rows,
+            ..
+        } = pair.input;
+        self.formed_input
+            .wrapping_add(before * channels * rows * row)
+    }
+
+    /// Forms a combination of the input's tile, unless it is a plane as it is.
+    ///
+    /// # Safety
+    /// The input has the tile, and the scratch room for its combinations.
+    #[inline(always)]
+    unsafe fn form<S: Simd<T>>(&self, pair: &Pair, left: usize, rows: &Range<usize>) {
+        let combination = &self.program.left[left];
+        if !is_plane(combination) {
+            let to = self.input(pair, left).cast_mut();
+            let pitches = (pair.input.rows * pair.input.row, pair.input.row);
+            let to = to.wrapping_add(rows.start * pair.input.row);
+            // SAFETY: the caller's promise.
+            unsafe { pack::rows::<T, S>(&self.input, combination, &pair.input, rows, to, pitches) };
+        }
+    }
+
     /// The weights of a group at tap columns `taps`.
     #[inline(always)]
-    fn taps<S: Simd<T>>(&self, pair: &Pair<'_, T>, group: usize, taps: &Range<usize>) {
+    fn taps<S: Simd<T>>(&self, pair: &Pair, group: usize, taps: &Range<usize>) {
         let g = self.geometry;
         let most = micro::gradient_channels::<T, S>(taps.len());
         let mut channel = 0;
@@ -246,25 +274,46 @@ impl<T: Element> Correlate<'_, T> {
                     channel_pitch: step * pitch,
                     row_pitch: pitch,
                 };
-                let first = (group * g.targets + channel) * pair.gradient.rows;
-                let block = Tile {
-                    at: pair.gradient.at + first * pair.gradient.row,
-                    channels: count,
-                    ..pair.gradient
-                };
-                // SAFETY: the gradient has these channels and rows, and the scratch room for a chunk.
-                unsafe {
-                    let (from, to) = (&self.gradient, self.packed_gradient);
-                    let pitches = (chunk.channel_pitch, pitch);
-                    pack::rows::<T, S>(from, pair.combination, &block, &chunk.rows, to, pitches);
-                }
-                for source in 0..g.sources {
-                    for tap_row in 0..g.kernel[0] {
-                        self.tile::<S>(pair, &chunk, group, source, tap_row, taps);
-                    }
+                // All products of a chunk follow each other: its planes are fetched once.
+                for term in 0..self.program.terms.len() {
+                    self.chunk::<S>(pair, &chunk, group, term, taps);
                 }
             }
             channel += count;
+        }
+    }
+
+    /// A chunk's share of one product.
+    #[inline(always)]
+    fn chunk<S: Simd<T>>(
+        &self,
+        pair: &Pair,
+        chunk: &Chunk,
+        group: usize,
+        term: usize,
+        taps: &Range<usize>,
+    ) {
+        let g = self.geometry;
+        let first = (group * g.targets + chunk.channels.start) * pair.gradient.rows;
+        let block = Tile {
+            at: pair.gradient.at + first * pair.gradient.row,
+            channels: chunk.channels.len(),
+            ..pair.gradient
+        };
+        let Term { left, right, .. } = self.program.terms[term];
+        // SAFETY: the gradient has these channels and rows, and the scratch room for a chunk.
+        unsafe {
+            let (from, to) = (&self.gradient, self.packed_gradient);
+            let pitches = (chunk.channel_pitch, chunk.row_pitch);
+            let combination = &self.program.right[right];
+            pack::rows::<T, S>(from, combination, &block, &chunk.rows, to, pitches);
+        }
+        let input = self.input(pair, left);
+        let sums = self.sums.wrapping_add(term * g.weights() * S::LANES);
+        for source in 0..g.sources {
+            for tap_row in 0..g.kernel[0] {
+                self.tile::<S>(input, pair.width, chunk, group, source, tap_row, taps, sums);
+            }
         }
     }
 
@@ -272,16 +321,17 @@ impl<T: Element> Correlate<'_, T> {
     #[inline(always)]
     fn tile<S: Simd<T>>(
         &self,
-        pair: &Pair<'_, T>,
+        input: *const T,
+        width: usize,
         chunk: &Chunk,
         group: usize,
         source: usize,
         tap_row: usize,
         taps: &Range<usize>,
+        sums: *mut T,
     ) {
         let g = self.geometry;
         let [row_axis, axis] = &g.axes;
-        let width = pair.width;
         // The rows of the gradient at which this row of taps lies on the image.
         let on = interior(row_axis, &(tap_row..tap_row + 1));
         let rows = chunk.rows.start.max(on.start)..chunk.rows.end.min(on.end);
@@ -299,9 +349,7 @@ impl<T: Element> Correlate<'_, T> {
                 .wrapping_add((rows.start - chunk.rows.start) * chunk.row_pitch),
             gradient_row: chunk.row_pitch,
             gradient_channel: chunk.channel_pitch,
-            source: pair
-                .input
-                .wrapping_add((input_channel + input_row) * input_line),
+            source: input.wrapping_add((input_channel + input_row) * input_line),
             source_row: row_axis.stride * input_line,
             rows: rows.len(),
             axis,
@@ -318,7 +366,7 @@ impl<T: Element> Correlate<'_, T> {
         // SAFETY: inside the image the strip lies in the input's tile and in the chunk; at the border a tap off the image
         // reads zeros, as many as a tile has images. The sums have a vector for each weight.
         unsafe {
-            let sums = self.sums.add(weight * S::LANES);
+            let sums = sums.add(weight * S::LANES);
             let pitch = g.target_weights * S::LANES;
             micro::correlate::<T, S>((chunk.channels.len(), taps.len()), sums, pitch, &strip);
         }

@@ -17,6 +17,7 @@ mod negative_control;
 mod poly_map;
 mod pool;
 mod pool_errors;
+mod pool_rectified;
 mod reduce;
 mod slot_maxima;
 mod support;

@@ -36,7 +36,7 @@ pub(crate) use images::Images;
 pub(crate) use losses::Slot;
 pub(crate) use matmul::{Case, Prepared};
 pub(crate) use noise::Noise;
-pub(crate) use pool::{Pooling, Pools, Values, images as pool_images};
+pub(crate) use pool::{Pooling, Pools, Values, images as pool_images, windows as pool_windows};
 
 use furthermore_kernels_cpu::{Exec, Isa};
 

@@ -63,13 +63,13 @@ pub(crate) fn images(shape: &PoolShape) -> [Images; 2] {
 }
 
 /// The elements that one place's window covers, rows first, and what an average divides by.
-struct Window {
-    place: usize,
-    elements: Vec<usize>,
-    divisor: usize,
+pub(crate) struct Window {
+    pub(crate) place: usize,
+    pub(crate) elements: Vec<usize>,
+    pub(crate) divisor: usize,
 }
 
-fn windows(shape: &PoolShape, pool: Pool) -> Vec<Window> {
+pub(crate) fn windows(shape: &PoolShape, pool: Pool) -> Vec<Window> {
     let [input, output] = images(shape);
     let mut windows = Vec::new();
     // Taps along an axis, each with the element it lies on, and how many of them are no further than

@@ -4,12 +4,18 @@
 //! of whole vectors. An average is linear and goes plane by plane. A maximum is taken slot by slot, in
 //! registers: max(A, B) = B + relu(A - B), since ciphertexts of one key commute.
 
+mod rectified;
+
+pub(crate) use rectified::Rectified;
+pub use rectified::{rectified_pool, rectified_pool_gradient};
+
 use std::ops::Range;
 
 use crate::algebra::Arithmetic;
 use crate::element::Element;
 use crate::error::KernelError;
 use crate::images::{self, Axis, TILE_IMAGES, Taps};
+use crate::isa::Isa;
 use crate::planes::{Planes, PlanesMut, RawPlanes};
 use crate::simd::{Simd, WithSimd};
 use crate::slots::{self, Form, SlotMaxima, Watch, WithForm, with_form};
@@ -180,6 +186,7 @@ pub fn pool<T: Element>(
         None,
         input.raw(),
         output.raw(),
+        T::run_windows,
     ))
 }
 
@@ -214,10 +221,12 @@ pub fn pool_gradient<T: Element>(
         Some(gradient),
         input,
         output.raw(),
+        T::run_windows,
     ))
 }
 
-/// Either way; `gradient` is the output's, `output` then as large as the input.
+/// Either way; `gradient` is the output's, `output` then as large as the input. `body` takes a piece's
+/// windows.
 fn run<T: Element>(
     exec: &Exec,
     arithmetic: &Arithmetic,
@@ -226,6 +235,7 @@ fn run<T: Element>(
     gradient: Option<RawPlanes<T>>,
     input: RawPlanes<T>,
     output: RawPlanes<T>,
+    body: impl Fn(Isa, Windows<'_, T>) -> SlotMaxima + Sync,
 ) -> SlotMaxima {
     let axes = [shape.axis(0), shape.axis(1)];
     let channels = shape.batch.div_ceil(TILE_IMAGES) * shape.channels;
@@ -245,7 +255,7 @@ fn run<T: Element>(
                 output,
                 channels: range,
             };
-            T::run_windows(exec.isa, windows)
+            body(exec.isa, windows)
         },
         SlotMaxima::merge,
     )
@@ -379,6 +389,15 @@ impl<T: Element> Windows<'_, T> {
         along.padding == 0 && along.taps(last).count == along.kernel
     }
 
+    /// Whether all windows are whole, and the factor that then serves for all, at the end.
+    #[inline(always)]
+    fn whole_share<S: Simd<T>>(&self) -> (bool, S) {
+        let whole = self.whole(0) && self.whole(1);
+        let taps = self.shape.kernel[0] * self.shape.kernel[1];
+        let share = if whole { 1.0 / taps as f64 } else { 1.0 };
+        (whole, S::splat(T::of(share)))
+    }
+
     /// One over the elements that an average at `place` along `axis` is taken over.
     #[inline(always)]
     fn share(&self, axis: usize, place: usize) -> f64 {
@@ -434,10 +453,7 @@ impl<T: Element> Windows<'_, T> {
     #[inline(always)]
     fn average_gradient<S: Simd<T>>(&self, gradient: &RawPlanes<T>) -> SlotMaxima {
         let [rows, columns] = self.axes.map(Axis::swap);
-        // Where all windows are whole one factor serves, at the end.
-        let whole = self.whole(0) && self.whole(1);
-        let taps = self.shape.kernel[0] * self.shape.kernel[1];
-        let all = S::splat(T::of(if whole { 1.0 / taps as f64 } else { 1.0 }));
+        let (whole, all) = self.whole_share::<S>();
         for channel in self.channels() {
             let width = channel.width;
             for plane in 0..self.output.count {
