@@ -196,7 +196,7 @@ fn image_cases(loss: Loss) -> Vec<Case> {
         case("convolutions and pooling", loss, 3, |g| {
             let x = g.input("x", &[1, 8, 8]);
             let (h, [w, b]) = g.conv2d("c1", x, 3, [3, 3], Convolution::padded(1));
-            let h = g.map(Function::Tanh, h);
+            let h = g.map(Function::Relu, h);
             let h = g.pool(Pool::Average, h, side(2));
             let (h, [v, d]) = g.conv2d("c2", h, 2, [3, 3], Convolution::default());
             let h = g.map(Function::Relu, h);
@@ -238,9 +238,10 @@ fn image_cases(loss: Loss) -> Vec<Case> {
         case("branches in both layouts", loss, 2, |g| {
             let x = g.input("x", &[18]);
             let image = g.reshape(x, &[2, 3, 3]);
-            let bent = g.map(Function::Tanh, image);
+            let (bent, [u, _]) = g.conv2d("c0", image, 2, [1, 1], Convolution::default());
+            let bent = g.map(Function::Tanh, bent);
             let (h, [w, _]) = g.conv2d("c1", bent, 2, [3, 3], Convolution::padded(1));
-            let sum = g.add(h, bent);
+            let sum = g.add(h, image);
             let product = g.multiply(sum, h);
             let same = Window {
                 stride: [1, 1],
@@ -250,7 +251,8 @@ fn image_cases(loss: Loss) -> Vec<Case> {
             let top = g.pool(Pool::Max, product, same);
             let left = g.subtract(top, bent);
             let left = g.scale(left, 0.5);
-            (g.reshape(left, &[18]), vec![("x", x), ("c1.weight", w)])
+            let of = vec![("x", x), ("c0.weight", u), ("c1.weight", w)];
+            (g.reshape(left, &[18]), of)
         }),
     ]
 }
