@@ -375,3 +375,83 @@ fn a_workload_that_fails_is_a_row() {
     let said = refusal(&["versus", "--peer", &offered, "--repetitions", "1"]);
     assert!(said.contains("nothing that can be compared"), "{said}");
 }
+
+/// Rows of kernels: what the format says, the plain side beside each, and a list that names them.
+#[test]
+fn kernels_reports_what_the_format_says() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let json = folder.path().join("kernels.json");
+    let json_text = json.to_str().expect("UTF-8");
+    let filter = "block_matmul 64x784x128 ct-pt compact2|update clip";
+    let arguments = ["kernels", "--filter", filter, "--repetitions", "2"];
+    let output = bench(&[&arguments[..], &["--threads", "1", "--json", json_text]].concat());
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    assert!(said.is_empty(), "progress bars are for terminals: {said}");
+    let report: Value =
+        serde_json::from_slice(&fs::read(&json).expect("the report")).expect("JSON");
+    assert_eq!(report["command"], "kernels");
+    let rows = report["rows"].as_array().expect("rows");
+    let named: Vec<(&str, &str, &str)> = rows
+        .iter()
+        .map(|row| {
+            let text = |key: &str| row[key].as_str().expect("text");
+            (text("kernel"), text("regime"), text("algebra"))
+        })
+        .collect();
+    let expected = [
+        ("block_matmul", "pt-pt", "real"),
+        ("block_matmul", "ct-pt", "compact2"),
+        ("update clip", "pt-pt", "real"),
+        ("update clip", "ct-ct", "compact2"),
+        ("update clip", "ct-ct", "blocks2"),
+    ];
+    assert_eq!(named, expected);
+    for row in rows {
+        let number = |key: &str| row[key].as_f64();
+        let plain = row["algebra"] == "real";
+        for key in [
+            "plain_seconds",
+            "plain_seconds_p10",
+            "plain_seconds_p90",
+            "gbyte_per_s",
+            "peak_fraction",
+        ] {
+            assert!(number(key).is_some_and(|x| x > 0.0), "{key} of {row}");
+        }
+        for key in [
+            "encrypted_seconds",
+            "encrypted_seconds_p10",
+            "encrypted_seconds_p90",
+            "overhead",
+        ] {
+            assert_eq!(
+                number(key).is_some_and(|x| x > 0.0),
+                !plain,
+                "{key} of {row}"
+            );
+        }
+        assert_eq!(
+            number("gflop_per_s").is_some(),
+            row["kernel"] == "block_matmul",
+            "{row}"
+        );
+        assert!(
+            row["peaks"]["fma_gflop_per_s"]
+                .as_f64()
+                .is_some_and(|x| x > 0.0)
+        );
+        assert_eq!((&row["threads"], &row["dtype"]), (&1.into(), &"f32".into()));
+    }
+    let listed = bench(&[&arguments[..], &["--list"]].concat());
+    let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
+    assert_eq!(listed.lines().count(), expected.len());
+    assert!(listed.contains("block_matmul 64x784x128 ct-pt compact2"));
+    let said = refusal(&["kernels", "--filter", "no such kernel"]);
+    assert!(
+        said.contains("no such kernel") && said.contains("--list"),
+        "{said}"
+    );
+    assert!(refusal(&["kernels", "--filter", "("]).contains("--filter"));
+    assert!(refusal(&["kernels", "--repetitions", "0"]).contains("--repetitions"));
+}

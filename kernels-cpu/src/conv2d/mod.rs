@@ -286,11 +286,10 @@ impl Schedule {
         let source_row = channels * row_pitch::<T>(columns.source_len() * width);
         let target_row = planes * geometry.groups * geometry.targets * columns.targets() * width;
         let most = WINDOW_BYTES / size_of::<T>();
-        let fits = |count: usize| {
-            rows.most_sources(count) * source_row <= most && count * target_row <= most
-        };
+        let limit = rows.targets().min(most / target_row.max(1));
+        let fits = |count: usize| rows.most_sources(count).saturating_mul(source_row) <= most;
         let mut chunk = 1;
-        while chunk < rows.targets() && fits(chunk + 1) {
+        while chunk < limit && fits(chunk + 1) {
             chunk += 1;
         }
         let source_rows = rows.most_sources(chunk);
