@@ -50,7 +50,7 @@ pub struct Options {
 }
 
 /// Threads of the side that has just run may still be waiting for work in a loop.
-const SETTLE: Duration = Duration::from_millis(5);
+const SETTLE: Duration = Duration::from_millis(25);
 const WARM_UP: usize = 3;
 
 /// A row of the report: one of our regimes beside the peer's run of the same workload.
