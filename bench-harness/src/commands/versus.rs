@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use furthermore::Algebra;
 use furthermore::network::{Init, Network};
@@ -50,7 +50,10 @@ pub struct Options {
 }
 
 /// Threads of the side that has just run may still be waiting for work in a loop.
-const SETTLE: Duration = Duration::from_millis(25);
+const SETTLE: Duration = Duration::from_millis(5);
+/// Either side runs so long before the run that counts: its threads are awake then, its data in cache,
+/// and the processor no longer idle.
+const SETTLED: Duration = Duration::from_millis(10);
 const WARM_UP: usize = 3;
 
 /// A row of the report: one of our regimes beside the peer's run of the same workload.
@@ -376,6 +379,15 @@ fn resident(
     Ok(session)
 }
 
+/// Repeats `run` until [`SETTLED`] has passed.
+fn settle(mut run: impl FnMut() -> Result<()>) -> Result<()> {
+    let start = Instant::now();
+    while start.elapsed() < SETTLED {
+        run()?;
+    }
+    Ok(())
+}
+
 fn compare(
     peer: &mut Peer,
     text: &str,
@@ -391,14 +403,12 @@ fn compare(
             side.session.run()?;
         }
     }
-    // The first run after the other's turn finds threads asleep and data out of cache: on either side
-    // one run goes before the one that counts.
     for _ in 0..options.repetitions {
-        peer.run(text)?;
+        settle(|| peer.run(text).map(drop))?;
         peer_times.push(peer.run(text)?);
         for side in &mut sides {
             std::thread::sleep(SETTLE);
-            side.session.run()?;
+            settle(|| Ok(side.session.run()?))?;
             side.times.time(|| side.session.run())?;
         }
         std::thread::sleep(SETTLE);
