@@ -1,5 +1,5 @@
 //! Criterion benches of every kernel that `furthermore-bench kernels` measures:
-//! `cargo bench -p furthermore-bench -- FILTER`.
+//! `cargo bench -p furthermore-bench --bench kernels -- FILTER`.
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use furthermore::Algebra;

@@ -16,8 +16,8 @@ pub struct Exec {
     pub threads: usize,
 }
 
-/// Bytes below which a pass over memory stays on the calling thread: waking a second thread takes
-/// about 10 microseconds, in which one core moves some 100 KiB.
+/// Bytes of a pass over memory that are worth a thread: waking one takes about 10 microseconds, in
+/// which one core moves some 100 KiB.
 const MIN_BYTES_PER_PIECE: usize = 128 << 10;
 
 impl Exec {

@@ -57,7 +57,7 @@ pub struct Side {
 
 /// One kernel at one shape, in every regime; the plain side comes first.
 pub struct Case {
-    /// The kernel's name: its function in kernels-cpu.
+    /// The kernel's family, as its file in kernels-cpu is named, and which of its kernels.
     pub kernel: String,
     /// The shape, as "512x512x512" for products.
     pub shape: String,

@@ -85,7 +85,7 @@ impl Network {
         convolution: Convolution,
     ) -> Result<Value> {
         let depth = in_channels / convolution.groups.max(1);
-        let sums = depth * kernel[0] * kernel[1];
+        let sums = depth.saturating_mul(kernel[0]).saturating_mul(kernel[1]);
         let init = Init::Uniform {
             bound: 1.0 / (sums.max(1) as f64).sqrt(),
         };
@@ -184,6 +184,7 @@ pub(crate) fn pool_shape(x: &Shape, window: &Window) -> Result<PoolShape, String
         ceil: window.ceil,
     };
     shape.check().map_err(|error| error.to_string())?;
+    shape.check_windows().map_err(|error| error.to_string())?;
     if shape.output().contains(&0) {
         let [kr, kc] = shape.kernel;
         return Err(format!(

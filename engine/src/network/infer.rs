@@ -62,6 +62,11 @@ pub(crate) fn matmul_shape(
     })
 }
 
+/// Elements of these sizes; no tensor has as many as this saturates at.
+fn elements(sizes: &[usize]) -> usize {
+    sizes.iter().copied().fold(1, usize::saturating_mul)
+}
+
 fn with_batch(batch: usize, sample: &Shape) -> Shape {
     let sizes: Vec<usize> = std::iter::once(batch)
         .chain(sample.iter().copied())
@@ -105,7 +110,7 @@ fn result_shape(op: &Op, operands: &[&Shape], batch: usize) -> Result<Shape, Str
             [] => Err("a single number has no rows to sum".to_owned()),
         },
         (Op::Reshape { shape }, [x]) => match &***x {
-            [batch, rest @ ..] if rest.iter().product::<usize>() == shape.iter().product() => {
+            [batch, rest @ ..] if elements(rest) == elements(shape) => {
                 Ok(with_batch(*batch, shape))
             }
             _ => Err(format!("{x} does not hold samples of shape {shape}")),

@@ -642,6 +642,14 @@ impl<'a> Compiler<'a> {
             (&node.op, &node.operands[..])
         {
             self.layouts[chain.end.0] = Layout::Tiles;
+            if let [bias] = bias
+                && self.encrypted[bias.0]
+                && !self.encrypted[x.0]
+                && !self.encrypted[weights.0]
+            {
+                let reason = "its bias is encrypted and neither images nor weights are";
+                return self.refuse(chain.product, reason);
+            }
             let shape = self.sizes(
                 chain.product,
                 conv2d_shape(&self.shapes[x.0], &self.shapes[weights.0], &convolution),

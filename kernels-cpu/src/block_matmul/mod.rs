@@ -41,7 +41,7 @@ const PACKED_B_BYTES: usize = 1 << 20;
 const ROWS_BLOCK: usize = 144;
 /// Rows of A packed at a time.
 const ROWS_RESIDENT: usize = 5 * ROWS_BLOCK;
-/// Real multiplications below which a product stays on one thread: some 10 microseconds' worth.
+/// Real multiplications worth a thread: some 10 microseconds' worth, what waking one takes.
 const MIN_PRODUCTS_PER_PIECE: usize = 1 << 19;
 
 /// The shape of `C = op(A) op(B)`: op(A) is m x k, op(B) k x n, C m x n, all row-major; or of `batch`

@@ -6,8 +6,8 @@
 //! planes of a ciphertext by plaintext weights are D times the images.
 //!
 //! One pixel of 8 channels and 32 images is a register tile: each tap loads two vectors of the source
-//! and broadcasts 8 packed weights for 16 fused multiply-adds. There is no im2col and no padded copy;
-//! a window at the border has fewer taps. The gradient by the input is the same kernel with source
+//! and broadcasts 8 packed weights for 16 fused multiply-adds. There is no im2col: rows
+//! are packed as they are, a few at a time, and a window at the border has fewer taps. The gradient by the input is the same kernel with source
 //! and target swapped; the gradient by the weights holds tiles of weights as vectors of sums, one lane
 //! an image, and adds up lanes once at the end.
 
@@ -33,7 +33,7 @@ use crate::threads::Exec;
 
 const NAME: &str = "conv2d";
 
-/// Real multiplications below which a convolution stays on one thread: some 10 microseconds' worth.
+/// Real multiplications worth a thread: some 10 microseconds' worth, what waking one takes.
 const MIN_PRODUCTS_PER_PIECE: usize = 1 << 19;
 
 /// Sizes of a convolution. Pairs are rows, columns.
@@ -157,7 +157,7 @@ fn product(sizes: &[usize]) -> usize {
     sizes.iter().copied().fold(1, usize::saturating_mul)
 }
 
-/// Whether a combination is a plane as it is, which is read in place.
+/// Whether a combination is a plane as it is, which is copied or read in place.
 fn is_plane(combination: &Combination) -> bool {
     matches!(combination[..], [(_, 1.0)])
 }
@@ -495,7 +495,8 @@ fn run<T: Element>(
 
 /// The gradient of [`conv2d`] by its weights, from the input and the output's gradient.
 ///
-/// Sums over images and pixels are added up in an order that depends on the thread count alone.
+/// Sums over images and pixels are added up in an order that depends on the shape, the thread count and
+/// the instruction set alone.
 ///
 /// # Errors
 /// When the shape is no convolution, or planes, lengths or scratch do not fit it.
@@ -529,9 +530,21 @@ pub fn conv2d_gradient_bias<T: Element>(
     output: &mut PlanesMut<'_, T>,
 ) -> Result<(), KernelError> {
     let planes = output.count();
+    if !images::in_range(&[batch.max(1), channels.max(1), pixels.max(1)]) {
+        return Err(KernelError::Shape {
+            kernel: NAME,
+            reason: "the sizes are larger than any tensor",
+        });
+    }
     output.expect(NAME, "output", &[planes], channels)?;
     let needs = product(&[batch, channels, pixels]);
     gradient.expect(NAME, "gradient", &[planes], needs)?;
+    if gradient.is_empty() {
+        for i in 0..planes {
+            output.plane_mut(i).fill(T::zero());
+        }
+        return Ok(());
+    }
     weights::bias(exec, batch, pixels, gradient, output);
     Ok(())
 }

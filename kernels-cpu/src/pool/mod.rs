@@ -114,11 +114,18 @@ impl PoolShape {
         if !images::in_range(&[self.batch.max(1), self.channels.max(1), rows, columns]) {
             return refuse("the sizes are larger than any tensor");
         }
+        // Taps are counted in elements, and f32 counts no further.
+        if self.kernel[0].saturating_mul(self.kernel[1]) > 1 << 24 {
+            return refuse("the window has more than 2^24 taps");
+        }
         Ok(())
     }
 
-    /// That every window has an element, of a shape whose operands are there.
-    fn check_windows(&self) -> Result<(), KernelError> {
+    /// Whether every window has an element; every kernel here asks, once it knows that operands are there.
+    ///
+    /// # Errors
+    /// When one has none.
+    pub fn check_windows(&self) -> Result<(), KernelError> {
         // Padded by no more than half, a window can miss the image only between its taps.
         let misses = |axis: Axis| (0..axis.output).any(|place| axis.taps(place).count == 0);
         if self.output_len() > 0
@@ -237,6 +244,9 @@ fn run<T: Element>(
     output: RawPlanes<T>,
     body: impl Fn(Isa, Windows<'_, T>) -> SlotMaxima + Sync,
 ) -> SlotMaxima {
+    if shape.input_len() == 0 || (gradient.is_none() && shape.output_len() == 0) {
+        return SlotMaxima::NONE;
+    }
     let axes = [shape.axis(0), shape.axis(1)];
     let channels = shape.batch.div_ceil(TILE_IMAGES) * shape.channels;
     let bytes = 2 * output.count * shape.input[0] * shape.input[1] * TILE_IMAGES * size_of::<T>();

@@ -1,5 +1,5 @@
-//! Averages of relu(x) over windows, and their gradient by x, without relu(x) in memory: of a network's
-//! images these are the largest tensors, and each pass over one that falls away counts.
+//! Averages of relu(x) over windows, and their gradient by x, without relu(x) in memory: tensors of
+//! images are large, and each pass over one that falls away counts.
 
 use super::{Covered, NAME, Pool, PoolShape, Windows, refuse, run};
 use crate::algebra::Arithmetic;
