@@ -244,11 +244,14 @@ fn run<T: Element>(
     output: RawPlanes<T>,
     body: impl Fn(Isa, Windows<'_, T>) -> SlotMaxima + Sync,
 ) -> SlotMaxima {
-    if shape.input_len() == 0 || (gradient.is_none() && shape.output_len() == 0) {
-        return SlotMaxima::NONE;
-    }
     let axes = [shape.axis(0), shape.axis(1)];
-    let channels = shape.batch.div_ceil(TILE_IMAGES) * shape.channels;
+    // Without anything to write no channel is gone through, however many there are.
+    let nothing = shape.input_len() == 0 || (gradient.is_none() && shape.output_len() == 0);
+    let channels = if nothing {
+        0
+    } else {
+        shape.batch.div_ceil(TILE_IMAGES) * shape.channels
+    };
     let bytes = 2 * output.count * shape.input[0] * shape.input[1] * TILE_IMAGES * size_of::<T>();
     exec.spans(
         channels,
