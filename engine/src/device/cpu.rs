@@ -3,6 +3,7 @@
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
+use std::time::Instant;
 
 use furthermore_kernels_cpu::block_matmul::{self, Epilogue, block_matmul};
 use furthermore_kernels_cpu::conv2d::{self, Conv2dPass};
@@ -13,9 +14,10 @@ use furthermore_kernels_cpu::{
     function_map, pool, reduce, update,
 };
 
+use super::diagnose::{Replay, diagnose, update_not_finite, warn_apart};
 use super::{Device, Program, RunOptions, Source};
 use crate::error::{Error, Result};
-use crate::plan::{Command, Kernel, Plan, Region, Role, Watch};
+use crate::plan::{Command, Kernel, Plan, Region, Watch};
 use crate::tensor::{Buffer, with_dtype};
 
 /// The processor, with an instruction set and a rayon pool.
@@ -204,11 +206,13 @@ impl<T: Element> Program for CpuProgram<T> {
     }
 
     fn run(&mut self, options: &RunOptions<'_>) -> Result<()> {
-        match self.pool.clone() {
-            Some(pool) => pool.install(|| self.run_here(options)),
-            // Enters the current pool once, so that no command has to.
-            None => rayon::scope(|_| self.run_here(options)),
-        }
+        self.run_in_pool(options, None)
+    }
+
+    fn profile(&mut self, options: &RunOptions<'_>) -> Result<Vec<f64>> {
+        let mut times = Vec::with_capacity(self.plan.commands().len());
+        self.run_in_pool(options, Some(&mut times))?;
+        Ok(times)
     }
 
     fn bytes(&self) -> usize {
@@ -216,29 +220,56 @@ impl<T: Element> Program for CpuProgram<T> {
     }
 }
 
+impl<T: Element> Replay for CpuProgram<T> {
+    fn replay(&mut self, at: usize, options: &RunOptions<'_>) -> Result<()> {
+        let plan = Arc::clone(&self.plan);
+        self.execute(&plan.commands()[at], options.learning_rate).map(|_| ())
+    }
+
+    fn finite(&mut self, region: &Region) -> Result<bool> {
+        let planes = view::<T>(&self.buffers, region)?;
+        Ok(reduce::slot_maxima(&self.exec, &self.arithmetic, planes)?.finite())
+    }
+}
+
 impl<T: Element> CpuProgram<T> {
-    fn run_here(&mut self, options: &RunOptions<'_>) -> Result<()> {
+    fn run_in_pool(
+        &mut self,
+        options: &RunOptions<'_>,
+        times: Option<&mut Vec<f64>>,
+    ) -> Result<()> {
+        match self.pool.clone() {
+            Some(pool) => pool.install(|| self.run_here(options, times)),
+            // Enters the current pool once, so that no command has to.
+            None => rayon::scope(|_| self.run_here(options, times)),
+        }
+    }
+
+    fn run_here(
+        &mut self,
+        options: &RunOptions<'_>,
+        mut times: Option<&mut Vec<f64>>,
+    ) -> Result<()> {
         let plan = Arc::clone(&self.plan);
         for (at, command) in plan.commands().iter().enumerate() {
             // Updates run all or none: a flag raised between two of them is for the next run.
-            let update = matches!(command.kernel, Kernel::Sgd { .. });
+            let update = command.kernel.is_update();
             if !update && options.cancel.is_some_and(super::Cancel::is_cancelled) {
                 return Err(Error::Cancelled {
                     operation: command.name.clone(),
                 });
             }
+            let start = times.is_some().then(Instant::now);
             let seen = self.execute(command, options.learning_rate)?;
+            if let (Some(times), Some(start)) = (&mut times, start) {
+                times.push(start.elapsed().as_secs_f64());
+            }
             if !seen.finite() {
-                if update {
-                    let detail = ": the step leaves the range of the element type, and what it \
-                                  has stepped stays so";
-                    let operation = command.name.clone();
-                    return Err(Error::RunNotFinite {
-                        operation,
-                        detail: detail.to_owned(),
-                    });
-                }
-                return Err(self.diagnose(at, options));
+                return Err(if update {
+                    update_not_finite(command)
+                } else {
+                    diagnose(&plan, at, self, options)
+                });
             }
             if let (Watch::Ratio, Some(ratio)) = (command.watch, seen.ratio()) {
                 if ratio > options.guard.fail {
@@ -251,72 +282,11 @@ impl<T: Element> CpuProgram<T> {
                 }
                 if ratio > options.guard.warn && !self.warned[at] {
                     self.warned[at] = true;
-                    tracing::warn!(
-                        operation = command.name,
-                        ratio,
-                        "slots grow apart: the smaller loses digits"
-                    );
+                    warn_apart(command, ratio);
                 }
             }
         }
         Ok(())
-    }
-
-    /// Runs the commands up to `until` again, looking at every tensor, and names the first operation
-    /// that gave a number that is not finite. No update has run yet: they come after every guard.
-    #[cold]
-    fn diagnose(&mut self, until: usize, options: &RunOptions<'_>) -> Error {
-        let plan = Arc::clone(&self.plan);
-        for command in &plan.commands()[..=until] {
-            let odd = |program: &Self, region: &Region| {
-                let seen = view::<T>(&program.buffers, region).and_then(|planes| {
-                    Ok(reduce::slot_maxima(
-                        &program.exec,
-                        &program.arithmetic,
-                        planes,
-                    )?)
-                });
-                seen.is_ok_and(|seen| !seen.finite())
-            };
-            let operation = command.name.clone();
-            if let Some(region) = command.reads.iter().find(|region| odd(self, region)) {
-                let source = plan
-                    .bindings()
-                    .iter()
-                    .find(|b| b.region.buffer == region.buffer);
-                let detail = match source {
-                    Some(b) if b.role != Role::Output => format!(
-                        ": {} '{}', which it reads, holds one already",
-                        if b.role == Role::Input {
-                            "input"
-                        } else {
-                            "parameter"
-                        },
-                        b.name
-                    ),
-                    _ => String::new(),
-                };
-                return Error::RunNotFinite { operation, detail };
-            }
-            match self.execute(command, options.learning_rate) {
-                Ok(_) => {}
-                Err(error) => return error,
-            }
-            if command.writes.iter().any(|region| odd(self, region)) {
-                let detail = format!(
-                    ", from operands that all are ({} in {}): a slot is outside the operation's \
-                     domain or past the largest number",
-                    command.kernel.family(),
-                    T::NAME
-                );
-                return Error::RunNotFinite { operation, detail };
-            }
-        }
-        let operation = plan.commands()[until].name.clone();
-        Error::RunNotFinite {
-            operation,
-            detail: String::new(),
-        }
     }
 
     fn execute(&mut self, command: &Command, learning_rate: f64) -> Result<SlotMaxima> {

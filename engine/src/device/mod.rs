@@ -1,7 +1,10 @@
 //! Devices: what runs a plan.
 
 mod cpu;
+mod diagnose;
 mod eager;
+#[cfg(feature = "gpu")]
+pub mod gpu;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,6 +12,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use furthermore_kernels_cpu::Arithmetic;
 
 pub use cpu::Cpu;
+#[cfg(feature = "gpu")]
+pub use gpu::Gpu;
 
 use crate::error::Result;
 use crate::plan::{Plan, Region};
@@ -96,6 +101,12 @@ pub trait Program: Send {
     /// cancelled; when the device fails. Parameters are then as they were before the run, unless it
     /// is an update itself that left the range of numbers.
     fn run(&mut self, options: &RunOptions<'_>) -> Result<()>;
+
+    /// Runs every command once and returns the seconds that each took.
+    ///
+    /// # Errors
+    /// See [`Program::run`].
+    fn profile(&mut self, options: &RunOptions<'_>) -> Result<Vec<f64>>;
 
     /// Bytes it holds: buffers and scratch.
     fn bytes(&self) -> usize;

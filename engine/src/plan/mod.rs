@@ -202,6 +202,13 @@ impl Kernel {
     }
 }
 
+impl Kernel {
+    /// Whether it steps parameters: such commands come last, after every guard.
+    pub fn is_update(&self) -> bool {
+        matches!(self, Kernel::Sgd { .. })
+    }
+}
+
 /// What the guard does with the slots a command has seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Watch {

@@ -1,0 +1,210 @@
+//! From a plan's command to a dispatch: which shader in which variant, on which operands, with which
+//! parameters, in how many workgroups.
+
+mod elements;
+mod products;
+
+use furthermore_kernels_cpu::Arithmetic;
+use furthermore_kernels_cpu::function_map::Function;
+use furthermore_shaders::{Constant, Form, Product, Stored, Value, Variant};
+
+use crate::algebra::Algebra;
+use crate::error::{Error, Result};
+use crate::plan::{Command, Kernel, Region};
+
+/// Invocations of a workgroup of the kernels that have one element for each.
+const WORKGROUP: usize = 256;
+
+/// A command as the device sees it.
+#[derive(Debug)]
+pub(super) struct Lowered {
+    pub(super) variant: Variant,
+    /// Operands by the names that the shader gives them.
+    pub(super) operands: Vec<(&'static str, Region)>,
+    pub(super) parameters: Vec<(&'static str, Value)>,
+    /// Workgroups.
+    pub(super) groups: usize,
+    /// Multiplications of one workgroup, about: long commands are cut by them.
+    pub(super) work: usize,
+}
+
+impl Lowered {
+    fn new(variant: Variant, groups: usize, work: usize) -> Self {
+        Self {
+            variant,
+            operands: Vec::new(),
+            parameters: Vec::new(),
+            groups,
+            work,
+        }
+    }
+
+    fn operand(mut self, name: &'static str, region: Region) -> Self {
+        self.operands.push((name, region));
+        self
+    }
+
+    fn size(mut self, name: &'static str, size: usize) -> Result<Self> {
+        let fits = u32::try_from(size).map_err(|_| too_large(name, size))?;
+        self.parameters.push((name, Value::U32(fits)));
+        Ok(self)
+    }
+
+    fn factor(mut self, name: &'static str, factor: f64) -> Self {
+        self.parameters.push((name, Value::F32(factor as f32)));
+        self
+    }
+
+    /// A function with its parameters.
+    fn function(mut self, function: Option<Function>) -> Self {
+        let (alpha, beta) = match function {
+            Some(Function::LeakyRelu { slope }) => (slope, 0.0),
+            Some(Function::Elu { alpha }) => (alpha, 0.0),
+            Some(Function::HardSigmoid { alpha, beta }) => (alpha, beta),
+            _ => (0.0, 0.0),
+        };
+        let name = function.map_or("identity", Function::name);
+        self.variant = self.variant.constant("FUNCTION", Constant::Name(name));
+        self.factor("alpha", alpha).factor("beta", beta)
+    }
+}
+
+fn too_large(what: &str, size: usize) -> Error {
+    Error::Device {
+        device: "gpu".to_owned(),
+        reason: format!("{what} is {size}, and shaders count in 32 bits"),
+    }
+}
+
+/// What commands of one plan are lowered with.
+#[derive(Debug)]
+pub(super) struct Lowering {
+    stored: Stored,
+    dim: usize,
+    slots: usize,
+    product: Product,
+    /// The algebra's constants as shaders read them: between coordinates and slots, then the
+    /// product's.
+    constants: Vec<f32>,
+    /// Bytes of workgroup memory.
+    workgroup_bytes: usize,
+}
+
+impl Lowering {
+    pub(super) fn new(
+        algebra: Algebra,
+        arithmetic: &Arithmetic,
+        stored: Stored,
+        workgroup_bytes: usize,
+    ) -> Self {
+        let (dim, slots) = (arithmetic.dim(), arithmetic.slots());
+        let mut constants: Vec<f64> = match arithmetic.two() {
+            Some(two) => [&two.mean, &two.half, &two.one, &two.span]
+                .into_iter()
+                .flatten()
+                .copied()
+                .collect(),
+            None => [arithmetic.to_slots(), arithmetic.from_slots()].concat(),
+        };
+        let start = constants.len() as u32;
+        let product = match algebra {
+            Algebra::Real => Product::Plain,
+            Algebra::Blocks(size) => Product::Blocks { size: size as u32 },
+            Algebra::Compact(n) => {
+                let program = arithmetic.product(dim, dim);
+                let dense = |combination: &[(usize, f64)], len: usize| {
+                    let mut row = vec![0.0; len];
+                    for &(at, weight) in combination {
+                        row[at] = weight;
+                    }
+                    row
+                };
+                if n == 2 {
+                    // Of q = b1 b2 the result takes -d and t - 1.
+                    constants.extend(dense(&program.terms[1].outputs, 2));
+                    Product::Compact2 { constants: start }
+                } else {
+                    for left in &program.left {
+                        constants.extend(dense(left, dim));
+                    }
+                    for plane in 0..dim {
+                        for term in &program.terms {
+                            constants.push(dense(&term.outputs, dim)[plane]);
+                        }
+                    }
+                    Product::Compact { constants: start }
+                }
+            }
+        };
+        Self {
+            stored,
+            dim,
+            slots,
+            product,
+            constants: constants.into_iter().map(|x| x as f32).collect(),
+            workgroup_bytes,
+        }
+    }
+
+    pub(super) fn constants(&self) -> &[f32] {
+        &self.constants
+    }
+
+    /// How elements of so many planes have slots.
+    fn form(&self, planes: usize) -> Form {
+        let (coordinates, slots) = (planes as u32, self.slots as u32);
+        match (planes, self.slots) {
+            (1, _) => Form::Real,
+            (_, 2) => Form::Two { coordinates },
+            _ => Form::Many { coordinates, slots },
+        }
+    }
+
+    /// How elements of so many planes are multiplied.
+    fn product(&self, a: usize, b: usize) -> Product {
+        if a == self.dim && b == self.dim {
+            self.product
+        } else {
+            Product::Plain
+        }
+    }
+
+    fn variant(&self, family: &'static str, entry: &'static str, planes: usize) -> Variant {
+        Variant::new(family, entry, self.stored, self.form(planes))
+    }
+
+    /// A command with one invocation an element.
+    fn by_element(&self, variant: Variant, elements: usize, work: usize) -> Lowered {
+        let work = WORKGROUP.saturating_mul(work);
+        Lowered::new(variant, elements.div_ceil(WORKGROUP), work)
+    }
+
+    /// The dispatch of a command.
+    ///
+    /// # Errors
+    /// When a size passes what shaders count.
+    pub(super) fn lower(&self, command: &Command) -> Result<Lowered> {
+        let (reads, writes) = (&command.reads[..], &command.writes[..]);
+        match &command.kernel {
+            Kernel::BlockMatmul {
+                shape,
+                bias,
+                activation,
+            } => {
+                let bias = bias.then(|| reads[2]);
+                self.block_matmul(shape, reads[0], reads[1], bias, *activation, writes[0])
+            }
+            Kernel::FunctionMap { function } => {
+                self.function_map(*function, reads[0], writes[0])
+            }
+            Kernel::FunctionMapGradient { function } => {
+                self.function_map_gradient(*function, reads[0], writes[0])
+            }
+            Kernel::SlotMaxima => self.slot_maxima(reads[0]),
+            other => Err(Error::Device {
+                device: "gpu".to_owned(),
+                reason: format!("`{}`: {} has no shader yet", command.name, other.family()),
+            }),
+        }
+    }
+}

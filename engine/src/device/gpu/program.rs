@@ -1,0 +1,510 @@
+//! A plan loaded on a graphics processor.
+
+use std::sync::Arc;
+
+use furthermore_kernels_cpu::Arithmetic;
+use furthermore_shaders::{Form, Value, Variant};
+use wgpu::{
+    BindGroup, BindGroupDescriptor, BindGroupEntry, BindingResource, Buffer, BufferBinding,
+    BufferUsages, CommandEncoder, ComputePassDescriptor, QuerySet, QuerySetDescriptor,
+    QueryType,
+};
+
+use super::context::{Context, Pipeline};
+use super::lower::{Lowered, Lowering};
+use super::transfer::{self, Staging};
+use crate::device::diagnose::{Replay, diagnose, update_not_finite, warn_apart};
+use crate::device::{Program, RunOptions, Source};
+use crate::error::{Error, Result};
+use crate::plan::{Plan, Region, Watch};
+use crate::tensor::{Buffer as HostBuffer, DType};
+
+/// Multiplications of one dispatch: some tenths of a second on a slow device.
+const DISPATCH_WORK: usize = 1 << 36;
+/// Most workgroups along one axis of a dispatch.
+const AXIS_GROUPS: usize = 65_535;
+/// Words of the guard's record before those of the commands, and of each command.
+const GUARD_HEAD: usize = 8;
+const GUARD_SLOTS: usize = 8;
+/// The bits of infinity: magnitudes from there on are not finite.
+const INFINITY_BITS: u32 = 0x7f80_0000;
+
+/// One dispatch.
+#[derive(Debug)]
+struct Dispatch {
+    pipeline: Arc<Pipeline>,
+    operands: BindGroup,
+    groups: [u32; 2],
+}
+
+/// A plan on the device, with its buffers.
+#[derive(Debug)]
+pub(super) struct GpuProgram {
+    context: Arc<Context>,
+    plan: Arc<Plan>,
+    buffers: Vec<Buffer>,
+    /// What every dispatch binds beside its operands.
+    shared: BindGroup,
+    /// By command; the guard's verdict stands before the first update, or at the end.
+    dispatches: Vec<Vec<Dispatch>>,
+    verdict: Vec<Dispatch>,
+    /// The first update.
+    updates: usize,
+    /// For the search of where numbers stopped being finite: the slots of each region there is.
+    maxima: Vec<(Region, Vec<Dispatch>)>,
+    guard: Buffer,
+    guard_back: Buffer,
+    run: Buffer,
+    staging: Staging,
+    warned: Vec<bool>,
+    bytes: usize,
+}
+
+impl GpuProgram {
+    pub(super) fn load(
+        context: Arc<Context>,
+        plan: Arc<Plan>,
+        arithmetic: &Arithmetic,
+    ) -> Result<Self> {
+        let options = plan.options();
+        if options.dtype != DType::F32 {
+            return Err(context.error(format!(
+                "it computes in f32, and the plan is in {}",
+                options.dtype
+            )));
+        }
+        let limits = context.device.limits();
+        let lowering = Lowering::new(
+            options.algebra,
+            arithmetic,
+            context.stored,
+            limits.max_compute_workgroup_storage_size as usize,
+        );
+        let stored = transfer::size(context.stored);
+        let buffers = plan.buffers().iter().map(|&len| {
+            let bytes = (len as u64).saturating_mul(stored);
+            context.buffer(bytes)
+        });
+        let buffers = buffers.collect::<Result<Vec<Buffer>>>()?;
+        let storage = BufferUsages::STORAGE | BufferUsages::COPY_DST;
+        let words = |count: usize| (count * 4) as u64;
+        let guard_bytes = words(GUARD_HEAD + plan.commands().len() * GUARD_SLOTS);
+        let guard = context.create(guard_bytes, storage | BufferUsages::COPY_SRC)?;
+        let back = BufferUsages::MAP_READ | BufferUsages::COPY_DST;
+        let guard_back = context.create(guard_bytes, back)?;
+        let run = context.create(256, BufferUsages::UNIFORM | BufferUsages::COPY_DST)?;
+        let constants = lowering.constants();
+        let algebra = context.create(words(constants.len().max(4)), storage)?;
+        let bytes: &[u8] = bytemuck::cast_slice(constants);
+        context.queue.write_buffer(&algebra, 0, bytes);
+        let watched = context.create(words(plan.commands().len().max(4)), storage)?;
+        let watches: Vec<u32> = plan
+            .commands()
+            .iter()
+            .map(|command| u32::from(command.watch == Watch::Ratio))
+            .collect();
+        context.queue.write_buffer(&watched, 0, bytemuck::cast_slice(&watches));
+        let none = context.create(256, storage)?;
+
+        let shared = context.device.create_bind_group(&BindGroupDescriptor {
+            label: None,
+            layout: &context.shared_layout,
+            entries: &[entry(0, &algebra), entry(1, &guard), entry(2, &run)],
+        });
+
+        let mut recorder = Recorder {
+            context: &context,
+            buffers: &buffers,
+            watched: &watched,
+            none: &none,
+            uniforms: Vec::new(),
+            alignment: limits.min_uniform_buffer_offset_alignment as usize,
+            pending: Vec::new(),
+        };
+        let commands = plan.commands();
+        let updates = commands
+            .iter()
+            .position(|command| command.kernel.is_update())
+            .unwrap_or(commands.len());
+        let mut spans = Vec::new();
+        for (at, command) in commands.iter().enumerate() {
+            spans.push(recorder.record(lowering.lower(command)?, at)?);
+        }
+        let verdict = recorder.record(verdict(&context, updates), 0)?;
+        let mut regions: Vec<Region> = Vec::new();
+        for region in commands.iter().flat_map(|c| c.reads.iter().chain(&c.writes)) {
+            if !regions.contains(region) {
+                regions.push(*region);
+            }
+        }
+        let mut maxima = Vec::new();
+        for region in regions {
+            maxima.push((region, recorder.record(lowering.slot_maxima(region)?, 0)?));
+        }
+        let recorded = recorder.finish()?;
+        let mut recorded = recorded.into_iter();
+        let mut take = |count: usize| recorded.by_ref().take(count).collect::<Vec<Dispatch>>();
+        let dispatches = spans.into_iter().map(&mut take).collect();
+        let verdict = take(verdict);
+        let maxima = maxima.into_iter().map(|(region, count)| (region, take(count))).collect();
+        context.check()?;
+        let bytes = buffers.iter().map(|b| b.size() as usize).sum();
+        let warned = vec![false; commands.len()];
+        Ok(Self {
+            context,
+            plan,
+            buffers,
+            shared,
+            dispatches,
+            verdict,
+            updates,
+            maxima,
+            guard,
+            guard_back,
+            run,
+            staging: Staging::default(),
+            warned,
+            bytes,
+        })
+    }
+}
+
+fn entry(binding: u32, buffer: &Buffer) -> BindGroupEntry<'_> {
+    BindGroupEntry {
+        binding,
+        resource: buffer.as_entire_binding(),
+    }
+}
+
+/// The dispatch that decides whether updates may go ahead.
+fn verdict(context: &Context, commands: usize) -> Lowered {
+    Lowered {
+        variant: Variant::new("guard", "verdict", context.stored, Form::Real),
+        operands: Vec::new(),
+        parameters: vec![("commands", Value::U32(commands as u32))],
+        groups: 1,
+        work: 1,
+    }
+}
+
+/// Collects dispatches, whose parameters all go into one buffer.
+struct Recorder<'a> {
+    context: &'a Context,
+    buffers: &'a [Buffer],
+    watched: &'a Buffer,
+    /// Bound where an operand is not there.
+    none: &'a Buffer,
+    uniforms: Vec<u8>,
+    alignment: usize,
+    pending: Vec<Pending>,
+}
+
+struct Pending {
+    pipeline: Arc<Pipeline>,
+    operands: Vec<(&'static str, Region)>,
+    parameters: std::ops::Range<usize>,
+    groups: [u32; 2],
+}
+
+impl Recorder<'_> {
+    /// Adds a command's dispatches and returns how many they are.
+    fn record(&mut self, lowered: Lowered, command: usize) -> Result<usize> {
+        if lowered.groups == 0 {
+            return Ok(0);
+        }
+        let pipeline = self.context.pipeline(&lowered.variant)?;
+        let most = (DISPATCH_WORK / lowered.work.max(1)).clamp(1, AXIS_GROUPS * AXIS_GROUPS);
+        let names: Vec<String> = lowered
+            .operands
+            .iter()
+            .map(|(name, _)| format!("{name}_stride"))
+            .collect();
+        let strides = names.iter().zip(&lowered.operands).map(|(name, (_, region))| {
+            let stride = u32::try_from(region.stride * region.planes)
+                .map(|_| region.stride as u32)
+                .map_err(|_| self.context.error("a tensor has more than 2^32 elements".into()))?;
+            Ok((name.as_str(), Value::U32(stride)))
+        });
+        let strides = strides.collect::<Result<Vec<(&str, Value)>>>()?;
+        let mut count = 0;
+        let mut first = 0;
+        while first < lowered.groups {
+            let groups = (lowered.groups - first).min(most);
+            let mut values = strides.clone();
+            values.extend(lowered.parameters.iter().copied());
+            values.push(("command", Value::U32(command as u32)));
+            values.push(("first", Value::U32(first as u32)));
+            let packed = pipeline
+                .shader
+                .pack(&values)
+                .map_err(|e| self.context.error(e.to_string()))?;
+            let start = self.uniforms.len().next_multiple_of(self.alignment);
+            self.uniforms.resize(start, 0);
+            self.uniforms.extend_from_slice(&packed);
+            let rows = groups.div_ceil(AXIS_GROUPS);
+            // Rows may be longer than what is left of the last: shaders look at their element.
+            let groups_folded = [groups.div_ceil(rows) as u32, rows as u32];
+            self.pending.push(Pending {
+                pipeline: Arc::clone(&pipeline),
+                operands: lowered.operands.clone(),
+                parameters: start..self.uniforms.len(),
+                groups: groups_folded,
+            });
+            first += groups;
+            count += 1;
+        }
+        Ok(count)
+    }
+
+    /// Uploads the parameters and binds everything.
+    fn finish(mut self) -> Result<Vec<Dispatch>> {
+        let size = self.uniforms.len().next_multiple_of(256).max(256);
+        self.uniforms.resize(size, 0);
+        let usage = BufferUsages::UNIFORM | BufferUsages::COPY_DST;
+        let uniforms = self.context.create(size as u64, usage)?;
+        self.context.queue.write_buffer(&uniforms, 0, &self.uniforms);
+        let bind = |pending: Pending| {
+            let resource = |name: &str| match pending.operands.iter().find(|(n, _)| *n == name) {
+                Some((_, region)) => self.buffers[region.buffer].as_entire_binding(),
+                None if name == "watched" => self.watched.as_entire_binding(),
+                None if name == "params" => BindingResource::Buffer(BufferBinding {
+                    buffer: &uniforms,
+                    offset: pending.parameters.start as u64,
+                    size: std::num::NonZero::new(pending.parameters.len() as u64),
+                }),
+                None => self.none.as_entire_binding(),
+            };
+            let shader = &pending.pipeline.shader;
+            let entries: Vec<BindGroupEntry<'_>> = shader
+                .bindings()
+                .iter()
+                .filter(|b| b.group == 0)
+                .map(|b| BindGroupEntry {
+                    binding: b.number,
+                    resource: resource(&b.name),
+                })
+                .collect();
+            let operands = self.context.device.create_bind_group(&BindGroupDescriptor {
+                label: None,
+                layout: &pending.pipeline.operands,
+                entries: &entries,
+            });
+            Dispatch {
+                pipeline: Arc::clone(&pending.pipeline),
+                operands,
+                groups: pending.groups,
+            }
+        };
+        Ok(self.pending.into_iter().map(bind).collect())
+    }
+}
+
+impl Program for GpuProgram {
+    fn upload(&mut self, region: &Region, source: Source<'_>) -> Result<()> {
+        let target = &self.buffers[region.buffer];
+        self.staging.upload(&self.context, target, region, source);
+        self.context.check()
+    }
+
+    fn download(&self, region: &Region, target: &mut HostBuffer) -> Result<()> {
+        let source = &self.buffers[region.buffer];
+        let numbers = target.as_mut_slice::<f32>();
+        self.staging.download(&self.context, source, region, numbers)
+    }
+
+    fn clear(&mut self, region: &Region) -> Result<()> {
+        let size = transfer::size(self.context.stored);
+        let mut encoder = self.context.device.create_command_encoder(&Default::default());
+        for plane in 0..region.planes {
+            let start = (plane * region.stride) as u64 * size;
+            let bytes = (region.elements as u64 * size).next_multiple_of(4);
+            encoder.clear_buffer(&self.buffers[region.buffer], start, Some(bytes));
+        }
+        self.context.submit(encoder);
+        self.context.check()
+    }
+
+    fn run(&mut self, options: &RunOptions<'_>) -> Result<()> {
+        self.run_with(options, None)
+    }
+
+    fn profile(&mut self, options: &RunOptions<'_>) -> Result<Vec<f64>> {
+        let commands = self.dispatches.len();
+        if !self.context.times_commands() {
+            return self.profile_by_submits(options);
+        }
+        let count = 2 * commands as u32;
+        let set = self.context.device.create_query_set(&QuerySetDescriptor {
+            label: None,
+            ty: QueryType::Timestamp,
+            count: count.max(2),
+        });
+        self.run_with(options, Some(&set))?;
+        let bytes = u64::from(count.max(2)) * 8;
+        let resolve = BufferUsages::QUERY_RESOLVE | BufferUsages::COPY_SRC;
+        let resolved = self.context.create(bytes, resolve)?;
+        let back = BufferUsages::MAP_READ | BufferUsages::COPY_DST;
+        let back = self.context.create(bytes, back)?;
+        let mut encoder = self.context.device.create_command_encoder(&Default::default());
+        encoder.resolve_query_set(&set, 0..count, &resolved, 0);
+        encoder.copy_buffer_to_buffer(&resolved, 0, &back, 0, bytes);
+        self.context.submit(encoder);
+        let tick = f64::from(self.context.queue.get_timestamp_period()) * 1e-9;
+        let mut times = Vec::new();
+        transfer::read(&self.context, &back, bytes, |data| {
+            let ticks: &[u64] = bytemuck::cast_slice(data);
+            let pairs = ticks.chunks(2).take(commands);
+            times.extend(pairs.map(|pair| pair[1].saturating_sub(pair[0]) as f64 * tick));
+        })?;
+        Ok(times)
+    }
+
+    fn bytes(&self) -> usize {
+        self.bytes
+    }
+}
+
+impl GpuProgram {
+    /// One submit, one pass, and the guard's record read back.
+    fn run_with(&mut self, options: &RunOptions<'_>, times: Option<&QuerySet>) -> Result<()> {
+        if options.cancel.is_some_and(crate::device::Cancel::is_cancelled) {
+            let first = self.plan.commands().first();
+            return Err(Error::Cancelled {
+                operation: first.map(|c| c.name.clone()).unwrap_or_default(),
+            });
+        }
+        self.set_run(options);
+        let mut encoder = self.context.device.create_command_encoder(&Default::default());
+        encoder.clear_buffer(&self.guard, 0, None);
+        {
+            let mut pass = encoder.begin_compute_pass(&ComputePassDescriptor::default());
+            self.context.count_pass();
+            pass.set_bind_group(1, &self.shared, &[]);
+            for (at, dispatches) in self.dispatches.iter().enumerate() {
+                if at == self.updates {
+                    dispatch(&mut pass, &self.verdict);
+                }
+                if let Some(set) = times {
+                    pass.write_timestamp(set, 2 * at as u32);
+                }
+                dispatch(&mut pass, dispatches);
+                if let Some(set) = times {
+                    pass.write_timestamp(set, 2 * at as u32 + 1);
+                }
+            }
+            if self.updates == self.dispatches.len() {
+                dispatch(&mut pass, &self.verdict);
+            }
+        }
+        let record = self.read_guard(encoder)?;
+        self.judge(&record, options)
+    }
+
+    fn set_run(&self, options: &RunOptions<'_>) {
+        let limit = options.guard.fail.min(f64::from(f32::MAX)) as f32;
+        let run = [options.learning_rate as f32, limit];
+        self.context.queue.write_buffer(&self.run, 0, bytemuck::cast_slice(&run));
+    }
+
+    /// Submits what was recorded and reads the guard's record.
+    fn read_guard(&self, mut encoder: CommandEncoder) -> Result<Vec<u32>> {
+        encoder.copy_buffer_to_buffer(&self.guard, 0, &self.guard_back, 0, self.guard.size());
+        self.context.submit(encoder);
+        let mut record = Vec::new();
+        transfer::read(&self.context, &self.guard_back, self.guard.size(), |data| {
+            record.extend_from_slice(bytemuck::cast_slice(data));
+        })?;
+        Ok(record)
+    }
+
+    /// What the guard's record means: the first command that went wrong, as on every device.
+    fn judge(&mut self, record: &[u32], options: &RunOptions<'_>) -> Result<()> {
+        let plan = Arc::clone(&self.plan);
+        let tripped = record[0] != 0;
+        for (at, command) in plan.commands().iter().enumerate() {
+            let seen = &record[GUARD_HEAD + at * GUARD_SLOTS..][..GUARD_SLOTS];
+            let high = seen.iter().copied().max().unwrap_or(0);
+            if high >= INFINITY_BITS {
+                return Err(if command.kernel.is_update() {
+                    update_not_finite(command)
+                } else {
+                    diagnose(&plan, at, self, options)
+                });
+            }
+            let low = seen.iter().copied().filter(|&bits| bits > 0).min().unwrap_or(0);
+            if command.watch != Watch::Ratio || low == high {
+                continue;
+            }
+            let ratio = f64::from(f32::from_bits(high)) / f64::from(f32::from_bits(low));
+            // In the arithmetic of the device, whose verdict it has to be.
+            let limit = options.guard.fail.min(f64::from(f32::MAX)) as f32;
+            if tripped && f32::from_bits(high) > limit * f32::from_bits(low) {
+                return Err(Error::MaskGuard {
+                    operation: command.name.clone(),
+                    ratio,
+                    limit: options.guard.fail,
+                });
+            }
+            if ratio > options.guard.warn && !self.warned[at] {
+                self.warned[at] = true;
+                warn_apart(command, ratio);
+            }
+        }
+        Ok(())
+    }
+
+    /// Times commands from submit to done, where the device cannot time them itself.
+    fn profile_by_submits(&mut self, options: &RunOptions<'_>) -> Result<Vec<f64>> {
+        self.set_run(options);
+        let mut times = Vec::new();
+        for at in 0..self.dispatches.len() {
+            let start = std::time::Instant::now();
+            self.submit_one(&self.dispatches[at], false)?;
+            times.push(start.elapsed().as_secs_f64());
+        }
+        Ok(times)
+    }
+
+    /// Runs dispatches by themselves and returns the guard's record.
+    fn submit_one(&self, dispatches: &[Dispatch], clear: bool) -> Result<Vec<u32>> {
+        let mut encoder = self.context.device.create_command_encoder(&Default::default());
+        if clear {
+            encoder.clear_buffer(&self.guard, 0, None);
+        }
+        {
+            let mut pass = encoder.begin_compute_pass(&ComputePassDescriptor::default());
+            pass.set_bind_group(1, &self.shared, &[]);
+            dispatch(&mut pass, dispatches);
+        }
+        self.read_guard(encoder)
+    }
+}
+
+impl Replay for GpuProgram {
+    fn replay(&mut self, at: usize, _options: &RunOptions<'_>) -> Result<()> {
+        self.submit_one(&self.dispatches[at], true).map(|_| ())
+    }
+
+    fn finite(&mut self, region: &Region) -> Result<bool> {
+        let found = self.maxima.iter().find(|(of, _)| of == region);
+        let Some((_, dispatches)) = found else {
+            return Ok(true);
+        };
+        let record = self.submit_one(dispatches, true)?;
+        Ok(record[GUARD_HEAD..][..GUARD_SLOTS].iter().all(|&bits| bits < INFINITY_BITS))
+    }
+}
+
+impl Drop for GpuProgram {
+    fn drop(&mut self) {
+        self.context.keep(self.buffers.drain(..));
+    }
+}
+
+fn dispatch(pass: &mut wgpu::ComputePass<'_>, dispatches: &[Dispatch]) {
+    for one in dispatches {
+        pass.set_pipeline(&one.pipeline.pipeline);
+        pass.set_bind_group(0, &one.operands, &[]);
+        pass.dispatch_workgroups(one.groups[0], one.groups[1], 1);
+    }
+}
