@@ -352,6 +352,23 @@ pub fn scratch_len<T: Element>(
     })
 }
 
+/// Checks a shape, two operands, each with its name and the elements of a plane, and their result.
+fn expect<T: Element>(
+    arithmetic: &Arithmetic,
+    shape: &Conv2dShape,
+    operands: [(&'static str, &Planes<'_, T>, usize); 2],
+    output: &PlanesMut<'_, T>,
+    output_len: usize,
+) -> Result<(), KernelError> {
+    shape.check()?;
+    for (name, operand, len) in operands {
+        operand.expect(NAME, name, &[1, arithmetic.dim()], len)?;
+    }
+    let [left, right] = operands.map(|(_, operand, _)| operand.count());
+    let planes = arithmetic.result_planes(left, right);
+    output.expect(NAME, "output", &[planes], output_len)
+}
+
 fn enough<T>(scratch: &[T], needs: usize) -> Result<(), KernelError> {
     if scratch.len() < needs {
         return Err(KernelError::Length {
@@ -383,14 +400,13 @@ pub fn conv2d<T: Element>(
     output: &mut PlanesMut<'_, T>,
     scratch: &mut [T],
 ) -> Result<SlotMaxima, KernelError> {
-    shape.check()?;
-    let either = [1, arithmetic.dim()];
-    input.expect(NAME, "input", &either, shape.input_len())?;
-    weights.expect(NAME, "weights", &either, shape.weight_len())?;
-    let planes = arithmetic.result_planes(input.count(), weights.count());
-    output.expect(NAME, "output", &[planes], shape.output_len())?;
+    let operands = [
+        ("input", &input, shape.input_len()),
+        ("weights", &weights, shape.weight_len()),
+    ];
+    expect(arithmetic, shape, operands, output, shape.output_len())?;
     if let Some(bias) = &bias {
-        bias.expect(NAME, "bias", &[1, planes], shape.out_channels)?;
+        bias.expect(NAME, "bias", &[1, output.count()], shape.out_channels)?;
     }
     run(
         exec, arithmetic, shape, false, input, weights, bias, activation, output, scratch,
@@ -410,12 +426,11 @@ pub fn conv2d_gradient_input<T: Element>(
     output: &mut PlanesMut<'_, T>,
     scratch: &mut [T],
 ) -> Result<(), KernelError> {
-    shape.check()?;
-    let either = [1, arithmetic.dim()];
-    gradient.expect(NAME, "gradient", &either, shape.output_len())?;
-    weights.expect(NAME, "weights", &either, shape.weight_len())?;
-    let planes = arithmetic.result_planes(gradient.count(), weights.count());
-    output.expect(NAME, "output", &[planes], shape.input_len())?;
+    let operands = [
+        ("gradient", &gradient, shape.output_len()),
+        ("weights", &weights, shape.weight_len()),
+    ];
+    expect(arithmetic, shape, operands, output, shape.input_len())?;
     run(
         exec, arithmetic, shape, true, gradient, weights, None, None, output, scratch,
     )
@@ -509,12 +524,11 @@ pub fn conv2d_gradient_weights<T: Element>(
     output: &mut PlanesMut<'_, T>,
     scratch: &mut [T],
 ) -> Result<(), KernelError> {
-    shape.check()?;
-    let either = [1, arithmetic.dim()];
-    input.expect(NAME, "input", &either, shape.input_len())?;
-    gradient.expect(NAME, "gradient", &either, shape.output_len())?;
-    let planes = arithmetic.result_planes(input.count(), gradient.count());
-    output.expect(NAME, "output", &[planes], shape.weight_len())?;
+    let operands = [
+        ("input", &input, shape.input_len()),
+        ("gradient", &gradient, shape.output_len()),
+    ];
+    expect(arithmetic, shape, operands, output, shape.weight_len())?;
     weights::run(exec, arithmetic, shape, input, gradient, output, scratch)
 }
 

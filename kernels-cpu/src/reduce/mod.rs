@@ -102,31 +102,6 @@ fn max_lanes<T: Element, S: Simd<T>>(x: S) -> S {
     ))
 }
 
-/// The slots of `lanes` elements from `at` on; a plaintext has its value in each slot of `form`.
-/// Lanes past them are zero.
-///
-/// # Safety
-/// The elements are valid for reading, in one plane or in as many as the form has.
-#[inline(always)]
-unsafe fn values<T: Element, S: Simd<T>, F, const D: usize, const N: usize>(
-    form: &F,
-    planes: &RawPlanes<T>,
-    at: usize,
-    lanes: usize,
-) -> [S; N]
-where
-    F: Form<T, S, D, N>,
-{
-    // SAFETY: the caller's promise.
-    unsafe {
-        if planes.count == form.dim() {
-            form.split(&slots::load(planes, form.dim(), at, lanes))
-        } else {
-            [S::load_some(planes.plane(0).wrapping_add(at), lanes); N]
-        }
-    }
-}
-
 /// Writes element `at`, whose slots are in the first lanes.
 ///
 /// # Safety
