@@ -37,6 +37,9 @@ pub fn cast<A: Cast<B>, B: Send + Sync>(
     output: &mut PlanesMut<'_, B>,
 ) -> Result<(), KernelError> {
     output.expect(NAME, "output", &[input.count()], input.len())?;
+    if input.is_empty() {
+        return Ok(());
+    }
     for i in 0..input.count() {
         let (from, to) = (input.plane(i), output.raw().only(i));
         exec.spans(

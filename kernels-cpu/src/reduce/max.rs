@@ -9,6 +9,7 @@ use crate::element::Element;
 use crate::error::KernelError;
 use crate::planes::{Planes, PlanesMut, RawPlanes};
 use crate::simd::{Simd, WithSimd};
+use crate::sizes::product;
 use crate::slots::{self, Edge, Form, SlotMaxima, Watch, WithForm, with_form};
 use crate::threads::Exec;
 
@@ -76,11 +77,12 @@ fn pass<T: Element>(
 ) -> SlotMaxima {
     let axis = *axis;
     let lanes = exec.isa.lanes::<T>();
-    let bytes = axis.length * axis.inner.min(lanes) * input.count * size_of::<T>();
+    let passes = if gradient.is_some() { 3 } else { 1 };
+    let elements = product(&[passes, axis.length, axis.inner.min(lanes)]);
     exec.spans(
         axis.outer * axis.inner.div_ceil(lanes),
         1,
-        if gradient.is_some() { 3 * bytes } else { bytes },
+        product(&[elements, input.count, size_of::<T>()]),
         |tasks| {
             let body = Max {
                 arithmetic,

@@ -26,6 +26,7 @@ use crate::element::Element;
 use crate::error::KernelError;
 use crate::planes::{Planes, RawPlanes};
 use crate::simd::{Simd, WithSimd};
+use crate::sizes::product;
 use crate::slots::{self, Form, SlotMaxima, Watch, WithForm, with_form};
 use crate::threads::Exec;
 
@@ -46,12 +47,12 @@ pub struct Axis {
 impl Axis {
     /// Elements before reducing; sizes past the largest number are the largest.
     fn full(&self) -> usize {
-        self.reduced().saturating_mul(self.length)
+        product(&[self.outer, self.length, self.inner])
     }
 
     /// Elements left.
     fn reduced(&self) -> usize {
-        self.outer.saturating_mul(self.inner)
+        product(&[self.outer, self.inner])
     }
 
     /// Refuses an axis of no elements where something has to come of it.

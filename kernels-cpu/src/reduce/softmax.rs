@@ -8,6 +8,7 @@ use crate::element::Element;
 use crate::error::KernelError;
 use crate::planes::{Planes, PlanesMut, RawPlanes};
 use crate::simd::{Simd, WithSimd, functions};
+use crate::sizes::product;
 use crate::slots::{self, Edge, Form, SlotMaxima, Watch, WithForm, with_form};
 use crate::threads::Exec;
 
@@ -100,7 +101,7 @@ impl<T: Element> Softmax<'_, T> {
         exec.spans(
             all,
             1,
-            EXP_BYTES * self.columns * self.input.count,
+            product(&[EXP_BYTES, self.columns, self.input.count]),
             |range| {
                 let rows = (range, all);
                 T::run_softmax(exec.isa, Softmax { rows, ..self })
@@ -266,7 +267,7 @@ fn backward<T: Element>(
     Ok(exec.spans(
         rows,
         1,
-        EXP_BYTES * columns * planes,
+        product(&[EXP_BYTES, columns, planes]),
         |rows| {
             let body = SoftmaxGradient {
                 arithmetic,
