@@ -58,9 +58,7 @@ impl Bilinear {
         };
         Self { left, right, terms }
     }
-}
 
-impl Bilinear {
     /// What kernels rely on when they follow the program without looking.
     fn check(&self, dim: usize) {
         for combination in self.left.iter().chain(&self.right) {

@@ -1,4 +1,7 @@
 //! Element types: f32 and f64 to compute with, f16 and bf16 to store.
+//!
+//! Casts run in the caller's instruction set but for f16, where the crate `half` looks for the
+//! processor's instructions itself, whatever set is forced.
 
 use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
