@@ -2,6 +2,8 @@
 //! and a memory map of whole buffers. A plan is data; every device runs the same one.
 
 mod compile;
+mod fuse;
+mod layout;
 mod memory;
 
 use furthermore_kernels_cpu::block_matmul::MatmulShape;
