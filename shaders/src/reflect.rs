@@ -85,8 +85,8 @@ impl Variant {
         let source = self
             .text()
             .ok_or_else(|| error("there is no such family".to_owned()))?;
-        let mut module = naga::front::wgsl::parse_str(&source)
-            .map_err(|e| error(e.emit_to_string(&source)))?;
+        let mut module =
+            naga::front::wgsl::parse_str(&source).map_err(|e| error(e.emit_to_string(&source)))?;
         module.entry_points.retain(|point| point.name == self.entry);
         let mut capabilities = Capabilities::empty();
         if self.stored == Stored::F16 {

@@ -219,9 +219,15 @@ impl Variant {
         }
         if let Some(tile) = self.tile {
             line(format_args!("const THREAD_ROWS = {}u;", tile.thread_rows));
-            line(format_args!("const THREAD_COLUMNS = {}u;", tile.thread_columns));
+            line(format_args!(
+                "const THREAD_COLUMNS = {}u;",
+                tile.thread_columns
+            ));
             line(format_args!("const GROUP_ROWS = {}u;", tile.group_rows));
-            line(format_args!("const GROUP_COLUMNS = {}u;", tile.group_columns));
+            line(format_args!(
+                "const GROUP_COLUMNS = {}u;",
+                tile.group_columns
+            ));
             line(format_args!("const DEPTH = {}u;", tile.depth));
         }
         let product = self.product.map(|product| {

@@ -1,6 +1,8 @@
 //! Every shader in every variant is valid WGSL. No device is needed.
 
-use furthermore_shaders::{Access, Constant, FAMILIES, Form, Product, Stored, Tile, Value, Variant};
+use furthermore_shaders::{
+    Access, Constant, FAMILIES, Form, Product, Stored, Tile, Value, Variant,
+};
 
 const TILE: Tile = Tile {
     thread_rows: 4,
@@ -57,8 +59,24 @@ fn products(base: &Variant, form: Form) -> Vec<Variant> {
 }
 
 const FUNCTIONS: [&str; 18] = [
-    "exp", "ln", "sqrt", "inverse", "abs", "sign", "relu", "leaky_relu", "elu", "sigmoid",
-    "hard_sigmoid", "tanh", "softplus", "gelu", "gelu_tanh", "erf", "silu", "square",
+    "exp",
+    "ln",
+    "sqrt",
+    "inverse",
+    "abs",
+    "sign",
+    "relu",
+    "leaky_relu",
+    "elu",
+    "sigmoid",
+    "hard_sigmoid",
+    "tanh",
+    "softplus",
+    "gelu",
+    "gelu_tanh",
+    "erf",
+    "silu",
+    "square",
 ];
 
 /// Every variant of an entry point, but for the element type.
@@ -107,13 +125,20 @@ fn every_variant_is_valid() {
                             ..variant.clone()
                         };
                         let shader = variant.compile().unwrap_or_else(|e| panic!("{e}"));
-                        let names: Vec<&str> =
-                            shader.parameters().iter().map(|p| p.name.as_str()).collect();
+                        let names: Vec<&str> = shader
+                            .parameters()
+                            .iter()
+                            .map(|p| p.name.as_str())
+                            .collect();
                         assert_eq!(names[0], "command", "{entry}");
                         let uniform = |b: &&furthermore_shaders::Binding| {
                             b.group == 0 && b.access == Access::Uniform
                         };
-                        assert_eq!(shader.bindings().iter().filter(uniform).count(), 1, "{entry}");
+                        assert_eq!(
+                            shader.bindings().iter().filter(uniform).count(),
+                            1,
+                            "{entry}"
+                        );
                         assert!(shader.workgroup().iter().product::<u32>() > 1, "{entry}");
                         compiled += 1;
                     }
@@ -141,8 +166,14 @@ fn what_a_shader_binds_is_read_back() {
         .map(|b| (b.group, b.number, b.name.as_str(), b.access))
         .collect();
     assert!(names.contains(&(0, 1, "y", Access::ReadWrite)), "{names:?}");
-    assert!(names.contains(&(0, 2, "params", Access::Uniform)), "{names:?}");
-    assert!(names.contains(&(1, 0, "algebra", Access::Read)), "{names:?}");
+    assert!(
+        names.contains(&(0, 2, "params", Access::Uniform)),
+        "{names:?}"
+    );
+    assert!(
+        names.contains(&(1, 0, "algebra", Access::Read)),
+        "{names:?}"
+    );
     assert_eq!(shader.workgroup(), [256, 1, 1]);
     let packed = shader
         .pack(&[("len", Value::U32(7)), ("alpha", Value::F32(0.5))])

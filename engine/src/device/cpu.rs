@@ -223,7 +223,8 @@ impl<T: Element> Program for CpuProgram<T> {
 impl<T: Element> Replay for CpuProgram<T> {
     fn replay(&mut self, at: usize, options: &RunOptions<'_>) -> Result<()> {
         let plan = Arc::clone(&self.plan);
-        self.execute(&plan.commands()[at], options.learning_rate).map(|_| ())
+        self.execute(&plan.commands()[at], options.learning_rate)
+            .map(|_| ())
     }
 
     fn finite(&mut self, region: &Region) -> Result<bool> {

@@ -72,7 +72,8 @@ fn held_already(plan: &Plan, region: &Region) -> String {
 
 /// An update's own result left the range of numbers.
 pub(super) fn update_not_finite(command: &Command) -> Error {
-    let detail = ": the step leaves the range of the element type, and what it has stepped stays so";
+    let detail =
+        ": the step leaves the range of the element type, and what it has stepped stays so";
     Error::RunNotFinite {
         operation: command.name.clone(),
         detail: detail.to_owned(),

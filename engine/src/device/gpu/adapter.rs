@@ -38,7 +38,9 @@ impl AdapterDescription {
         let info = adapter.get_info();
         Self {
             name: info.name,
-            driver: format!("{} {}", info.driver, info.driver_info).trim().to_owned(),
+            driver: format!("{} {}", info.driver, info.driver_info)
+                .trim()
+                .to_owned(),
             backend: info.backend.to_string(),
             software: info.device_type == DeviceType::Cpu,
         }
@@ -71,8 +73,10 @@ pub(super) async fn all() -> Vec<wgpu::Adapter> {
 /// The adapter whose name holds `wanted`, in any case, or the best.
 pub(super) async fn choose(wanted: Option<&str>) -> Result<wgpu::Adapter> {
     let adapters = all().await;
-    let names: Vec<String> =
-        adapters.iter().map(|a| AdapterDescription::of(a).to_string()).collect();
+    let names: Vec<String> = adapters
+        .iter()
+        .map(|a| AdapterDescription::of(a).to_string())
+        .collect();
     let refuse = |reason: String| Error::Device {
         device: "gpu".to_owned(),
         reason,
@@ -99,5 +103,8 @@ pub(super) async fn choose(wanted: Option<&str>) -> Result<wgpu::Adapter> {
             "there is no graphics processor: computing on a software adapter"
         );
     }
-    Ok(adapters.into_iter().nth(chosen).expect("it has just been found"))
+    Ok(adapters
+        .into_iter()
+        .nth(chosen)
+        .expect("it has just been found"))
 }

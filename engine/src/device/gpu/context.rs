@@ -9,9 +9,10 @@ use std::time::Duration;
 use furthermore_shaders::{Access, Shader, Stored, Variant};
 use wgpu::{
     BindGroupLayout, BindGroupLayoutDescriptor, BindGroupLayoutEntry, BindingType, Buffer,
-    BufferBindingType, BufferDescriptor, BufferUsages, CommandEncoder, ComputePipeline, ComputePipelineDescriptor,
-    Device, Features, PipelineCompilationOptions, PipelineLayoutDescriptor, PollError, PollType,
-    Queue, ShaderModuleDescriptor, ShaderRuntimeChecks, ShaderSource, ShaderStages,
+    BufferBindingType, BufferDescriptor, BufferUsages, CommandEncoder, ComputePipeline,
+    ComputePipelineDescriptor, Device, Features, PipelineCompilationOptions,
+    PipelineLayoutDescriptor, PollError, PollType, Queue, ShaderModuleDescriptor,
+    ShaderRuntimeChecks, ShaderSource, ShaderStages,
 };
 
 use super::adapter::AdapterDescription;
@@ -192,15 +193,19 @@ impl Context {
             .map(|b| layout_entry(b.number, b.access))
             .collect();
         let made = self.scoped(|| {
-            let operands = self.device.create_bind_group_layout(&BindGroupLayoutDescriptor {
-                label,
-                entries: &entries,
-            });
-            let layout = self.device.create_pipeline_layout(&PipelineLayoutDescriptor {
-                label,
-                bind_group_layouts: &[Some(&operands), Some(&self.shared_layout)],
-                immediate_size: 0,
-            });
+            let operands = self
+                .device
+                .create_bind_group_layout(&BindGroupLayoutDescriptor {
+                    label,
+                    entries: &entries,
+                });
+            let layout = self
+                .device
+                .create_pipeline_layout(&PipelineLayoutDescriptor {
+                    label,
+                    bind_group_layouts: &[Some(&operands), Some(&self.shared_layout)],
+                    immediate_size: 0,
+                });
             let source = ShaderSource::Naga(std::borrow::Cow::Owned(shader.module().clone()));
             let descriptor = ShaderModuleDescriptor { label, source };
             // SAFETY: the shaders are this project's own. Each compares its element with the sizes
@@ -210,17 +215,19 @@ impl Context {
                 self.device
                     .create_shader_module_trusted(descriptor, ShaderRuntimeChecks::unchecked())
             };
-            let pipeline = self.device.create_compute_pipeline(&ComputePipelineDescriptor {
-                label,
-                layout: Some(&layout),
-                module: &module,
-                entry_point: label,
-                compilation_options: PipelineCompilationOptions {
-                    zero_initialize_workgroup_memory: false,
-                    ..PipelineCompilationOptions::default()
-                },
-                cache: self.cache.as_ref().map(DiskCache::pipelines),
-            });
+            let pipeline = self
+                .device
+                .create_compute_pipeline(&ComputePipelineDescriptor {
+                    label,
+                    layout: Some(&layout),
+                    module: &module,
+                    entry_point: label,
+                    compilation_options: PipelineCompilationOptions {
+                        zero_initialize_workgroup_memory: false,
+                        ..PipelineCompilationOptions::default()
+                    },
+                    cache: self.cache.as_ref().map(DiskCache::pipelines),
+                });
             (operands, pipeline)
         });
         let (operands, pipeline) = made?;

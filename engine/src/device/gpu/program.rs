@@ -6,8 +6,7 @@ use furthermore_kernels_cpu::Arithmetic;
 use furthermore_shaders::{Form, Value, Variant};
 use wgpu::{
     BindGroup, BindGroupDescriptor, BindGroupEntry, BindingResource, Buffer, BufferBinding,
-    BufferUsages, CommandEncoder, ComputePassDescriptor, QuerySet, QuerySetDescriptor,
-    QueryType,
+    BufferUsages, CommandEncoder, ComputePassDescriptor, QuerySet, QuerySetDescriptor, QueryType,
 };
 
 use super::context::{Context, Pipeline};
@@ -103,7 +102,9 @@ impl GpuProgram {
             .iter()
             .map(|command| u32::from(command.watch == Watch::Ratio))
             .collect();
-        context.queue.write_buffer(&watched, 0, bytemuck::cast_slice(&watches));
+        context
+            .queue
+            .write_buffer(&watched, 0, bytemuck::cast_slice(&watches));
         let none = context.create(256, storage)?;
 
         let shared = context.device.create_bind_group(&BindGroupDescriptor {
@@ -132,7 +133,10 @@ impl GpuProgram {
         }
         let verdict = recorder.record(verdict(&context, updates), 0)?;
         let mut regions: Vec<Region> = Vec::new();
-        for region in commands.iter().flat_map(|c| c.reads.iter().chain(&c.writes)) {
+        for region in commands
+            .iter()
+            .flat_map(|c| c.reads.iter().chain(&c.writes))
+        {
             if !regions.contains(region) {
                 regions.push(*region);
             }
@@ -146,7 +150,10 @@ impl GpuProgram {
         let mut take = |count: usize| recorded.by_ref().take(count).collect::<Vec<Dispatch>>();
         let dispatches = spans.into_iter().map(&mut take).collect();
         let verdict = take(verdict);
-        let maxima = maxima.into_iter().map(|(region, count)| (region, take(count))).collect();
+        let maxima = maxima
+            .into_iter()
+            .map(|(region, count)| (region, take(count)))
+            .collect();
         context.check()?;
         let bytes = buffers.iter().map(|b| b.size() as usize).sum();
         let warned = vec![false; commands.len()];
@@ -219,12 +226,18 @@ impl Recorder<'_> {
             .iter()
             .map(|(name, _)| format!("{name}_stride"))
             .collect();
-        let strides = names.iter().zip(&lowered.operands).map(|(name, (_, region))| {
-            let stride = u32::try_from(region.stride * region.planes)
-                .map(|_| region.stride as u32)
-                .map_err(|_| self.context.error("a tensor has more than 2^32 elements".into()))?;
-            Ok((name.as_str(), Value::U32(stride)))
-        });
+        let strides = names
+            .iter()
+            .zip(&lowered.operands)
+            .map(|(name, (_, region))| {
+                let stride = u32::try_from(region.stride * region.planes)
+                    .map(|_| region.stride as u32)
+                    .map_err(|_| {
+                        self.context
+                            .error("a tensor has more than 2^32 elements".into())
+                    })?;
+                Ok((name.as_str(), Value::U32(stride)))
+            });
         let strides = strides.collect::<Result<Vec<(&str, Value)>>>()?;
         let mut count = 0;
         let mut first = 0;
@@ -262,7 +275,9 @@ impl Recorder<'_> {
         self.uniforms.resize(size, 0);
         let usage = BufferUsages::UNIFORM | BufferUsages::COPY_DST;
         let uniforms = self.context.create(size as u64, usage)?;
-        self.context.queue.write_buffer(&uniforms, 0, &self.uniforms);
+        self.context
+            .queue
+            .write_buffer(&uniforms, 0, &self.uniforms);
         let bind = |pending: Pending| {
             let resource = |name: &str| match pending.operands.iter().find(|(n, _)| *n == name) {
                 Some((_, region)) => self.buffers[region.buffer].as_entire_binding(),
@@ -309,12 +324,16 @@ impl Program for GpuProgram {
     fn download(&self, region: &Region, target: &mut HostBuffer) -> Result<()> {
         let source = &self.buffers[region.buffer];
         let numbers = target.as_mut_slice::<f32>();
-        self.staging.download(&self.context, source, region, numbers)
+        self.staging
+            .download(&self.context, source, region, numbers)
     }
 
     fn clear(&mut self, region: &Region) -> Result<()> {
         let size = transfer::size(self.context.stored);
-        let mut encoder = self.context.device.create_command_encoder(&Default::default());
+        let mut encoder = self
+            .context
+            .device
+            .create_command_encoder(&Default::default());
         for plane in 0..region.planes {
             let start = (plane * region.stride) as u64 * size;
             let bytes = (region.elements as u64 * size).next_multiple_of(4);
@@ -345,7 +364,10 @@ impl Program for GpuProgram {
         let resolved = self.context.create(bytes, resolve)?;
         let back = BufferUsages::MAP_READ | BufferUsages::COPY_DST;
         let back = self.context.create(bytes, back)?;
-        let mut encoder = self.context.device.create_command_encoder(&Default::default());
+        let mut encoder = self
+            .context
+            .device
+            .create_command_encoder(&Default::default());
         encoder.resolve_query_set(&set, 0..count, &resolved, 0);
         encoder.copy_buffer_to_buffer(&resolved, 0, &back, 0, bytes);
         self.context.submit(encoder);
@@ -367,14 +389,20 @@ impl Program for GpuProgram {
 impl GpuProgram {
     /// One submit, one pass, and the guard's record read back.
     fn run_with(&mut self, options: &RunOptions<'_>, times: Option<&QuerySet>) -> Result<()> {
-        if options.cancel.is_some_and(crate::device::Cancel::is_cancelled) {
+        if options
+            .cancel
+            .is_some_and(crate::device::Cancel::is_cancelled)
+        {
             let first = self.plan.commands().first();
             return Err(Error::Cancelled {
                 operation: first.map(|c| c.name.clone()).unwrap_or_default(),
             });
         }
         self.set_run(options);
-        let mut encoder = self.context.device.create_command_encoder(&Default::default());
+        let mut encoder = self
+            .context
+            .device
+            .create_command_encoder(&Default::default());
         encoder.clear_buffer(&self.guard, 0, None);
         {
             let mut pass = encoder.begin_compute_pass(&ComputePassDescriptor::default());
@@ -403,7 +431,9 @@ impl GpuProgram {
     fn set_run(&self, options: &RunOptions<'_>) {
         let limit = options.guard.fail.min(f64::from(f32::MAX)) as f32;
         let run = [options.learning_rate as f32, limit];
-        self.context.queue.write_buffer(&self.run, 0, bytemuck::cast_slice(&run));
+        self.context
+            .queue
+            .write_buffer(&self.run, 0, bytemuck::cast_slice(&run));
     }
 
     /// Submits what was recorded and reads the guard's record.
@@ -431,7 +461,12 @@ impl GpuProgram {
                     diagnose(&plan, at, self, options)
                 });
             }
-            let low = seen.iter().copied().filter(|&bits| bits > 0).min().unwrap_or(0);
+            let low = seen
+                .iter()
+                .copied()
+                .filter(|&bits| bits > 0)
+                .min()
+                .unwrap_or(0);
             if command.watch != Watch::Ratio || low == high {
                 continue;
             }
@@ -467,7 +502,10 @@ impl GpuProgram {
 
     /// Runs dispatches by themselves and returns the guard's record.
     fn submit_one(&self, dispatches: &[Dispatch], clear: bool) -> Result<Vec<u32>> {
-        let mut encoder = self.context.device.create_command_encoder(&Default::default());
+        let mut encoder = self
+            .context
+            .device
+            .create_command_encoder(&Default::default());
         if clear {
             encoder.clear_buffer(&self.guard, 0, None);
         }
@@ -491,7 +529,9 @@ impl Replay for GpuProgram {
             return Ok(true);
         };
         let record = self.submit_one(dispatches, true)?;
-        Ok(record[GUARD_HEAD..][..GUARD_SLOTS].iter().all(|&bits| bits < INFINITY_BITS))
+        Ok(record[GUARD_HEAD..][..GUARD_SLOTS]
+            .iter()
+            .all(|&bits| bits < INFINITY_BITS))
     }
 }
 

@@ -56,15 +56,17 @@ impl Lowering {
             [(8, 8, 16), (8, 4, 16), (4, 4, 16), (4, 4, 8), (4, 4, 4)];
         /// Sums that one invocation keeps in registers.
         const SUMS: u32 = 128;
-        let tiles = SIZES.into_iter().flat_map(|(thread_rows, thread_columns, group)| {
-            [8, 4, 2, 1].map(|depth| Tile {
-                thread_rows,
-                thread_columns,
-                group_rows: group,
-                group_columns: group,
-                depth,
-            })
-        });
+        let tiles = SIZES
+            .into_iter()
+            .flat_map(|(thread_rows, thread_columns, group)| {
+                [8, 4, 2, 1].map(|depth| Tile {
+                    thread_rows,
+                    thread_columns,
+                    group_rows: group,
+                    group_columns: group,
+                    depth,
+                })
+            });
         let fits = |tile: &Tile| {
             let sums = program.sums * tile.thread_rows * tile.thread_columns;
             let bytes = tile.bytes(program.left, program.right) as usize;
