@@ -104,10 +104,10 @@ impl Region {
     /// When their bytes cannot be addressed.
     fn new(buffer: usize, planes: usize, elements: usize, dtype: DType) -> Result<Region> {
         let addressable = isize::MAX as usize / dtype.size() / 2;
-        let bytes = |elements: usize| elements.saturating_mul(dtype.size());
         if elements > addressable || planes > addressable / dtype.plane_stride(elements).max(1) {
+            let elements = planes.saturating_mul(elements);
             return Err(Error::Memory {
-                bytes: bytes(planes.saturating_mul(elements)),
+                bytes: elements.saturating_mul(dtype.size()),
             });
         }
         Ok(Region {
