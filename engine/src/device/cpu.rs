@@ -1,17 +1,16 @@
 //! The CPU: each command is a call of the kernel of its name.
 
+mod call;
+
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Instant;
 
-use furthermore_kernels_cpu::block_matmul::{self, Epilogue, block_matmul};
+use furthermore_kernels_cpu::block_matmul;
 use furthermore_kernels_cpu::conv2d::{self, Conv2dPass};
-use furthermore_kernels_cpu::elementwise::Broadcast;
-use furthermore_kernels_cpu::reduce::Axis;
 use furthermore_kernels_cpu::{
-    Arithmetic, Element, Exec, Isa, Planes, PlanesMut, SlotMaxima, convert, elementwise,
-    function_map, pool, reduce, update,
+    Arithmetic, Element, Exec, Isa, KernelError, Planes, PlanesMut, reduce,
 };
 
 use super::diagnose::{Replay, diagnose, update_not_finite, warn_apart};
@@ -142,47 +141,79 @@ struct CpuProgram<T> {
     element: PhantomData<T>,
 }
 
+/// A region's planes; a buffer that is none of the plan's holds nothing.
 fn view<'a, T: Element>(buffers: &'a [Buffer], region: &Region) -> Result<Planes<'a, T>> {
-    let data = buffers[region.buffer].as_slice::<T>();
-    Ok(Planes::new(
-        data,
-        region.planes,
-        region.stride,
-        region.elements,
-    )?)
+    let data = buffers.get(region.buffer).map_or(&[][..], Buffer::as_slice);
+    let &Region {
+        planes,
+        stride,
+        elements,
+        ..
+    } = region;
+    Ok(Planes::new(data, planes, stride, elements)?)
 }
 
-fn view_mut<'a, T: Element>(buffer: &'a mut Buffer, region: &Region) -> Result<PlanesMut<'a, T>> {
-    let data = buffer.as_mut_slice::<T>();
-    Ok(PlanesMut::new(
-        data,
-        region.planes,
-        region.stride,
-        region.elements,
-    )?)
+/// As [`view`], to write, in its buffer's numbers.
+fn view_mut<'a, T: Element>(data: &'a mut [T], region: &Region) -> Result<PlanesMut<'a, T>> {
+    let &Region {
+        planes,
+        stride,
+        elements,
+        ..
+    } = region;
+    Ok(PlanesMut::new(data, planes, stride, elements)?)
+}
+
+/// Holds what a caller gave to the number that is needed.
+fn fits(operand: &'static str, has: usize, needs: usize) -> Result<()> {
+    if has == needs {
+        return Ok(());
+    }
+    Err(Error::Kernel(KernelError::Length {
+        kernel: "upload",
+        operand,
+        needs,
+        has,
+    }))
 }
 
 impl<T: Element> Program for CpuProgram<T> {
     fn upload(&mut self, region: &Region, source: Source<'_>) -> Result<()> {
-        let mut to = view_mut::<T>(&mut self.buffers[region.buffer], region)?;
+        let mut to = self.region_mut(region)?;
         let from = source.buffer.as_slice::<T>();
+        let (row, rows) = (source.row, source.rows.unwrap_or_default());
+        let reach = match source.rows {
+            None => region.elements,
+            Some(_) => {
+                let most = rows.iter().max().map_or(0, |row| row.saturating_add(1));
+                fits("rows", rows.len().saturating_mul(row), region.elements)?;
+                most.saturating_mul(row)
+            }
+        };
+        if let Some(one) = source.embed {
+            fits("the embedding", one.len(), region.planes)?;
+        }
+        let planes = if source.embed.is_some() {
+            1
+        } else {
+            region.planes
+        };
+        let from = Planes::new(from, planes, source.stride, reach)?;
         for i in 0..region.planes {
             let plane = to.plane_mut(i);
-            let Some(weight) = source.embed.map(|one| T::of(one[i])) else {
-                let from = &from[i * source.stride..];
-                match source.rows {
-                    None => plane.copy_from_slice(&from[..region.elements]),
-                    Some(rows) => {
-                        for (nth, row) in rows.iter().enumerate() {
-                            plane[nth * source.row..][..source.row]
-                                .copy_from_slice(&from[row * source.row..][..source.row]);
-                        }
-                    }
+            if let Some(one) = source.embed {
+                let weight = T::of(one[i]);
+                for (to, from) in plane.iter_mut().zip(from.plane(0)) {
+                    *to = weight * *from;
                 }
                 continue;
-            };
-            for (to, from) in plane.iter_mut().zip(from) {
-                *to = weight * *from;
+            }
+            if source.rows.is_none() {
+                plane.copy_from_slice(from.plane(i));
+                continue;
+            }
+            for (nth, &at) in rows.iter().enumerate() {
+                plane[nth * row..][..row].copy_from_slice(&from.plane(i)[at * row..][..row]);
             }
         }
         Ok(())
@@ -191,14 +222,15 @@ impl<T: Element> Program for CpuProgram<T> {
     fn download(&self, region: &Region, target: &mut Buffer) -> Result<()> {
         let from = view::<T>(&self.buffers, region)?;
         let target = target.as_mut_slice::<T>();
+        let mut to = PlanesMut::new(target, region.planes, region.stride, region.elements)?;
         for i in 0..region.planes {
-            target[i * region.stride..][..region.elements].copy_from_slice(from.plane(i));
+            to.plane_mut(i).copy_from_slice(from.plane(i));
         }
         Ok(())
     }
 
     fn clear(&mut self, region: &Region) -> Result<()> {
-        let mut to = view_mut::<T>(&mut self.buffers[region.buffer], region)?;
+        let mut to = self.region_mut(region)?;
         for i in 0..region.planes {
             to.plane_mut(i).fill(T::zero());
         }
@@ -223,8 +255,7 @@ impl<T: Element> Program for CpuProgram<T> {
 impl<T: Element> Replay for CpuProgram<T> {
     fn replay(&mut self, at: usize, options: &RunOptions<'_>) -> Result<()> {
         let plan = Arc::clone(&self.plan);
-        self.execute(&plan.commands()[at], options.learning_rate)
-            .map(|_| ())
+        self.execute(&plan.commands()[at], options).map(|_| ())
     }
 
     fn finite(&mut self, region: &Region) -> Result<bool> {
@@ -234,6 +265,12 @@ impl<T: Element> Replay for CpuProgram<T> {
 }
 
 impl<T: Element> CpuProgram<T> {
+    fn region_mut(&mut self, region: &Region) -> Result<PlanesMut<'_, T>> {
+        let buffer = self.buffers.get_mut(region.buffer);
+        let data = buffer.map_or(&mut [][..], Buffer::as_mut_slice);
+        view_mut(data, region)
+    }
+
     fn run_in_pool(
         &mut self,
         options: &RunOptions<'_>,
@@ -254,19 +291,19 @@ impl<T: Element> CpuProgram<T> {
         let plan = Arc::clone(&self.plan);
         for (at, command) in plan.commands().iter().enumerate() {
             // Updates run all or none: a flag raised between two of them is for the next run.
-            let update = command.kernel.is_update();
-            if !update && options.cancel.is_some_and(super::Cancel::is_cancelled) {
+            let step = command.kernel.is_step();
+            if !step && options.cancel.is_some_and(super::Cancel::is_cancelled) {
                 return Err(Error::Cancelled {
                     operation: command.name.clone(),
                 });
             }
             let start = times.is_some().then(Instant::now);
-            let seen = self.execute(command, options.learning_rate)?;
+            let seen = self.execute(command, options)?;
             if let (Some(times), Some(start)) = (&mut times, start) {
                 times.push(start.elapsed().as_secs_f64());
             }
             if !seen.finite() {
-                return Err(if update {
+                return Err(if step {
                     update_not_finite(command)
                 } else {
                     diagnose(&plan, at, self, options)
@@ -288,177 +325,5 @@ impl<T: Element> CpuProgram<T> {
             }
         }
         Ok(())
-    }
-
-    fn execute(&mut self, command: &Command, learning_rate: f64) -> Result<SlotMaxima> {
-        // The written buffers are taken out while the rest is read.
-        let mut targets: [Buffer; 2] = Default::default();
-        for (target, region) in targets.iter_mut().zip(&command.writes) {
-            *target = std::mem::take(&mut self.buffers[region.buffer]);
-        }
-        let seen = self.call(command, &mut targets, learning_rate);
-        for (target, region) in targets.into_iter().zip(&command.writes) {
-            self.buffers[region.buffer] = target;
-        }
-        seen
-    }
-
-    fn call(
-        &mut self,
-        command: &Command,
-        targets: &mut [Buffer; 2],
-        learning_rate: f64,
-    ) -> Result<SlotMaxima> {
-        let (exec, arithmetic, buffers) = (&self.exec, &self.arithmetic, &self.buffers);
-        let read = |i: usize| view::<T>(buffers, &command.reads[i]);
-        let [first, second] = targets;
-        let Some(written) = command.writes.first() else {
-            return Ok(reduce::slot_maxima(exec, arithmetic, read(0)?)?);
-        };
-        let target = &mut view_mut::<T>(first, written)?;
-        match &command.kernel {
-            Kernel::BlockMatmul {
-                shape,
-                bias,
-                activation,
-            } => {
-                let bias = if *bias { Some(read(2)?) } else { None };
-                let epilogue = Epilogue {
-                    bias,
-                    activation: *activation,
-                };
-                let (a, b, scratch) = (read(0)?, read(1)?, self.scratch.as_mut_slice::<T>());
-                return Ok(block_matmul(
-                    exec, arithmetic, shape, a, b, target, &epilogue, scratch,
-                )?);
-            }
-            Kernel::Conv2d {
-                shape,
-                bias,
-                activation,
-            } => {
-                let bias = if *bias { Some(read(2)?) } else { None };
-                let (x, w, scratch) = (read(0)?, read(1)?, self.scratch.as_mut_slice::<T>());
-                return Ok(conv2d::conv2d(
-                    exec,
-                    arithmetic,
-                    shape,
-                    x,
-                    w,
-                    bias,
-                    *activation,
-                    target,
-                    scratch,
-                )?);
-            }
-            Kernel::Conv2dGradientInput { shape } => {
-                let (g, w, scratch) = (read(0)?, read(1)?, self.scratch.as_mut_slice::<T>());
-                conv2d::conv2d_gradient_input(exec, arithmetic, shape, g, w, target, scratch)?;
-            }
-            Kernel::Conv2dGradientWeights { shape } => {
-                let (x, g, scratch) = (read(0)?, read(1)?, self.scratch.as_mut_slice::<T>());
-                conv2d::conv2d_gradient_weights(exec, arithmetic, shape, x, g, target, scratch)?;
-            }
-            Kernel::Conv2dGradientBias { sizes } => {
-                conv2d::conv2d_gradient_bias(exec, *sizes, read(0)?, target)?;
-            }
-            Kernel::Pool {
-                pool,
-                shape,
-                rectified,
-            } => {
-                let (kind, x) = (*pool, read(0)?);
-                return Ok(if *rectified {
-                    pool::rectified_pool(exec, arithmetic, shape, kind, x, target)?
-                } else {
-                    pool::pool(exec, arithmetic, shape, kind, x, target)?
-                });
-            }
-            Kernel::PoolGradient {
-                pool,
-                shape,
-                rectified,
-            } => {
-                let (kind, x, g) = (*pool, read(0)?, read(1)?);
-                return Ok(if *rectified {
-                    pool::rectified_pool_gradient(exec, arithmetic, shape, kind, x, g, target)?
-                } else {
-                    pool::pool_gradient(exec, arithmetic, shape, kind, x, g, target)?
-                });
-            }
-            Kernel::Tiles { batch, into: true } => {
-                convert::into_tiles(exec, *batch, read(0)?, target)?;
-            }
-            Kernel::Tiles { batch, into: false } => {
-                convert::from_tiles(exec, *batch, read(0)?, target)?;
-            }
-            Kernel::FunctionMap { function } => {
-                return Ok(if command.reads[0] == command.writes[0] {
-                    function_map::function_map_in_place(exec, arithmetic, *function, target)?
-                } else {
-                    function_map::function_map(exec, arithmetic, *function, read(0)?, target)?
-                });
-            }
-            Kernel::FunctionMapGradient { function } => {
-                let saved = read(0)?;
-                return Ok(function_map::function_map_gradient(
-                    exec, arithmetic, *function, saved, target,
-                )?);
-            }
-            Kernel::SoftmaxCrossEntropy { columns } => {
-                let (x, y) = (read(0)?, read(1)?);
-                return Ok(reduce::softmax_cross_entropy(
-                    exec, arithmetic, x, y, *columns, target,
-                )?);
-            }
-            Kernel::SoftmaxCrossEntropyGradient { columns } => {
-                let (x, y) = (read(0)?, read(1)?);
-                return Ok(reduce::softmax_cross_entropy_gradient(
-                    exec, arithmetic, x, y, *columns, target,
-                )?);
-            }
-            Kernel::MeanSquaredError => {
-                return Ok(reduce::mean_squared_error(
-                    exec,
-                    arithmetic,
-                    read(0)?,
-                    read(1)?,
-                    target,
-                )?);
-            }
-            Kernel::SlotMaxima => {}
-            Kernel::Linear { alpha, beta } => {
-                let (a, b) = (read(0)?, read(1)?);
-                // A shorter b is a row that repeats.
-                let columns = b.len();
-                let rows = a.len().checked_div(columns).unwrap_or(0);
-                let broadcast = Broadcast::new(&[rows, columns], &[columns])?;
-                let (a, b) = ((*alpha, a), (*beta, b));
-                elementwise::linear(exec, arithmetic, &broadcast, a, b, target)?;
-            }
-            Kernel::Multiply => {
-                let (a, b, same) = (read(0)?, read(1)?, Broadcast::same(target.len()));
-                elementwise::multiply(exec, arithmetic, &same, a, b, target)?;
-            }
-            Kernel::SumRows => {
-                let (input, columns) = (read(0)?, target.len());
-                let rows = Axis {
-                    outer: 1,
-                    length: input.len().checked_div(columns).unwrap_or(0),
-                    inner: columns,
-                };
-                reduce::sum(exec, &rows, input, target)?;
-            }
-            Kernel::Sgd { momentum } => {
-                let mut velocity = match command.writes.get(1) {
-                    Some(region) => Some(view_mut::<T>(second, region)?),
-                    None => None,
-                };
-                let velocity = velocity.as_mut().map(|v| (*momentum, v));
-                let finite = update::sgd(exec, learning_rate, 0.0, read(0)?, target, velocity)?;
-                return Ok(SlotMaxima::of_finite(finite));
-            }
-        }
-        Ok(SlotMaxima::NONE)
     }
 }

@@ -53,6 +53,8 @@ impl Cancel {
 pub struct RunOptions<'a> {
     /// Step size of updates.
     pub learning_rate: f64,
+    /// Which step of its parameters' this run takes, from 1; Adam's bias correction counts on it.
+    pub step: u64,
     /// Limits on how far slots grow apart.
     pub guard: Guard,
     /// Looked at between commands.
@@ -79,13 +81,14 @@ pub trait Program: Send {
     /// Copies a tensor into a region.
     ///
     /// # Errors
-    /// When the device fails.
+    /// When the source does not hold the region's elements, the region is none of the plan's, or the
+    /// device fails.
     fn upload(&mut self, region: &Region, source: Source<'_>) -> Result<()>;
 
     /// Copies a region's planes out, `region.stride` apart.
     ///
     /// # Errors
-    /// When the device fails.
+    /// When the target is too short, the region is none of the plan's, or the device fails.
     fn download(&self, region: &Region, target: &mut Buffer) -> Result<()>;
 
     /// Fills a region with zeros.

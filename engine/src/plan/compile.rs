@@ -3,11 +3,13 @@
 
 use std::ops::Range;
 
+use furthermore_kernels_cpu::elementwise::Broadcast;
+use furthermore_kernels_cpu::reduce::Axis;
+
 use super::fuse::{Chain, Fusion};
 use super::layout::{Layout, operand_layout, result_layout};
 use super::memory::{self, Storage};
-use super::{Binding, Command, CompileOptions, Kernel, Plan, Region, Role, Watch};
-use crate::algebra::{Algebra, SLOTS};
+use super::{Binding, Command, CompileOptions, Kernel, Plan, Reduction, Region, Role, Watch};
 use crate::error::{Error, Result};
 use crate::network::{Network, Op, Value, conv2d_shape, matmul_shape, pool_shape};
 use crate::tensor::Shape;
@@ -23,11 +25,7 @@ impl Plan {
     /// # Errors
     /// When shapes do not go together, or an encrypted gradient meets a plaintext parameter.
     pub fn compile(network: &Network, options: &CompileOptions) -> Result<Plan> {
-        if let Algebra::Blocks(n) | Algebra::Compact(n) = options.algebra
-            && !SLOTS.contains(&n)
-        {
-            return Err(Error::UnknownAlgebra(options.algebra.to_string()));
-        }
+        options.check_algebra()?;
         if options.batch == 0 {
             let reason = "a batch of 0 samples has nothing to compute".to_owned();
             return Err(Error::Operation {
@@ -310,25 +308,35 @@ impl<'a> Compiler<'a> {
             }
             Op::Reshape { .. } => self.copy(value, reads[0]),
             Op::Linear { alpha, beta } => {
-                self.plain_call(value, Kernel::Linear { alpha, beta }, &reads)
-            }
-            Op::Scale { factor } => {
                 let kernel = Kernel::Linear {
-                    alpha: factor,
-                    beta: 0.0,
+                    broadcast: self.broadcast(operands)?,
+                    alpha,
+                    beta,
                 };
-                self.plain_call(value, kernel, &[reads[0], reads[0]]);
+                self.plain_call(value, kernel, &reads);
             }
-            Op::Multiply => self.plain_call(value, Kernel::Multiply, &reads),
-            Op::SumRows => self.plain_call(value, Kernel::SumRows, &reads),
-            Op::Map { function } => {
-                let target = if self.dies(operands[0], value) && !network.is_output(value) {
-                    self.regions[value.0] = Some(reads[0]);
-                    reads[0]
-                } else {
-                    self.result(value)
+            Op::Scale { factor } => self.scale(value, factor, reads[0]),
+            Op::Multiply => {
+                let broadcast = self.broadcast(operands)?;
+                self.plain_call(value, Kernel::Multiply { broadcast }, &reads);
+            }
+            Op::SumRows => {
+                let axis = Axis {
+                    outer: 1,
+                    length: self.shapes[operands[0].0].rows(),
+                    inner: columns,
                 };
-                self.command(value, Kernel::FunctionMap { function }, &reads, &[target]);
+                let reduction = Reduction::Sum;
+                self.plain_call(value, Kernel::Reduce { reduction, axis }, &reads);
+            }
+            Op::Map { function } => {
+                let kernel = Kernel::FunctionMap { function };
+                if self.dies(operands[0], value) && !network.is_output(value) {
+                    self.regions[value.0] = Some(reads[0]);
+                    self.command(value, kernel, &[], &reads);
+                } else {
+                    self.plain_call(value, kernel, &reads);
+                }
             }
             Op::MapGradient { function } => {
                 self.alike(value, operands)?;
@@ -359,6 +367,7 @@ impl<'a> Compiler<'a> {
             Op::MeanSquaredErrorGradient => {
                 let scale = 2.0 / reads[0].elements.max(1) as f64;
                 let kernel = Kernel::Linear {
+                    broadcast: self.broadcast(operands)?,
                     alpha: scale,
                     beta: -scale,
                 };
@@ -375,7 +384,10 @@ impl<'a> Compiler<'a> {
                 self.regions[value.0] = Some(reads[1]);
                 self.updates.push(Command {
                     name: node.name.clone(),
-                    kernel: Kernel::Sgd { momentum },
+                    kernel: Kernel::Sgd {
+                        momentum,
+                        weight_decay: 0.0,
+                    },
                     reads: vec![reads[0]],
                     writes: reads[1..].to_vec(),
                     watch: Watch::Finite,
@@ -431,11 +443,23 @@ impl<'a> Compiler<'a> {
 
     /// A new tensor with the elements of a region.
     fn copy(&mut self, value: Value, from: Region) {
-        let copy = Kernel::Linear {
-            alpha: 1.0,
+        self.scale(value, 1.0, from);
+    }
+
+    /// A new tensor with a multiple of the elements of a region.
+    fn scale(&mut self, value: Value, factor: f64, from: Region) {
+        let kernel = Kernel::Linear {
+            broadcast: Broadcast::same(from.elements),
+            alpha: factor,
             beta: 0.0,
         };
-        self.plain_call(value, copy, &[from, from]);
+        self.plain_call(value, kernel, &[from, from]);
+    }
+
+    /// How two operands meet: both row-major, or alike and in any layout.
+    fn broadcast(&self, operands: &[Value]) -> Result<Broadcast> {
+        let [a, b] = [0, 1].map(|nth| &self.shapes[operands[nth].0]);
+        Ok(Broadcast::new(a, b)?)
     }
 
     /// A command that writes a new tensor.
@@ -555,6 +579,9 @@ impl<'a> Compiler<'a> {
             );
         }
         self.commands.append(&mut self.updates);
+        for command in &self.commands {
+            command.check(self.options.algebra.dim())?;
+        }
         let pinned = self.bindings.iter_mut().map(|b| &mut b.region);
         let buffers = memory::assign(&self.storages, &mut self.commands, pinned);
         Ok(Plan {

@@ -3,15 +3,16 @@
 
 mod compile;
 mod fuse;
+mod kernel;
 mod layout;
 mod memory;
+mod operands;
 
-use furthermore_kernels_cpu::block_matmul::MatmulShape;
-use furthermore_kernels_cpu::conv2d::Conv2dShape;
-use furthermore_kernels_cpu::function_map::Function;
-use furthermore_kernels_cpu::pool::{Pool, PoolShape};
+pub use kernel::{Kernel, Reduction};
 
-use crate::algebra::Algebra;
+use memory::Storage;
+
+use crate::algebra::{Algebra, SLOTS};
 use crate::error::{Error, Result};
 use crate::tensor::{DType, Shape};
 
@@ -64,6 +65,27 @@ impl CompileOptions {
     }
 }
 
+impl CompileOptions {
+    /// Whether keys of the algebra's size exist.
+    fn check_algebra(&self) -> Result<()> {
+        match self.algebra {
+            Algebra::Blocks(n) | Algebra::Compact(n) if !SLOTS.contains(&n) => {
+                Err(Error::UnknownAlgebra(self.algebra.to_string()))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// What a tensor of a single command's plan holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Operand {
+    /// Planes: 1 for plaintext, the algebra's dimension for ciphertexts.
+    pub planes: usize,
+    /// Elements of a plane.
+    pub elements: usize,
+}
+
 /// A tensor in a plan: planes of a buffer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Region {
@@ -77,137 +99,25 @@ pub struct Region {
     pub stride: usize,
 }
 
-/// A kernel with its parameters. Its family is the name of its file in every crate.
-#[derive(Debug, Clone, PartialEq)]
-#[non_exhaustive]
-pub enum Kernel {
-    /// Reads a, b and, with `bias`, a row; writes their product.
-    BlockMatmul {
-        /// Sizes and transpositions.
-        shape: MatmulShape,
-        /// A third operand is added to every row.
-        bias: bool,
-        /// Applied last.
-        activation: Option<Function>,
-    },
-    /// Reads images, weights and, with `bias`, a number for each channel; writes the convolution.
-    Conv2d {
-        /// Sizes.
-        shape: Conv2dShape,
-        /// A third operand is added to every pixel.
-        bias: bool,
-        /// Applied last.
-        activation: Option<Function>,
-    },
-    /// Reads the result's gradient and the weights, writes the images' gradient.
-    Conv2dGradientInput {
-        /// Sizes of the convolution.
-        shape: Conv2dShape,
-    },
-    /// Reads the images and the result's gradient, writes the weights' gradient.
-    Conv2dGradientWeights {
-        /// Sizes of the convolution.
-        shape: Conv2dShape,
-    },
-    /// Reads the result's gradient, writes the bias's: the sum of each channel.
-    Conv2dGradientBias {
-        /// Images, channels and pixels.
-        sizes: [usize; 3],
-    },
-    /// Reads images, writes the mean or maximum of each window.
-    Pool {
-        /// Which.
-        pool: Pool,
-        /// Sizes.
-        shape: PoolShape,
-        /// The mean is that of relu(x).
-        rectified: bool,
-    },
-    /// Reads images and the result's gradient, writes the images' gradient.
-    PoolGradient {
-        /// Which.
-        pool: Pool,
-        /// Sizes of the pooling.
-        shape: PoolShape,
-        /// The mean was that of relu(x).
-        rectified: bool,
-    },
-    /// Reads a tensor, writes it in image tiles, or the other way.
-    Tiles {
-        /// Images.
-        batch: usize,
-        /// Into tiles, otherwise out of them.
-        into: bool,
-    },
-    /// Reads x, writes f(x); in place where both are one region.
-    FunctionMap {
-        /// The function.
-        function: Function,
-    },
-    /// Reads what the function saved and multiplies the written gradient by the derivative.
-    FunctionMapGradient {
-        /// The function.
-        function: Function,
-    },
-    /// Reads a and b, writes `alpha a + beta b`.
-    Linear {
-        /// Factor of a.
-        alpha: f64,
-        /// Factor of b.
-        beta: f64,
-    },
-    /// Reads a and b, writes their product element by element.
-    Multiply,
-    /// Reads a matrix, writes the sum of its rows.
-    SumRows,
-    /// Reads a tensor and writes nothing: the guard looks at its slots.
-    SlotMaxima,
-    /// Reads logits and targets, writes the loss.
-    SoftmaxCrossEntropy {
-        /// Classes.
-        columns: usize,
-    },
-    /// Reads logits and targets, writes the gradient by the logits.
-    SoftmaxCrossEntropyGradient {
-        /// Classes.
-        columns: usize,
-    },
-    /// Reads predictions and targets, writes the loss.
-    MeanSquaredError,
-    /// Reads a gradient, steps a parameter and, with momentum, its velocity.
-    Sgd {
-        /// What part of the velocity is kept.
-        momentum: f64,
-    },
-}
-
-impl Kernel {
-    /// The kernel family, as files, tests and reports name it.
-    pub fn family(&self) -> &'static str {
-        match self {
-            Kernel::BlockMatmul { .. } => "block_matmul",
-            Kernel::Conv2d { .. }
-            | Kernel::Conv2dGradientInput { .. }
-            | Kernel::Conv2dGradientWeights { .. }
-            | Kernel::Conv2dGradientBias { .. } => "conv2d",
-            Kernel::Pool { .. } | Kernel::PoolGradient { .. } => "pool",
-            Kernel::Tiles { .. } => "convert",
-            Kernel::FunctionMap { .. } | Kernel::FunctionMapGradient { .. } => "function_map",
-            Kernel::Linear { .. } | Kernel::Multiply => "elementwise",
-            Kernel::SumRows
-            | Kernel::SlotMaxima
-            | Kernel::SoftmaxCrossEntropy { .. }
-            | Kernel::SoftmaxCrossEntropyGradient { .. }
-            | Kernel::MeanSquaredError => "reduce",
-            Kernel::Sgd { .. } => "update",
+impl Region {
+    /// Planes as the engine lays them out: each starts on a cache line.
+    ///
+    /// # Errors
+    /// When their bytes cannot be addressed.
+    fn new(buffer: usize, planes: usize, elements: usize, dtype: DType) -> Result<Region> {
+        let addressable = isize::MAX as usize / dtype.size() / 2;
+        if elements > addressable || planes > addressable / dtype.plane_stride(elements).max(1) {
+            let elements = planes.saturating_mul(elements);
+            return Err(Error::Memory {
+                bytes: elements.saturating_mul(dtype.size()),
+            });
         }
-    }
-}
-
-impl Kernel {
-    /// Whether it steps parameters: such commands come last, after every guard.
-    pub fn is_update(&self) -> bool {
-        matches!(self, Kernel::Sgd { .. })
+        Ok(Region {
+            buffer,
+            planes,
+            elements,
+            stride: dtype.plane_stride(elements),
+        })
     }
 }
 
@@ -274,6 +184,53 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// A plan of one command, each operand in a buffer of its own, in the kernel's order; of the
+    /// options, algebra and element type count. Its regions are written and read through
+    /// [`Program::upload`](crate::device::Program::upload) and
+    /// [`Program::download`](crate::device::Program::download). The guard looks at what the command
+    /// sees, within the limits of each run.
+    ///
+    /// # Errors
+    /// When the kernel does not take operands of that number, those planes or those lengths, or they
+    /// are larger than memory can address.
+    pub fn of_command(
+        options: &CompileOptions,
+        kernel: Kernel,
+        reads: &[Operand],
+        writes: &[Operand],
+    ) -> Result<Plan> {
+        options.check_algebra()?;
+        let mut storages = Vec::new();
+        let mut regions = |operands: &[Operand]| -> Result<Vec<Region>> {
+            let region = |operand: &Operand| {
+                let &Operand { planes, elements } = operand;
+                let region = Region::new(storages.len(), planes, elements, options.dtype)?;
+                storages.push(Storage {
+                    elements: planes * region.stride,
+                    pinned: true,
+                });
+                Ok(region)
+            };
+            operands.iter().map(region).collect()
+        };
+        let command = Command {
+            name: kernel.family().to_owned(),
+            reads: regions(reads)?,
+            writes: regions(writes)?,
+            kernel,
+            watch: Watch::Ratio,
+        };
+        command.check(options.algebra.dim())?;
+        let mut commands = vec![command];
+        let buffers = memory::assign(&storages, &mut commands, std::iter::empty());
+        Ok(Plan {
+            options: options.clone(),
+            commands,
+            bindings: Vec::new(),
+            buffers,
+        })
+    }
+
     /// What it was compiled for.
     pub fn options(&self) -> &CompileOptions {
         &self.options

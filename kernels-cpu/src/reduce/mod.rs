@@ -45,18 +45,21 @@ pub struct Axis {
 }
 
 impl Axis {
-    /// Elements before reducing; sizes past the largest number are the largest.
-    fn full(&self) -> usize {
+    /// Elements of a plane before reducing; sizes past the largest number are the largest.
+    pub fn full(&self) -> usize {
         product(&[self.outer, self.length, self.inner])
     }
 
-    /// Elements left.
-    fn reduced(&self) -> usize {
+    /// Elements of a plane that are left.
+    pub fn reduced(&self) -> usize {
         product(&[self.outer, self.inner])
     }
 
-    /// Refuses an axis of no elements where something has to come of it.
-    fn expect_elements(&self) -> Result<(), KernelError> {
+    /// Whether there is something along the axis to take a mean or a maximum of.
+    ///
+    /// # Errors
+    /// When there is not, and something is left to write.
+    pub fn expect_elements(&self) -> Result<(), KernelError> {
         if self.length == 0 && self.reduced() > 0 {
             return Err(KernelError::Length {
                 kernel: NAME,

@@ -194,7 +194,9 @@ impl Lowering {
                 let bias = bias.then(|| reads[2]);
                 self.block_matmul(shape, reads[0], reads[1], bias, *activation, writes[0])
             }
-            Kernel::FunctionMap { function } => self.function_map(*function, reads[0], writes[0]),
+            Kernel::FunctionMap { function } => {
+                self.function_map(*function, reads.first().copied(), writes[0])
+            }
             Kernel::FunctionMapGradient { function } => {
                 self.function_map_gradient(*function, reads[0], writes[0])
             }

@@ -125,7 +125,7 @@ impl GpuProgram {
         let commands = plan.commands();
         let updates = commands
             .iter()
-            .position(|command| command.kernel.is_update())
+            .position(|command| command.kernel.is_step())
             .unwrap_or(commands.len());
         let mut spans = Vec::new();
         for (at, command) in commands.iter().enumerate() {
@@ -455,7 +455,7 @@ impl GpuProgram {
             let seen = &record[GUARD_HEAD + at * GUARD_SLOTS..][..GUARD_SLOTS];
             let high = seen.iter().copied().max().unwrap_or(0);
             if high >= INFINITY_BITS {
-                return Err(if command.kernel.is_update() {
+                return Err(if command.kernel.is_step() {
                     update_not_finite(command)
                 } else {
                     diagnose(&plan, at, self, options)

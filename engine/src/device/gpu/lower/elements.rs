@@ -10,16 +10,20 @@ use crate::plan::Region;
 const FUNCTION_WORK: usize = 32;
 
 impl Lowering {
-    pub(super) fn function_map(&self, function: Function, x: Region, y: Region) -> Result<Lowered> {
-        let in_place = x.buffer == y.buffer;
+    pub(super) fn function_map(
+        &self,
+        function: Function,
+        x: Option<Region>,
+        y: Region,
+    ) -> Result<Lowered> {
         let variant = self
             .variant("function_map", "function_map", y.planes)
-            .flag("IN_PLACE", in_place);
+            .flag("IN_PLACE", x.is_none());
         let mut lowered = self
             .by_element(variant, y.elements, FUNCTION_WORK * y.planes)
             .function(Some(function))
             .operand("y", y);
-        if !in_place {
+        if let Some(x) = x {
             lowered = lowered.operand("x", x);
         }
         lowered.size("len", y.elements)

@@ -1,0 +1,279 @@
+//! Commands that go element by element: functions, polynomials, sums, products and quotients.
+
+use furthermore::network::Function;
+use furthermore::plan::Kernel;
+use furthermore_kernels_cpu::elementwise::Broadcast;
+use furthermore_kernels_cpu::function_map::Saved;
+
+use super::harness::{Rig, apart, everywhere};
+use crate::support::{FUNCTIONS, Noise, derivative, value};
+
+const LEN: usize = 37;
+
+#[test]
+fn function_map() {
+    everywhere(211, |rig, noise| {
+        for function in FUNCTIONS {
+            for &encrypted in rig.ways() {
+                let x = rig.tensor(encrypted, || noise.either_sign(LEN, 0.1, 1.5));
+                let kernel = Kernel::FunctionMap { function };
+                let map = |x: &[f64]| vec![x.iter().map(|x| value(function, *x)).collect()];
+                let y = rig.poisoned(encrypted, LEN);
+                // A slope of up to 3, and the function's own roundings.
+                let bound = (16, 3.0);
+                let x = &[x];
+                rig.check(&kernel, x, &[y], bound, |read, _| map(read[0]));
+                rig.check(&kernel, &[], x, bound, |_, found| map(found[0]));
+            }
+        }
+    });
+}
+
+#[test]
+fn function_map_gradient() {
+    everywhere(212, |rig, noise| {
+        for function in FUNCTIONS {
+            for &encrypted in rig.ways() {
+                let of_value = function.saved() == Saved::Output;
+                let saved = rig.tensor(encrypted, || {
+                    let mut x = noise.either_sign(LEN, 0.1, 1.5);
+                    if of_value {
+                        x.iter_mut().for_each(|x| *x = value(function, *x));
+                    }
+                    x
+                });
+                let g = rig.tensor(encrypted, || noise.numbers(LEN, -1.0, 1.0));
+                let kernel = Kernel::FunctionMapGradient { function };
+                rig.check(&kernel, &[saved], &[g], (16, 3.0), |read, found| {
+                    let slope = |x: f64| match function {
+                        Function::Sigmoid => x * (1.0 - x),
+                        Function::Tanh => 1.0 - x * x,
+                        _ => derivative(function, x),
+                    };
+                    let pairs = read[0].iter().zip(found[0]);
+                    vec![pairs.map(|(x, g)| slope(*x) * g).collect()]
+                });
+            }
+        }
+    });
+}
+
+/// `sum c_k x^k`, or with `derive` its derivative.
+fn polynomial(c: &[f64], x: f64, derive: bool) -> f64 {
+    let term = |(k, c): (usize, &f64)| match (derive, k) {
+        (false, _) => c * x.powi(k as i32),
+        (true, 0) => 0.0,
+        (true, _) => k as f64 * c * x.powi(k as i32 - 1),
+    };
+    c.iter().enumerate().map(term).sum()
+}
+
+const TERMS: usize = 6;
+
+/// Coefficients known, plain and encrypted, with arguments of either kind.
+#[test]
+fn poly_map_and_its_gradient() {
+    everywhere(213, |rig, noise| {
+        for &(x_encrypted, c_encrypted) in rig.pairs() {
+            let x = rig.tensor(x_encrypted, || noise.numbers(LEN, -1.0, 1.0));
+            let c = rig.tensor(c_encrypted, || noise.numbers(TERMS, -1.0, 1.0));
+            let either = x_encrypted || c_encrypted;
+            let (y, of_tensor) = (rig.poisoned(either, LEN), None);
+            let g = rig.tensor(either, || noise.numbers(LEN, -1.0, 1.0));
+            // Each power's slope adds up to at most 1 + 2 + .. of the coefficients.
+            let bound = (4 * TERMS, (TERMS * TERMS) as f64);
+            let value = |c: &[f64], x: &[f64]| -> Vec<Vec<f64>> {
+                vec![x.iter().map(|x| polynomial(c, *x, false)).collect()]
+            };
+            let slope = |c: &[f64], x: &[f64], g: &[f64]| -> Vec<Vec<f64>> {
+                let pairs = x.iter().zip(g);
+                vec![pairs.map(|(x, g)| polynomial(c, *x, true) * g).collect()]
+            };
+            let reads = [x, c];
+            let kernel = Kernel::PolyMap {
+                constants: of_tensor.clone(),
+            };
+            rig.check(&kernel, &reads, &[y], bound, |r, _| value(r[1], r[0]));
+            let kernel = Kernel::PolyMapGradient {
+                constants: of_tensor,
+            };
+            let steps = |r: &[&[f64]], found: &[&[f64]]| slope(r[1], r[0], found[0]);
+            rig.check(&kernel, &reads, &[g], bound, steps);
+
+            let x = &reads[..1];
+            let constants = noise.numbers(TERMS, -1.0, 1.0);
+            let kernel = Kernel::PolyMap {
+                constants: Some(constants.clone()),
+            };
+            let y = rig.poisoned(x_encrypted, LEN);
+            let known = |r: &[&[f64]], _: &[&[f64]]| value(&constants, r[0]);
+            rig.check(&kernel, x, &[y], bound, known);
+            let kernel = Kernel::PolyMapGradient {
+                constants: Some(constants.clone()),
+            };
+            let g = rig.tensor(x_encrypted, || noise.numbers(LEN, -1.0, 1.0));
+            rig.check(&kernel, x, &[g], bound, |r, found| {
+                slope(&constants, r[0], found[0])
+            });
+        }
+    });
+}
+
+#[test]
+fn poly_map_coefficient_gradient() {
+    everywhere(214, |rig, noise| {
+        for &(g_encrypted, x_encrypted) in rig.pairs() {
+            let g = rig.tensor(g_encrypted, || noise.numbers(LEN, -1.0, 1.0));
+            let x = rig.tensor(x_encrypted, || noise.numbers(LEN, -1.0, 1.0));
+            let c = rig.poisoned(g_encrypted || x_encrypted, TERMS);
+            let kernel = Kernel::PolyMapCoefficientGradient;
+            let bound = (LEN + 2 * TERMS, (LEN * TERMS) as f64);
+            rig.check(&kernel, &[g, x], &[c], bound, |read, _| {
+                let of = |k: i32| {
+                    let pairs = read[0].iter().zip(read[1]);
+                    pairs.map(|(g, x)| g * x.powi(k)).sum()
+                };
+                vec![(0..TERMS as i32).map(of).collect()]
+            });
+        }
+    });
+}
+
+/// Shapes that meet: alike, a row, a column, both, a number, nothing.
+const SHAPES: [(&[usize], &[usize]); 7] = [
+    (&[5, 7], &[5, 7]),
+    (&[5, 7], &[7]),
+    (&[5, 7], &[5, 1]),
+    (&[5, 1], &[1, 7]),
+    (&[1], &[2, 3, 4]),
+    (&[2, 3, 4], &[3, 1]),
+    (&[0, 3], &[3]),
+];
+
+/// The elements of a and b that meet at each element of the output, by numpy's rules.
+fn meetings(a: &[usize], b: &[usize]) -> Vec<(usize, usize)> {
+    let axes = a.len().max(b.len());
+    let padded = |shape: &[usize]| {
+        let ones = vec![1; axes - shape.len()];
+        [&ones[..], shape].concat()
+    };
+    let (a, b) = (padded(a), padded(b));
+    let sizes: Vec<usize> = a
+        .iter()
+        .zip(&b)
+        .map(|(&a, &b)| if a == 1 { b } else { a })
+        .collect();
+    let mut met = Vec::new();
+    for i in 0..sizes.iter().product() {
+        let (mut rest, mut x, mut y, mut x_step, mut y_step) = (i, 0, 0, 1, 1);
+        for axis in (0..axes).rev() {
+            let place = rest % sizes[axis];
+            rest /= sizes[axis];
+            x += x_step * if a[axis] == 1 { 0 } else { place };
+            y += y_step * if b[axis] == 1 { 0 } else { place };
+            x_step *= a[axis];
+            y_step *= b[axis];
+        }
+        met.push((x, y));
+    }
+    met
+}
+
+/// A broadcast's axes say which elements meet, to whoever computes on them elsewhere.
+#[test]
+fn axes_of_a_broadcast() {
+    for (a, b) in SHAPES {
+        let broadcast = Broadcast::new(a, b).expect("shapes that meet");
+        let lens = [a, b].map(|shape| shape.iter().product());
+        assert_eq!([broadcast.a_len(), broadcast.b_len()], lens);
+        let meeting = |i: usize| {
+            let (mut rest, mut met) = (i, (0, 0));
+            for axis in broadcast.axes() {
+                let place = rest % axis.size;
+                rest /= axis.size;
+                met = (met.0 + place * axis.a, met.1 + place * axis.b);
+            }
+            met
+        };
+        let met: Vec<(usize, usize)> = (0..broadcast.len()).map(meeting).collect();
+        assert_eq!(met, meetings(a, b), "{a:?} {b:?}");
+    }
+}
+
+/// A kernel of two operands that broadcast, in every shape and way to encrypt.
+fn elementwise(
+    rig: &Rig,
+    noise: &mut Noise,
+    kernel: impl Fn(Broadcast) -> Kernel,
+    bound: (usize, f64),
+    of: impl Fn(f64, f64) -> f64,
+) {
+    for (a_shape, b_shape) in SHAPES {
+        let broadcast = Broadcast::new(a_shape, b_shape).expect("shapes that meet");
+        let met = meetings(a_shape, b_shape);
+        for &(a_encrypted, b_encrypted) in rig.pairs() {
+            let mut draw = |shape: &[usize], encrypted| {
+                let len = shape.iter().product();
+                rig.tensor(encrypted, || noise.either_sign(len, 0.5, 1.5))
+            };
+            let (a, b) = (draw(a_shape, a_encrypted), draw(b_shape, b_encrypted));
+            let c = rig.poisoned(a_encrypted || b_encrypted, met.len());
+            rig.check(&kernel(broadcast), &[a, b], &[c], bound, |read, _| {
+                vec![
+                    met.iter()
+                        .map(|&(x, y)| of(read[0][x], read[1][y]))
+                        .collect(),
+                ]
+            });
+        }
+    }
+}
+
+#[test]
+fn linear() {
+    let (alpha, beta) = (0.75, -1.5);
+    everywhere(215, |rig, noise| {
+        let kernel = |broadcast| Kernel::Linear {
+            broadcast,
+            alpha,
+            beta,
+        };
+        elementwise(rig, noise, kernel, (8, 4.0), |a, b| alpha * a + beta * b);
+    });
+}
+
+#[test]
+fn multiply() {
+    everywhere(216, |rig, noise| {
+        let kernel = |broadcast| Kernel::Multiply { broadcast };
+        // Either factor's coordinates may be the amplification times its slots.
+        elementwise(rig, noise, kernel, (24, 10.0), |a, b| a * b);
+    });
+}
+
+#[test]
+fn divide() {
+    everywhere(217, |rig, noise| {
+        let kernel = |broadcast| Kernel::Divide { broadcast };
+        // A divisor's error is its reciprocal squared times as large in the quotient.
+        elementwise(rig, noise, kernel, (12, 12.0), |a, b| a / b);
+    });
+}
+
+/// The comparison sees one number that is off by a few bounds.
+#[test]
+fn a_wrong_oracle_is_noticed() {
+    everywhere(218, |rig, noise| {
+        let x = rig.tensor(true, || apart(LEN, noise));
+        let y = rig.poisoned(true, LEN);
+        let kernel = Kernel::FunctionMap {
+            function: Function::Square,
+        };
+        let seen = rig.compare(&kernel, &[x], &[y], (16, 3.0), |read, _| {
+            let mut y: Vec<f64> = read[0].iter().map(|x| x * x).collect();
+            y[LEN / 2] += 1e-3;
+            vec![y]
+        });
+        assert!(seen.is_err(), "{} {}", rig.algebra, rig.dtype);
+    });
+}

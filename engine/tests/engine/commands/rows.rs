@@ -1,0 +1,248 @@
+//! Reductions along an axis, softmax and losses, as commands.
+
+use furthermore::plan::{Kernel, Operand, Reduction};
+use furthermore_kernels_cpu::reduce::Axis;
+
+use super::harness::{apart, everywhere};
+
+const AXES: [Axis; 5] = [
+    Axis {
+        outer: 3,
+        length: 41,
+        inner: 1,
+    },
+    Axis {
+        outer: 1,
+        length: 9,
+        inner: 35,
+    },
+    Axis {
+        outer: 4,
+        length: 5,
+        inner: 3,
+    },
+    Axis {
+        outer: 2,
+        length: 1,
+        inner: 2,
+    },
+    Axis {
+        outer: 0,
+        length: 3,
+        inner: 2,
+    },
+];
+
+/// The elements along an axis that become each element left.
+fn along(axis: &Axis) -> Vec<Vec<usize>> {
+    let mut all = Vec::new();
+    for outer in 0..axis.outer {
+        for inner in 0..axis.inner {
+            let at = |i: usize| (outer * axis.length + i) * axis.inner + inner;
+            all.push((0..axis.length).map(at).collect());
+        }
+    }
+    all
+}
+
+/// The first of the largest.
+fn largest(x: &[f64], elements: &[usize]) -> usize {
+    let first = |a: usize, b: usize| if x[b] > x[a] { b } else { a };
+    elements.iter().copied().reduce(first).expect("an element")
+}
+
+#[test]
+fn reduce() {
+    everywhere(241, |rig, noise| {
+        for axis in AXES {
+            for reduction in [Reduction::Sum, Reduction::Mean, Reduction::Max] {
+                for &encrypted in rig.ways() {
+                    let x = rig.tensor(encrypted, || apart(axis.full(), noise));
+                    let y = rig.poisoned(encrypted, axis.reduced());
+                    let kernel = Kernel::Reduce { reduction, axis };
+                    let bound = (axis.length + 4, axis.length as f64);
+                    rig.check(&kernel, &[x], &[y], bound, |read, _| {
+                        let of = |elements: &Vec<usize>| {
+                            let sum: f64 = elements.iter().map(|&e| read[0][e]).sum();
+                            match reduction {
+                                Reduction::Sum => sum,
+                                Reduction::Mean => sum / axis.length as f64,
+                                Reduction::Max => read[0][largest(read[0], elements)],
+                            }
+                        };
+                        vec![along(&axis).iter().map(of).collect()]
+                    });
+                }
+            }
+        }
+    });
+}
+
+/// The sum of nothing is zero, and there is no mean or maximum of it.
+#[test]
+fn an_axis_of_no_elements() {
+    let axis = Axis {
+        outer: 2,
+        length: 0,
+        inner: 3,
+    };
+    everywhere(242, |rig, _| {
+        let (x, y) = (rig.poisoned(true, 0), rig.poisoned(true, 6));
+        let kernel = |reduction| Kernel::Reduce { reduction, axis };
+        rig.check(&kernel(Reduction::Sum), &[x], &[y], (1, 1.0), |_, _| {
+            vec![vec![0.0; 6]]
+        });
+        let operand = |elements| Operand {
+            planes: rig.arithmetic.dim(),
+            elements,
+        };
+        for reduction in [Reduction::Mean, Reduction::Max] {
+            let plan = rig.plan(&kernel(reduction), &[operand(0)], &[operand(6)]);
+            assert!(plan.is_err(), "{reduction:?}");
+        }
+    });
+}
+
+#[test]
+fn max_gradient() {
+    everywhere(243, |rig, noise| {
+        for axis in AXES {
+            for &encrypted in rig.ways() {
+                let x = rig.tensor(encrypted, || apart(axis.full(), noise));
+                let g = rig.tensor(encrypted, || noise.numbers(axis.reduced(), -1.0, 1.0));
+                let y = rig.poisoned(encrypted, axis.full());
+                let kernel = Kernel::MaxGradient { axis };
+                rig.check(&kernel, &[x, g], &[y], (8, 1.0), |read, _| {
+                    let mut y = vec![0.0; axis.full()];
+                    for (elements, g) in along(&axis).iter().zip(read[1]) {
+                        y[largest(read[0], elements)] = *g;
+                    }
+                    vec![y]
+                });
+            }
+        }
+    });
+}
+
+const ROWS: usize = 6;
+const COLUMNS: usize = 11;
+
+fn softmax(row: &[f64]) -> Vec<f64> {
+    let sum: f64 = row.iter().map(|x| x.exp()).sum();
+    row.iter().map(|x| x.exp() / sum).collect()
+}
+
+/// `of` each row, one after the other.
+fn by_row(x: &[f64], of: impl Fn(&[f64]) -> Vec<f64>) -> Vec<f64> {
+    x.chunks(COLUMNS).flat_map(of).collect()
+}
+
+#[test]
+fn softmax_and_its_logarithm() {
+    everywhere(244, |rig, noise| {
+        for logarithm in [false, true] {
+            let last = |mut y: Vec<f64>| {
+                if logarithm {
+                    y.iter_mut().for_each(|y| *y = y.ln());
+                }
+                y
+            };
+            for &encrypted in rig.ways() {
+                let len = ROWS * COLUMNS;
+                let x = rig.tensor(encrypted, || noise.numbers(len, -2.0, 2.0));
+                let y = rig.poisoned(encrypted, len);
+                let columns = COLUMNS;
+                let kernel = Kernel::Softmax { columns, logarithm };
+                // Values of up to ln 11 + 4, sums along a row.
+                rig.check(&kernel, &[x], &[y], (2 * COLUMNS, 8.0), |read, _| {
+                    vec![by_row(read[0], |row| last(softmax(row)))]
+                });
+                let y = rig.tensor(encrypted, || {
+                    let x = noise.numbers(len, -2.0, 2.0);
+                    by_row(&x, |row| last(softmax(row)))
+                });
+                let g = rig.tensor(encrypted, || noise.numbers(len, -1.0, 1.0));
+                let to = rig.poisoned(encrypted, len);
+                let kernel = Kernel::SoftmaxGradient { columns, logarithm };
+                let bound = (2 * COLUMNS, 2.0 * COLUMNS as f64);
+                rig.check(&kernel, &[y, g], &[to], bound, |read, _| {
+                    let mut x = Vec::new();
+                    for (y, g) in read[0].chunks(COLUMNS).zip(read[1].chunks(COLUMNS)) {
+                        let products = y.iter().zip(g).map(|(y, g)| y * g);
+                        let weighted: f64 = products.sum();
+                        let sum: f64 = g.iter().sum();
+                        let pairs = y.iter().zip(g);
+                        x.extend(pairs.map(|(y, g)| match logarithm {
+                            true => g - y.exp() * sum,
+                            false => y * (g - weighted),
+                        }));
+                    }
+                    vec![x]
+                });
+            }
+        }
+    });
+}
+
+/// Predictions and targets, encrypted or not; targets may be plaintext for either.
+const WAYS: [(bool, bool); 3] = [(true, true), (true, false), (false, false)];
+
+#[test]
+fn losses() {
+    let kernels = [
+        Kernel::SoftmaxCrossEntropy { columns: COLUMNS },
+        Kernel::SoftmaxCrossEntropyGradient { columns: COLUMNS },
+        Kernel::BinaryCrossEntropy,
+        Kernel::BinaryCrossEntropyGradient,
+        Kernel::MeanSquaredError,
+    ];
+    let len = ROWS * COLUMNS;
+    let mean = |terms: Vec<f64>| {
+        let count = terms.len() as f64;
+        vec![terms.into_iter().sum::<f64>() / count]
+    };
+    let sigmoid = |x: f64| 1.0 / (1.0 + (-x).exp());
+    everywhere(245, |rig, noise| {
+        for kernel in &kernels {
+            for (x_encrypted, t_encrypted) in WAYS {
+                let x = rig.tensor(x_encrypted, || noise.numbers(len, -2.0, 2.0));
+                let t = rig.tensor(t_encrypted, || noise.numbers(len, 0.0, 1.0));
+                let gradient = matches!(
+                    kernel,
+                    Kernel::SoftmaxCrossEntropyGradient { .. } | Kernel::BinaryCrossEntropyGradient
+                );
+                let y = rig.poisoned(x_encrypted, if gradient { len } else { 1 });
+                // Of a row's loss 11 terms of up to 6; a mean divides what its terms add up to.
+                let bound = (len + 24, 6.0 * COLUMNS as f64);
+                rig.check(kernel, &[x, t], &[y], bound, |read, _| {
+                    let pairs = || read[0].iter().copied().zip(read[1].iter().copied());
+                    vec![match kernel {
+                        Kernel::SoftmaxCrossEntropy { .. } => {
+                            let y = by_row(read[0], softmax);
+                            let terms = y.iter().zip(read[1]).map(|(y, t)| -t * y.ln());
+                            vec![terms.sum::<f64>() / ROWS as f64]
+                        }
+                        Kernel::SoftmaxCrossEntropyGradient { .. } => {
+                            let y = by_row(read[0], softmax);
+                            let pairs = y.iter().zip(read[1]);
+                            pairs.map(|(y, t)| (y - t) / ROWS as f64).collect()
+                        }
+                        Kernel::BinaryCrossEntropy => mean(
+                            pairs()
+                                .map(|(x, t)| {
+                                    let y = sigmoid(x);
+                                    -(t * y.ln() + (1.0 - t) * (1.0 - y).ln())
+                                })
+                                .collect(),
+                        ),
+                        Kernel::BinaryCrossEntropyGradient => {
+                            let of = |(x, t)| (sigmoid(x) - t) / len as f64;
+                            pairs().map(of).collect()
+                        }
+                        _ => mean(pairs().map(|(x, t)| (x - t) * (x - t)).collect()),
+                    }]
+                });
+            }
+        }
+    });
+}
