@@ -9,7 +9,7 @@ use furthermore::scheme::Guard;
 use furthermore::tensor::{Buffer, DType};
 use furthermore_kernels_cpu::Arithmetic;
 
-use crate::support::{DTYPES, Law, Mismatch, More, Noise, compare, cpu, key};
+use crate::support::{DTYPES, Law, Mismatch, More, Noise, compare, cpu, gpu, key};
 
 /// Numbers `[plane][element]`, or `[slot][element]`.
 pub(super) type Planes = Vec<Vec<f64>>;
@@ -122,7 +122,19 @@ impl Rig {
         }
     }
 
-    /// Runs one command on planes; returns those of what it writes.
+    /// The devices that compute in this element type: the processor, and a graphics processor where
+    /// there is one.
+    fn devices(&self) -> Vec<Box<dyn Device>> {
+        let mut devices: Vec<Box<dyn Device>> = vec![Box::new(cpu())];
+        if self.dtype == DType::F32
+            && let Some(gpu) = gpu()
+        {
+            devices.push(Box::new(gpu));
+        }
+        devices
+    }
+
+    /// Runs one command on planes on the processor; returns those of what it writes.
     pub(super) fn run(
         &self,
         kernel: &Kernel,
@@ -130,8 +142,20 @@ impl Rig {
         writes: &[Planes],
         options: &RunOptions<'_>,
     ) -> furthermore::Result<Vec<Planes>> {
+        self.run_on(&cpu(), kernel, reads, writes, options)
+    }
+
+    /// Runs one command on planes; returns those of what it writes.
+    pub(super) fn run_on(
+        &self,
+        device: &dyn Device,
+        kernel: &Kernel,
+        reads: &[Planes],
+        writes: &[Planes],
+        options: &RunOptions<'_>,
+    ) -> furthermore::Result<Vec<Planes>> {
         let plan = Arc::new(self.plan(kernel, &operands(reads), &operands(writes))?);
-        let mut program = cpu().load(Arc::clone(&plan), self.arithmetic.clone())?;
+        let mut program = device.load(Arc::clone(&plan), self.arithmetic.clone())?;
         let command = &plan.commands()[0];
         let regions = command.reads.iter().chain(&command.writes);
         for (region, planes) in regions.zip(reads.iter().chain(writes)) {
@@ -221,23 +245,45 @@ impl Rig {
         kernel: &Kernel,
         reads: &[Tensor],
         writes: &[Tensor],
-        (roundings, size): (usize, f64),
+        bound: (usize, f64),
         oracle: impl Fn(&[&[f64]], &[&[f64]]) -> Vec<Vec<f64>>,
     ) -> Result<(), Mismatch> {
         let stored = |tensors: &[Tensor]| -> Vec<Planes> {
             tensors.iter().map(|tensor| self.planes(tensor)).collect()
         };
         let (read, found) = (stored(reads), stored(writes));
+        for device in self.devices() {
+            self.compare_on(
+                device.as_ref(),
+                kernel,
+                (reads, &read),
+                (writes, &found),
+                bound,
+                &oracle,
+            )?;
+        }
+        Ok(())
+    }
+
+    fn compare_on(
+        &self,
+        device: &dyn Device,
+        kernel: &Kernel,
+        (reads, read): (&[Tensor], &[Planes]),
+        (writes, found): (&[Tensor], &[Planes]),
+        (roundings, size): (usize, f64),
+        oracle: &impl Fn(&[&[f64]], &[&[f64]]) -> Vec<Vec<f64>>,
+    ) -> Result<(), Mismatch> {
         let written = self
-            .run(kernel, &read, &found, &OPTIONS)
-            .unwrap_or_else(|e| panic!("{kernel:?}: {e}"));
+            .run_on(device, kernel, read, found, &OPTIONS)
+            .unwrap_or_else(|e| panic!("{kernel:?} on {}: {e}", device.name()));
         let split = |tensors: &[Tensor], planes: &[Planes]| -> Vec<Planes> {
             let pairs = tensors.iter().zip(planes);
             pairs
                 .map(|(tensor, planes)| self.slots(tensor.encrypted, planes))
                 .collect()
         };
-        let (read, found) = (split(reads, &read), split(writes, &found));
+        let (read, found) = (split(reads, read), split(writes, found));
         let written = split(writes, &written);
         for slot in 0..self.arithmetic.slots() {
             let expected = oracle(&arrays(&read, slot), &arrays(&found, slot));
