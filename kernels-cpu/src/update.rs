@@ -49,6 +49,9 @@ pub fn sgd<T: Element>(
     if let Some((_, velocity)) = &velocity {
         velocity.expect(NAME, "velocity", &[planes], len)?;
     }
+    if parameter.is_empty() {
+        return Ok(true);
+    }
     let step = Sgd {
         rate: T::of(-learning_rate),
         decay: T::of(weight_decay),

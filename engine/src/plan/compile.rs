@@ -1,12 +1,13 @@
-//! From a network to a plan: shapes and encryption of every value, fusion, commands, memory.
+//! From a network to a plan: shapes and encryption of every value, then a command for each that is
+//! computed.
 
 use std::ops::Range;
 
 use furthermore_kernels_cpu::elementwise::Broadcast;
-use furthermore_kernels_cpu::function_map::Function;
-use furthermore_kernels_cpu::pool::Pool;
 use furthermore_kernels_cpu::reduce::Axis;
 
+use super::fuse::{Chain, Fusion};
+use super::layout::{Layout, operand_layout, result_layout};
 use super::memory::{self, Storage};
 use super::{Binding, Command, CompileOptions, Kernel, Plan, Reduction, Region, Role, Watch};
 use crate::error::{Error, Result};
@@ -57,48 +58,13 @@ impl Plan {
     }
 }
 
-/// A matrix product or convolution with what is fused to it.
-#[derive(Clone, Copy)]
-struct Chain {
-    product: Value,
-    bias: Option<Value>,
-    activation: Option<Function>,
-    /// The last value of the chain, which is the one that exists.
-    end: Value,
-}
-
-/// How a tensor lies in memory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Layout {
-    /// Row-major, sample after sample.
-    Rows,
-    /// In tiles of images, as convolutions and pooling like it.
-    Tiles,
-}
-
-/// How an operation whose result lies in `result` takes its operands.
-fn operand_layout(op: &Op, nth: usize, result: Layout) -> Layout {
-    match (op, nth) {
-        (Op::Conv2dGradientWeights { .. } | Op::Conv2dGradientBias, _) => Layout::Tiles,
-        (Op::Conv2d(_) | Op::Conv2dGradientInput { .. }, 1..) => Layout::Rows,
-        _ => result,
-    }
-}
-
 struct Compiler<'a> {
     network: &'a Network,
     options: &'a CompileOptions,
     shapes: Vec<Shape>,
     encrypted: Vec<bool>,
     live: Vec<bool>,
-    /// When the value is last read, in node order.
-    last_use: Vec<usize>,
-    /// By the end of a chain.
-    chains: Vec<Option<Chain>>,
-    /// The value is inside a chain and never exists.
-    inside: Vec<bool>,
-    /// The value is relu of another, which the averages that read it take themselves.
-    rectified: Vec<bool>,
+    fusion: Fusion<'a>,
     storages: Vec<Storage>,
     regions: Vec<Option<Region>>,
     /// How the region lies in memory.
@@ -142,16 +108,14 @@ impl<'a> Compiler<'a> {
                 node.operands.iter().for_each(|v| live[v.0] = true);
             }
         }
-        let mut compiler = Self {
+        let fusion = Fusion::new(network, &live, &shapes, &encrypted);
+        Ok(Self {
             network,
             options,
             shapes,
             encrypted,
             live,
-            last_use: vec![0; count],
-            chains: vec![None; count],
-            inside: vec![false; count],
-            rectified: vec![false; count],
+            fusion,
             storages: Vec::new(),
             regions: vec![None; count],
             layouts: vec![Layout::Rows; count],
@@ -159,131 +123,7 @@ impl<'a> Compiler<'a> {
             commands: Vec::new(),
             updates: Vec::new(),
             bindings: Vec::new(),
-        };
-        compiler.fuse();
-        Ok(compiler)
-    }
-
-    fn is_output(&self, value: Value) -> bool {
-        self.network.outputs().iter().any(|(_, v)| *v == value)
-    }
-
-    /// Finds chains, and from them when each value is last read.
-    fn fuse(&mut self) {
-        let mut users: Vec<Vec<Value>> = vec![Vec::new(); self.shapes.len()];
-        for user in self.network.values().filter(|v| self.live[v.0]) {
-            for operand in &self.network.node(user).operands {
-                users[operand.0].push(user);
-            }
-        }
-        let only_user = |compiler: &Self, value: Value| match users[value.0][..] {
-            [user] if !compiler.is_output(value) => Some(user),
-            _ => None,
-        };
-        self.rectify(&users);
-        for product in self.network.values().filter(|v| self.live[v.0]) {
-            let is_product = matches!(self.network.node(product).op, Op::MatMul { .. });
-            if !is_product && !matches!(self.network.node(product).op, Op::Conv2d(_)) {
-                continue;
-            }
-            let mut chain = Chain {
-                product,
-                bias: None,
-                activation: None,
-                end: product,
-            };
-            if is_product
-                && let Some(user) = only_user(self, product)
-                && let (
-                    Op::Linear {
-                        alpha: 1.0,
-                        beta: 1.0,
-                    },
-                    &[a, bias],
-                ) = (
-                    &self.network.node(user).op,
-                    &self.network.node(user).operands[..],
-                )
-                && a == product
-                && self.shapes[bias.0].len() == 1
-                && self.encrypted[product.0] == self.encrypted[user.0]
-            {
-                (chain.bias, chain.end) = (Some(bias), user);
-            }
-            if let Some(user) = only_user(self, chain.end)
-                && let Op::Map { function } = self.network.node(user).op
-                && !self.rectified[user.0]
-            {
-                (chain.activation, chain.end) = (Some(function), user);
-            }
-            self.chains[chain.end.0] = Some(chain);
-            let mut within = product;
-            while within != chain.end {
-                self.inside[within.0] = true;
-                within = users[within.0][0];
-            }
-        }
-        let network = self.network;
-        for value in network.values().filter(|v| self.live[v.0]) {
-            // What inner operations read is read when the last of what they are in is computed.
-            let (mut within, mut last) = (vec![value], value.0);
-            while let Some(at) = within.pop() {
-                last = last.max(at.0);
-                if self.inside[at.0] {
-                    within.extend(&users[at.0]);
-                }
-            }
-            for operand in &network.node(value).operands {
-                self.last_use[operand.0] = self.last_use[operand.0].max(last);
-            }
-        }
-    }
-
-    /// Finds relu of images that only averages read, and gradients of averages that go only through
-    /// it: the averages apply relu themselves, and neither is ever written.
-    fn rectify(&mut self, users: &[Vec<Value>]) {
-        let network = self.network;
-        for value in network.values().filter(|v| self.live[v.0]) {
-            let node = network.node(value);
-            if node.op
-                != (Op::Map {
-                    function: Function::Relu,
-                })
-                || self.is_output(value)
-            {
-                continue;
-            }
-            let takes = |user: &Value| match network.node(*user).op {
-                Op::Pool { pool, .. } => pool != Pool::Max,
-                Op::PoolGradient { pool, .. } => {
-                    let through = Op::MapGradient {
-                        function: Function::Relu,
-                    };
-                    pool != Pool::Max
-                        && !self.is_output(*user)
-                        && matches!(users[user.0][..], [by] if network.node(by).op == through
-                            && network.node(by).operands == [node.operands[0], *user])
-                }
-                _ => false,
-            };
-            if !users[value.0].is_empty() && users[value.0].iter().all(takes) {
-                (self.rectified[value.0], self.inside[value.0]) = (true, true);
-                for user in &users[value.0] {
-                    if matches!(network.node(*user).op, Op::PoolGradient { .. }) {
-                        self.inside[user.0] = true;
-                    }
-                }
-            }
-        }
-    }
-
-    /// The images that pooling reads: before relu, where it applies that itself.
-    fn pooled(&self, images: Value) -> (Value, bool) {
-        if self.rectified[images.0] {
-            (self.network.node(images).operands[0], true)
-        } else {
-            (images, false)
-        }
+        })
     }
 
     /// The gradient of an average by the images before relu, where `value` is the last of what is
@@ -296,7 +136,7 @@ impl<'a> Compiler<'a> {
             return Ok(false);
         };
         let (&Op::PoolGradient { pool, window }, true) =
-            (&network.node(average).op, self.inside[average.0])
+            (&network.node(average).op, self.fusion.is_inside(average))
         else {
             return Ok(false);
         };
@@ -338,7 +178,7 @@ impl<'a> Compiler<'a> {
     }
 
     fn result(&mut self, value: Value) -> Region {
-        let pinned = self.is_output(value);
+        let pinned = self.network.is_output(value);
         self.create(value, pinned)
     }
 
@@ -348,7 +188,7 @@ impl<'a> Compiler<'a> {
 
     /// Whether `operand` may be overwritten when `by` is computed.
     fn dies(&self, operand: Value, by: Value) -> bool {
-        self.last_use[operand.0] == by.0 && !self.storages[self.region(operand).buffer].pinned
+        self.fusion.is_last_use(operand, by) && !self.storages[self.region(operand).buffer].pinned
     }
 
     fn command(&mut self, value: Value, kernel: Kernel, reads: &[Region], writes: &[Region]) {
@@ -384,10 +224,10 @@ impl<'a> Compiler<'a> {
     }
 
     fn emit(&mut self, value: Value) -> Result<()> {
-        if self.inside[value.0] {
+        if self.fusion.is_inside(value) {
             return Ok(());
         }
-        if let Some(chain) = self.chains[value.0] {
+        if let Some(chain) = self.fusion.chain_to(value) {
             return self.emit_product(&chain);
         }
         if self.emit_rectified_gradient(value)? {
@@ -395,11 +235,13 @@ impl<'a> Compiler<'a> {
         }
         let network = self.network;
         let node = network.node(value);
-        let layout = self.result_layout(value);
+        let tiled = (node.operands.iter()).any(|v| self.layouts[v.0] == Layout::Tiles)
+            && (node.operands.iter()).all(|v| self.shapes[v.0] == self.shapes[value.0]);
+        let layout = result_layout(&node.op, tiled);
         self.layouts[value.0] = layout;
         let reads: Vec<Region> = (0..node.operands.len())
             .map(|nth| {
-                let (operand, _) = self.pooled(node.operands[nth]);
+                let (operand, _) = self.fusion.pooled(node.operands[nth]);
                 self.operand(operand, operand_layout(&node.op, nth, layout))
             })
             .collect();
@@ -446,7 +288,7 @@ impl<'a> Compiler<'a> {
             }
             Op::Pool { pool, window } => {
                 let shape = self.sizes(value, pool_shape(&self.shapes[operands[0].0], &window))?;
-                let (_, rectified) = self.pooled(operands[0]);
+                let (_, rectified) = self.fusion.pooled(operands[0]);
                 let kernel = Kernel::Pool {
                     pool,
                     shape,
@@ -489,7 +331,7 @@ impl<'a> Compiler<'a> {
             }
             Op::Map { function } => {
                 let kernel = Kernel::FunctionMap { function };
-                if self.dies(operands[0], value) && !self.is_output(value) {
+                if self.dies(operands[0], value) && !network.is_output(value) {
                     self.regions[value.0] = Some(reads[0]);
                     self.command(value, kernel, &[], &reads);
                 } else {
@@ -499,7 +341,7 @@ impl<'a> Compiler<'a> {
             Op::MapGradient { function } => {
                 self.alike(value, operands)?;
                 let overwrite = self.dies(operands[1], value)
-                    && !self.is_output(value)
+                    && !network.is_output(value)
                     && reads[0].buffer != reads[1].buffer;
                 let target = if overwrite {
                     self.regions[value.0] = Some(reads[1]);
@@ -553,30 +395,6 @@ impl<'a> Compiler<'a> {
             }
         }
         Ok(())
-    }
-
-    /// How the result of an operation lies in memory: as its operands do where it does not care.
-    fn result_layout(&self, value: Value) -> Layout {
-        let node = self.network.node(value);
-        let tiled = |v: &Value| self.layouts[v.0] == Layout::Tiles;
-        let same_shape = |v: &Value| self.shapes[v.0] == self.shapes[value.0];
-        match node.op {
-            Op::Conv2d(_)
-            | Op::Conv2dGradientInput { .. }
-            | Op::Pool { .. }
-            | Op::PoolGradient { .. } => Layout::Tiles,
-            Op::Map { .. }
-            | Op::MapGradient { .. }
-            | Op::Scale { .. }
-            | Op::Multiply
-            | Op::Linear { .. }
-            | Op::MeanSquaredErrorGradient
-                if node.operands.iter().any(tiled) && node.operands.iter().all(same_shape) =>
-            {
-                Layout::Tiles
-            }
-            _ => Layout::Rows,
-        }
     }
 
     /// Where an operand lies in `layout`: it is converted where it lies otherwise.

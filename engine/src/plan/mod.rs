@@ -2,7 +2,9 @@
 //! and a memory map of whole buffers. A plan is data; every device runs the same one.
 
 mod compile;
+mod fuse;
 mod kernel;
+mod layout;
 mod memory;
 mod operands;
 

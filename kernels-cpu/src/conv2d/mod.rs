@@ -6,10 +6,10 @@
 //! planes of a ciphertext by plaintext weights are D times the images.
 //!
 //! One pixel of 8 channels and 32 images is a register tile: each tap loads two vectors of the source
-//! and broadcasts 8 packed weights for 16 fused multiply-adds. There is no im2col: rows
-//! are packed as they are, a few at a time, and a window at the border has fewer taps. The gradient by the input is the same kernel with source
-//! and target swapped; the gradient by the weights holds tiles of weights as vectors of sums, one lane
-//! an image, and adds up lanes once at the end.
+//! and broadcasts 8 packed weights for 16 fused multiply-adds. There is no im2col: rows are packed as
+//! they are, a few at a time, and a window at the border has fewer taps. The gradient by the input is
+//! the same kernel with source and target swapped; the gradient by the weights holds tiles of weights
+//! as vectors of sums, one lane an image, and adds up lanes once at the end.
 
 mod forward;
 mod micro;
@@ -22,19 +22,17 @@ pub(crate) use weights::{ChannelSums, Correlate};
 
 use std::ops::Range;
 
-use crate::algebra::{Arithmetic, Bilinear, Combination};
+use crate::algebra::{Arithmetic, Bilinear};
 use crate::element::Element;
 use crate::error::KernelError;
 use crate::function_map::Function;
 use crate::images::{self, Axis, TILE_IMAGES};
 use crate::planes::{Planes, PlanesMut};
+use crate::sizes::product;
 use crate::slots::SlotMaxima;
-use crate::threads::Exec;
+use crate::threads::{Exec, MIN_PRODUCTS_PER_PIECE};
 
 const NAME: &str = "conv2d";
-
-/// Real multiplications worth a thread: some 10 microseconds' worth, what waking one takes.
-const MIN_PRODUCTS_PER_PIECE: usize = 1 << 19;
 
 /// Sizes of a convolution. Pairs are rows, columns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -153,15 +151,6 @@ impl Conv2dShape {
     }
 }
 
-fn product(sizes: &[usize]) -> usize {
-    sizes.iter().copied().fold(1, usize::saturating_mul)
-}
-
-/// Whether a combination is a plane as it is, which is copied or read in place.
-fn is_plane(combination: &Combination) -> bool {
-    matches!(combination[..], [(_, 1.0)])
-}
-
 /// A convolution as the kernels see it: target channels that sum over source channels, either way.
 #[derive(Debug, Clone, Copy)]
 struct Geometry {
@@ -245,7 +234,8 @@ fn piece(len: usize, pieces: usize, i: usize) -> Range<usize> {
 
 /// Elements rounded up so that what follows starts on a cache line.
 fn aligned<T>(elements: usize) -> usize {
-    elements.next_multiple_of(64 / size_of::<T>())
+    let rounded = elements.checked_next_multiple_of(64 / size_of::<T>());
+    rounded.unwrap_or(usize::MAX)
 }
 
 /// Bytes of the rows of a source that lie packed at a time, and of the results computed from them in
@@ -284,7 +274,8 @@ impl Schedule {
         let width = geometry.batch.min(TILE_IMAGES);
         let channels = geometry.groups * geometry.sources;
         let source_row = channels * row_pitch::<T>(columns.source_len() * width);
-        let target_row = planes * geometry.groups * geometry.targets * columns.targets() * width;
+        let target_channels = planes * geometry.groups * geometry.targets;
+        let target_row = product(&[target_channels, columns.targets(), width]);
         let most = WINDOW_BYTES / size_of::<T>();
         let limit = rows.targets().min(most / target_row.max(1));
         let fits = |count: usize| rows.most_sources(count).saturating_mul(source_row) <= most;
@@ -297,15 +288,15 @@ impl Schedule {
             pieces: pieces(exec, geometry.rows(), products),
             rows: chunk,
             source_rows,
-            weights: aligned::<T>(program.right.len() * geometry.weights()),
-            bias: aligned::<T>(planes * geometry.groups * geometry.targets),
+            weights: aligned::<T>(product(&[program.right.len(), geometry.weights()])),
+            bias: aligned::<T>(target_channels),
             window: aligned::<T>(source_rows * source_row),
         }
     }
 
     fn scratch_len(&self) -> usize {
-        let own = self.pieces.saturating_mul(self.window);
-        own.saturating_add(self.weights + self.bias)
+        let own = product(&[self.pieces, self.window]);
+        own.saturating_add(self.weights).saturating_add(self.bias)
     }
 }
 
@@ -352,6 +343,23 @@ pub fn scratch_len<T: Element>(
     })
 }
 
+/// Checks a shape, two operands, each with its name and the elements of a plane, and their result.
+fn expect<T: Element>(
+    arithmetic: &Arithmetic,
+    shape: &Conv2dShape,
+    operands: [(&'static str, &Planes<'_, T>, usize); 2],
+    output: &PlanesMut<'_, T>,
+    output_len: usize,
+) -> Result<(), KernelError> {
+    shape.check()?;
+    for (name, operand, len) in operands {
+        operand.expect(NAME, name, &[1, arithmetic.dim()], len)?;
+    }
+    let [left, right] = operands.map(|(_, operand, _)| operand.count());
+    let planes = arithmetic.result_planes(left, right);
+    output.expect(NAME, "output", &[planes], output_len)
+}
+
 fn enough<T>(scratch: &[T], needs: usize) -> Result<(), KernelError> {
     if scratch.len() < needs {
         return Err(KernelError::Length {
@@ -383,14 +391,13 @@ pub fn conv2d<T: Element>(
     output: &mut PlanesMut<'_, T>,
     scratch: &mut [T],
 ) -> Result<SlotMaxima, KernelError> {
-    shape.check()?;
-    let either = [1, arithmetic.dim()];
-    input.expect(NAME, "input", &either, shape.input_len())?;
-    weights.expect(NAME, "weights", &either, shape.weight_len())?;
-    let planes = arithmetic.result_planes(input.count(), weights.count());
-    output.expect(NAME, "output", &[planes], shape.output_len())?;
+    let operands = [
+        ("input", &input, shape.input_len()),
+        ("weights", &weights, shape.weight_len()),
+    ];
+    expect(arithmetic, shape, operands, output, shape.output_len())?;
     if let Some(bias) = &bias {
-        bias.expect(NAME, "bias", &[1, planes], shape.out_channels)?;
+        bias.expect(NAME, "bias", &[1, output.count()], shape.out_channels)?;
     }
     run(
         exec, arithmetic, shape, false, input, weights, bias, activation, output, scratch,
@@ -410,12 +417,11 @@ pub fn conv2d_gradient_input<T: Element>(
     output: &mut PlanesMut<'_, T>,
     scratch: &mut [T],
 ) -> Result<(), KernelError> {
-    shape.check()?;
-    let either = [1, arithmetic.dim()];
-    gradient.expect(NAME, "gradient", &either, shape.output_len())?;
-    weights.expect(NAME, "weights", &either, shape.weight_len())?;
-    let planes = arithmetic.result_planes(gradient.count(), weights.count());
-    output.expect(NAME, "output", &[planes], shape.input_len())?;
+    let operands = [
+        ("gradient", &gradient, shape.output_len()),
+        ("weights", &weights, shape.weight_len()),
+    ];
+    expect(arithmetic, shape, operands, output, shape.input_len())?;
     run(
         exec, arithmetic, shape, true, gradient, weights, None, None, output, scratch,
     )
@@ -509,12 +515,11 @@ pub fn conv2d_gradient_weights<T: Element>(
     output: &mut PlanesMut<'_, T>,
     scratch: &mut [T],
 ) -> Result<(), KernelError> {
-    shape.check()?;
-    let either = [1, arithmetic.dim()];
-    input.expect(NAME, "input", &either, shape.input_len())?;
-    gradient.expect(NAME, "gradient", &either, shape.output_len())?;
-    let planes = arithmetic.result_planes(input.count(), gradient.count());
-    output.expect(NAME, "output", &[planes], shape.weight_len())?;
+    let operands = [
+        ("input", &input, shape.input_len()),
+        ("gradient", &gradient, shape.output_len()),
+    ];
+    expect(arithmetic, shape, operands, output, shape.weight_len())?;
     weights::run(exec, arithmetic, shape, input, gradient, output, scratch)
 }
 

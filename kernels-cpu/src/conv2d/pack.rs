@@ -2,9 +2,9 @@
 
 use std::ops::Range;
 
+use super::Geometry;
 use super::micro::tile_channels;
-use super::{Geometry, is_plane};
-use crate::algebra::{Bilinear, Combination};
+use crate::algebra::{Bilinear, Combination, is_plane};
 use crate::element::Element;
 use crate::planes::{Planes, RawPlanes};
 use crate::simd::{Simd, WithSimd};
