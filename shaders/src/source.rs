@@ -53,7 +53,27 @@ pub const FAMILIES: &[Family] = &[
         ["function_map", "function_map_gradient"],
         ["elementary", "functions"]
     ),
-    family!("reduce", ["slot_maxima"], ["elementary"]),
+    family!(
+        "reduce",
+        [
+            "sum",
+            "combine",
+            "maximum",
+            "max_gradient",
+            "slot_maxima",
+            "softmax",
+            "log_softmax",
+            "softmax_gradient",
+            "log_softmax_gradient",
+            "softmax_cross_entropy",
+            "softmax_cross_entropy_gradient",
+            "binary_cross_entropy",
+            "binary_cross_entropy_gradient",
+            "mean_squared_error",
+        ],
+        ["elementary"]
+    ),
+    family!("update", ["sgd", "adam", "clip"], []),
     family!("guard", ["verdict"], []),
 ];
 

@@ -107,7 +107,14 @@ fn variants(family: &'static str, entry: &'static str, form: Form) -> Vec<Varian
                 })
             })
             .collect(),
-        "guard" | "reduce" => vec![base],
+        // Targets may be plaintext.
+        "reduce" => [false, form != Form::Real]
+            .map(|plain| base.clone().plaintext("targets", plain))
+            .into(),
+        "update" => [false, true]
+            .map(|velocity| base.clone().flag("HAS_VELOCITY", velocity))
+            .into(),
+        "guard" => vec![base],
         other => panic!("no variants of {other} are listed"),
     }
 }
