@@ -3,25 +3,57 @@
 
 mod elements;
 mod products;
+mod rows;
+mod steps;
 
 use furthermore_kernels_cpu::Arithmetic;
 use furthermore_kernels_cpu::function_map::Function;
 use furthermore_shaders::{Constant, Form, Product, Stored, Value, Variant};
 
 use crate::algebra::Algebra;
+use crate::device::RunOptions;
 use crate::error::{Error, Result};
 use crate::plan::{Command, Kernel, Region};
 
 /// Invocations of a workgroup of the kernels that have one element for each.
 const WORKGROUP: usize = 256;
 
-/// A command as the device sees it.
+/// A parameter that every run writes anew.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum AtRun {
+    /// Minus Adam's step size over the first moment's correction.
+    AdamRate {
+        /// Decay of the first moment.
+        beta1: f64,
+    },
+    /// One over the correction of Adam's second moment's root.
+    AdamScale {
+        /// Decay of the second moment.
+        beta2: f64,
+    },
+}
+
+impl AtRun {
+    pub(super) fn value(self, options: &RunOptions<'_>) -> f32 {
+        let correction = |beta: f64| 1.0 - beta.powf(options.step as f64);
+        let value = match self {
+            AtRun::AdamRate { beta1 } => -options.learning_rate / correction(beta1),
+            AtRun::AdamScale { beta2 } => 1.0 / correction(beta2).sqrt(),
+        };
+        value as f32
+    }
+}
+
+/// A command, or a part of one that has to wait for another, as the device sees it.
 #[derive(Debug)]
 pub(super) struct Lowered {
     pub(super) variant: Variant,
     /// Operands by the names that the shader gives them.
     pub(super) operands: Vec<(&'static str, Region)>,
     pub(super) parameters: Vec<(&'static str, Value)>,
+    pub(super) at_run: Vec<(&'static str, AtRun)>,
+    /// Numbers that it leaves in `partials`, for the next part of the command.
+    pub(super) partials: usize,
     /// Workgroups.
     pub(super) groups: usize,
     /// Multiplications of one workgroup, about: long commands are cut by them.
@@ -29,11 +61,13 @@ pub(super) struct Lowered {
 }
 
 impl Lowered {
-    fn new(variant: Variant, groups: usize, work: usize) -> Self {
+    pub(super) fn new(variant: Variant, groups: usize, work: usize) -> Self {
         Self {
             variant,
             operands: Vec::new(),
             parameters: Vec::new(),
+            at_run: Vec::new(),
+            partials: 0,
             groups,
             work,
         }
@@ -44,7 +78,12 @@ impl Lowered {
         self
     }
 
-    fn size(mut self, name: &'static str, size: usize) -> Result<Self> {
+    fn at_run(mut self, name: &'static str, value: AtRun) -> Self {
+        self.at_run.push((name, value));
+        self
+    }
+
+    pub(super) fn size(mut self, name: &'static str, size: usize) -> Result<Self> {
         let fits = u32::try_from(size).map_err(|_| too_large(name, size))?;
         self.parameters.push((name, Value::U32(fits)));
         Ok(self)
@@ -179,13 +218,13 @@ impl Lowering {
         Lowered::new(variant, elements.div_ceil(WORKGROUP), work)
     }
 
-    /// The dispatch of a command.
+    /// The parts of a command, each a dispatch.
     ///
     /// # Errors
     /// When a size passes what shaders count.
-    pub(super) fn lower(&self, command: &Command) -> Result<Lowered> {
+    pub(super) fn lower(&self, command: &Command) -> Result<Vec<Lowered>> {
         let (reads, writes) = (&command.reads[..], &command.writes[..]);
-        match &command.kernel {
+        let whole = match &command.kernel {
             Kernel::BlockMatmul {
                 shape,
                 bias,
@@ -200,11 +239,54 @@ impl Lowering {
             Kernel::FunctionMapGradient { function } => {
                 self.function_map_gradient(*function, reads[0], writes[0])
             }
+            Kernel::Reduce { reduction, axis } => {
+                return self.reduce(*reduction, axis, reads[0], writes[0]);
+            }
+            Kernel::MaxGradient { axis } => self.max_gradient(axis, reads[0], reads[1], writes[0]),
+            Kernel::Softmax { columns, logarithm } => {
+                self.softmax(*columns, *logarithm, reads[0], writes[0])
+            }
+            Kernel::SoftmaxGradient { columns, logarithm } => {
+                self.softmax_gradient(*columns, *logarithm, reads[0], reads[1], writes[0])
+            }
             Kernel::SlotMaxima => self.slot_maxima(reads[0]),
+            Kernel::SoftmaxCrossEntropy { columns } => {
+                return self.softmax_cross_entropy(*columns, reads[0], reads[1], writes[0]);
+            }
+            Kernel::SoftmaxCrossEntropyGradient { columns } => {
+                self.softmax_cross_entropy_gradient(*columns, reads[0], reads[1], writes[0])
+            }
+            Kernel::BinaryCrossEntropy => {
+                return self.mean_loss("binary_cross_entropy", reads[0], reads[1], writes[0]);
+            }
+            Kernel::BinaryCrossEntropyGradient => {
+                self.binary_cross_entropy_gradient(reads[0], reads[1], writes[0])
+            }
+            Kernel::MeanSquaredError => {
+                return self.mean_loss("mean_squared_error", reads[0], reads[1], writes[0]);
+            }
+            Kernel::Sgd {
+                momentum,
+                weight_decay,
+            } => {
+                let velocity = writes.get(1).copied();
+                self.sgd(*momentum, *weight_decay, reads[0], writes[0], velocity)
+            }
+            &Kernel::Adam {
+                beta1,
+                beta2,
+                epsilon,
+                weight_decay,
+            } => {
+                let stepped = [writes[0], writes[1], writes[2]];
+                self.adam([beta1, beta2], epsilon, weight_decay, reads[0], stepped)
+            }
+            Kernel::Clip { limit } => self.clip(*limit, writes[0]),
             other => Err(Error::Device {
                 device: "gpu".to_owned(),
                 reason: format!("`{}`: {} has no shader yet", command.name, other.family()),
             }),
-        }
+        };
+        Ok(vec![whole?])
     }
 }

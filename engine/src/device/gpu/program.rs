@@ -10,7 +10,7 @@ use wgpu::{
 };
 
 use super::context::{Context, Pipeline};
-use super::lower::{Lowered, Lowering};
+use super::lower::{AtRun, Lowered, Lowering};
 use super::transfer::{self, Staging};
 use crate::device::diagnose::{Replay, diagnose, update_not_finite, warn_apart};
 use crate::device::{Program, RunOptions, Source};
@@ -36,6 +36,15 @@ struct Dispatch {
     groups: [u32; 2],
 }
 
+/// What commands are told, all in one buffer.
+#[derive(Debug)]
+struct Parameters {
+    bytes: Vec<u8>,
+    buffer: Buffer,
+    /// Those that each run writes anew, and where.
+    at_run: Vec<(usize, AtRun)>,
+}
+
 /// A plan on the device, with its buffers.
 #[derive(Debug)]
 pub(super) struct GpuProgram {
@@ -54,6 +63,7 @@ pub(super) struct GpuProgram {
     guard: Buffer,
     guard_back: Buffer,
     run: Buffer,
+    parameters: Parameters,
     staging: Staging,
     warned: Vec<bool>,
     bytes: usize,
@@ -84,7 +94,7 @@ impl GpuProgram {
             let bytes = (len as u64).saturating_mul(stored);
             context.buffer(bytes)
         });
-        let buffers = buffers.collect::<Result<Vec<Buffer>>>()?;
+        let mut buffers = buffers.collect::<Result<Vec<Buffer>>>()?;
         let storage = BufferUsages::STORAGE | BufferUsages::COPY_DST;
         let words = |count: usize| (count * 4) as u64;
         let guard_bytes = words(GUARD_HEAD + plan.commands().len() * GUARD_SLOTS);
@@ -119,6 +129,8 @@ impl GpuProgram {
             watched: &watched,
             none: &none,
             uniforms: Vec::new(),
+            at_run: Vec::new(),
+            partials: 0,
             alignment: limits.min_uniform_buffer_offset_alignment as usize,
             pending: Vec::new(),
         };
@@ -129,9 +141,13 @@ impl GpuProgram {
             .unwrap_or(commands.len());
         let mut spans = Vec::new();
         for (at, command) in commands.iter().enumerate() {
-            spans.push(recorder.record(lowering.lower(command)?, at)?);
+            let mut count = 0;
+            for part in lowering.lower(command)? {
+                count += recorder.record(part, at)?;
+            }
+            spans.push(count);
         }
-        let verdict = recorder.record(verdict(&context, updates), 0)?;
+        let verdict = recorder.record(verdict(&context, updates)?, 0)?;
         let mut regions: Vec<Region> = Vec::new();
         for region in commands
             .iter()
@@ -145,7 +161,12 @@ impl GpuProgram {
         for region in regions {
             maxima.push((region, recorder.record(lowering.slot_maxima(region)?, 0)?));
         }
-        let recorded = recorder.finish()?;
+        let Recorded {
+            dispatches: recorded,
+            parameters,
+            partials,
+        } = recorder.finish()?;
+        buffers.extend(partials);
         let mut recorded = recorded.into_iter();
         let mut take = |count: usize| recorded.by_ref().take(count).collect::<Vec<Dispatch>>();
         let dispatches = spans.into_iter().map(&mut take).collect();
@@ -169,6 +190,7 @@ impl GpuProgram {
             guard,
             guard_back,
             run,
+            parameters,
             staging: Staging::default(),
             warned,
             bytes,
@@ -184,14 +206,9 @@ fn entry(binding: u32, buffer: &Buffer) -> BindGroupEntry<'_> {
 }
 
 /// The dispatch that decides whether updates may go ahead.
-fn verdict(context: &Context, commands: usize) -> Lowered {
-    Lowered {
-        variant: Variant::new("guard", "verdict", context.stored, Form::Real),
-        operands: Vec::new(),
-        parameters: vec![("commands", Value::U32(commands as u32))],
-        groups: 1,
-        work: 1,
-    }
+fn verdict(context: &Context, commands: usize) -> Result<Lowered> {
+    let variant = Variant::new("guard", "verdict", context.stored, Form::Real);
+    Lowered::new(variant, 1, 1).size("commands", commands)
 }
 
 /// Collects dispatches, whose parameters all go into one buffer.
@@ -202,8 +219,19 @@ struct Recorder<'a> {
     /// Bound where an operand is not there.
     none: &'a Buffer,
     uniforms: Vec<u8>,
+    at_run: Vec<(usize, AtRun)>,
+    /// The most numbers that a command leaves in `partials`.
+    partials: usize,
     alignment: usize,
     pending: Vec<Pending>,
+}
+
+/// All that was recorded.
+struct Recorded {
+    dispatches: Vec<Dispatch>,
+    parameters: Parameters,
+    /// What commands leave for their own next part, one command after the other.
+    partials: Option<Buffer>,
 }
 
 struct Pending {
@@ -214,13 +242,18 @@ struct Pending {
 }
 
 impl Recorder<'_> {
-    /// Adds a command's dispatches and returns how many they are.
+    /// Adds the dispatches of a part of a command and returns how many they are.
     fn record(&mut self, lowered: Lowered, command: usize) -> Result<usize> {
         if lowered.groups == 0 {
             return Ok(0);
         }
         let pipeline = self.context.pipeline(&lowered.variant)?;
-        let most = (DISPATCH_WORK / lowered.work.max(1)).clamp(1, AXIS_GROUPS * AXIS_GROUPS);
+        let mut most = (DISPATCH_WORK / lowered.work.max(1)).clamp(1, AXIS_GROUPS * AXIS_GROUPS);
+        if most > AXIS_GROUPS {
+            // Whole rows, or the last would reach into the next dispatch.
+            most -= most % AXIS_GROUPS;
+        }
+        self.partials = self.partials.max(lowered.partials);
         let names: Vec<String> = lowered
             .operands
             .iter()
@@ -245,6 +278,8 @@ impl Recorder<'_> {
             let groups = (lowered.groups - first).min(most);
             let mut values = strides.clone();
             values.extend(lowered.parameters.iter().copied());
+            let unknown = Value::F32(0.0);
+            values.extend(lowered.at_run.iter().map(|&(name, _)| (name, unknown)));
             values.push(("command", Value::U32(command as u32)));
             values.push(("first", Value::U32(first as u32)));
             let packed = pipeline
@@ -254,6 +289,12 @@ impl Recorder<'_> {
             let start = self.uniforms.len().next_multiple_of(self.alignment);
             self.uniforms.resize(start, 0);
             self.uniforms.extend_from_slice(&packed);
+            for &(name, value) in &lowered.at_run {
+                let parameters = pipeline.shader.parameters();
+                let named = parameters.iter().find(|p| p.name == name);
+                let offset = named.expect("it was packed").offset as usize;
+                self.at_run.push((start + offset, value));
+            }
             let rows = groups.div_ceil(AXIS_GROUPS);
             // Rows may be longer than what is left of the last: shaders look at their element.
             let groups_folded = [groups.div_ceil(rows) as u32, rows as u32];
@@ -270,7 +311,7 @@ impl Recorder<'_> {
     }
 
     /// Uploads the parameters and binds everything.
-    fn finish(mut self) -> Result<Vec<Dispatch>> {
+    fn finish(mut self) -> Result<Recorded> {
         let size = self.uniforms.len().next_multiple_of(256).max(256);
         self.uniforms.resize(size, 0);
         let usage = BufferUsages::UNIFORM | BufferUsages::COPY_DST;
@@ -278,10 +319,15 @@ impl Recorder<'_> {
         self.context
             .queue
             .write_buffer(&uniforms, 0, &self.uniforms);
+        let partials = (self.partials > 0).then(|| self.context.buffer(self.partials as u64 * 4));
+        let partials = partials.transpose()?;
         let bind = |pending: Pending| {
             let resource = |name: &str| match pending.operands.iter().find(|(n, _)| *n == name) {
                 Some((_, region)) => self.buffers[region.buffer].as_entire_binding(),
                 None if name == "watched" => self.watched.as_entire_binding(),
+                None if name == "partials" => {
+                    partials.as_ref().unwrap_or(self.none).as_entire_binding()
+                }
                 None if name == "params" => BindingResource::Buffer(BufferBinding {
                     buffer: &uniforms,
                     offset: pending.parameters.start as u64,
@@ -310,7 +356,16 @@ impl Recorder<'_> {
                 groups: pending.groups,
             }
         };
-        Ok(self.pending.into_iter().map(bind).collect())
+        let dispatches = self.pending.into_iter().map(bind).collect();
+        Ok(Recorded {
+            dispatches,
+            parameters: Parameters {
+                bytes: self.uniforms,
+                buffer: uniforms,
+                at_run: self.at_run,
+            },
+            partials,
+        })
     }
 }
 
@@ -428,12 +483,25 @@ impl GpuProgram {
         self.judge(&record, options)
     }
 
-    fn set_run(&self, options: &RunOptions<'_>) {
+    /// Writes what differs from run to run.
+    fn set_run(&mut self, options: &RunOptions<'_>) {
+        let queue = &self.context.queue;
         let limit = options.guard.fail.min(f64::from(f32::MAX)) as f32;
         let run = [options.learning_rate as f32, limit];
-        self.context
-            .queue
-            .write_buffer(&self.run, 0, bytemuck::cast_slice(&run));
+        queue.write_buffer(&self.run, 0, bytemuck::cast_slice(&run));
+        let Parameters {
+            bytes,
+            buffer,
+            at_run,
+        } = &mut self.parameters;
+        if at_run.is_empty() {
+            return;
+        }
+        for (at, parameter) in at_run {
+            let value = parameter.value(options).to_le_bytes();
+            bytes[*at..][..value.len()].copy_from_slice(&value);
+        }
+        queue.write_buffer(buffer, 0, bytes);
     }
 
     /// Submits what was recorded and reads the guard's record.
@@ -491,12 +559,21 @@ impl GpuProgram {
     /// Times commands from submit to done, where the device cannot time them itself.
     fn profile_by_submits(&mut self, options: &RunOptions<'_>) -> Result<Vec<f64>> {
         self.set_run(options);
+        self.submit_one(&[], true)?;
         let mut times = Vec::new();
-        for at in 0..self.dispatches.len() {
+        for (at, dispatches) in self.dispatches.iter().enumerate() {
+            if at == self.updates {
+                self.submit_one(&self.verdict, false)?;
+            }
             let start = std::time::Instant::now();
-            self.submit_one(&self.dispatches[at], false)?;
+            self.submit_one(dispatches, false)?;
             times.push(start.elapsed().as_secs_f64());
         }
+        if self.updates == self.dispatches.len() {
+            self.submit_one(&self.verdict, false)?;
+        }
+        let record = self.submit_one(&[], false)?;
+        self.judge(&record, options)?;
         Ok(times)
     }
 
