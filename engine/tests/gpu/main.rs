@@ -6,6 +6,7 @@
 
 mod device;
 mod runs;
+mod training;
 
 use std::sync::OnceLock;
 
