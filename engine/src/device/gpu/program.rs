@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use furthermore_kernels_cpu::Arithmetic;
+use furthermore_kernels_cpu::{Arithmetic, Planes, PlanesMut};
 use furthermore_shaders::{Form, Value, Variant};
 use wgpu::{
     BindGroup, BindGroupDescriptor, BindGroupEntry, BindingResource, Buffer, BufferBinding,
@@ -316,19 +316,24 @@ impl Recorder<'_> {
 
 impl Program for GpuProgram {
     fn upload(&mut self, region: &Region, source: Source<'_>) -> Result<()> {
-        let target = &self.buffers[region.buffer];
-        self.staging.upload(&self.context, target, region, source);
+        let target = self.region(region)?;
+        let numbers = source.planes::<f32>(region)?;
+        self.staging
+            .upload(&self.context, &target, region, numbers, source);
         self.context.check()
     }
 
     fn download(&self, region: &Region, target: &mut HostBuffer) -> Result<()> {
-        let source = &self.buffers[region.buffer];
-        let numbers = target.as_mut_slice::<f32>();
+        let source = self.region(region)?;
+        let (planes, stride) = (region.planes, region.stride);
+        let target = target.as_mut_slice::<f32>();
+        let numbers = PlanesMut::new(target, planes, stride, region.elements)?;
         self.staging
-            .download(&self.context, source, region, numbers)
+            .download(&self.context, &source, region, numbers)
     }
 
     fn clear(&mut self, region: &Region) -> Result<()> {
+        let buffer = self.region(region)?;
         let size = transfer::size(self.context.stored);
         let mut encoder = self
             .context
@@ -337,7 +342,7 @@ impl Program for GpuProgram {
         for plane in 0..region.planes {
             let start = (plane * region.stride) as u64 * size;
             let bytes = (region.elements as u64 * size).next_multiple_of(4);
-            encoder.clear_buffer(&self.buffers[region.buffer], start, Some(bytes));
+            encoder.clear_buffer(&buffer, start, Some(bytes));
         }
         self.context.submit(encoder);
         self.context.check()
@@ -387,6 +392,18 @@ impl Program for GpuProgram {
 }
 
 impl GpuProgram {
+    /// The buffer that holds a region.
+    ///
+    /// # Errors
+    /// When the region is not one of the plan's buffers.
+    fn region(&self, region: &Region) -> Result<Buffer> {
+        let len = self.plan.buffers().get(region.buffer).copied().unwrap_or(0);
+        // Elements without a size: only whether the planes lie within them is asked.
+        let extent = vec![(); len];
+        Planes::new(&extent, region.planes, region.stride, region.elements)?;
+        Ok(self.buffers[region.buffer].clone())
+    }
+
     /// One submit, one pass, and the guard's record read back.
     fn run_with(&mut self, options: &RunOptions<'_>, times: Option<&QuerySet>) -> Result<()> {
         if options

@@ -5,38 +5,64 @@ use furthermore::plan::Kernel;
 use furthermore_kernels_cpu::elementwise::Broadcast;
 use furthermore_kernels_cpu::function_map::Saved;
 
-use super::harness::{Rig, apart, everywhere};
-use crate::support::{FUNCTIONS, Noise, derivative, value};
+use super::Parity;
+use super::formulas::{derivative, domain, value};
+use super::noise::Noise;
+use super::rig::Rig;
 
 const LEN: usize = 37;
 
-#[test]
-fn function_map() {
-    everywhere(211, |rig, noise| {
-        for function in FUNCTIONS {
-            for &encrypted in rig.ways() {
-                let x = rig.tensor(encrypted, || noise.either_sign(LEN, 0.1, 1.5));
-                let kernel = Kernel::FunctionMap { function };
-                let map = |x: &[f64]| vec![x.iter().map(|x| value(function, *x)).collect()];
-                let y = rig.poisoned(encrypted, LEN);
-                // A slope of up to 3, and the function's own roundings.
-                let bound = (16, 3.0);
-                let x = &[x];
-                rig.check(&kernel, x, &[y], bound, |read, _| map(read[0]));
-                rig.check(&kernel, &[], x, bound, |_, found| map(found[0]));
-            }
+/// Arguments where the function is defined and varies.
+fn arguments(function: Function, noise: &mut Noise) -> Vec<f64> {
+    let (least, both_signs) = domain(function);
+    if both_signs {
+        noise.either_sign(LEN, least, 1.5)
+    } else {
+        noise.numbers(LEN, least, 1.5)
+    }
+}
+
+/// What a function's values and slopes of up to 10 may be off by: an argument's rounding times the
+/// slope, and the function's own roundings.
+fn function_bound(function: Function) -> (usize, f64) {
+    match function {
+        Function::Ln | Function::Inverse | Function::Sqrt => (16, 150.0),
+        _ => (16, 6.0),
+    }
+}
+
+pub(super) fn function_map(parity: &Parity) {
+    parity.everywhere(211, |rig, noise| {
+        for function in Function::ALL {
+            of_function(rig, noise, function);
         }
     });
 }
 
-#[test]
-fn function_map_gradient() {
-    everywhere(212, |rig, noise| {
-        for function in FUNCTIONS {
+/// The square, on which the negative control tries the comparison.
+pub(super) fn square(rig: &Rig<'_>, noise: &mut Noise) {
+    of_function(rig, noise, Function::Square);
+}
+
+fn of_function(rig: &Rig<'_>, noise: &mut Noise, function: Function) {
+    for &encrypted in rig.ways() {
+        let x = &[rig.tensor(encrypted, || arguments(function, noise))];
+        let kernel = Kernel::FunctionMap { function };
+        let map = |x: &[f64]| vec![x.iter().map(|x| value(function, *x)).collect()];
+        let y = rig.poisoned(encrypted, LEN);
+        let bound = function_bound(function);
+        rig.check(&kernel, x, &[y], bound, |read, _| map(read[0]));
+        rig.check(&kernel, &[], x, bound, |_, found| map(found[0]));
+    }
+}
+
+pub(super) fn function_map_gradient(parity: &Parity) {
+    parity.everywhere(212, |rig, noise| {
+        for function in Function::ALL {
             for &encrypted in rig.ways() {
                 let of_value = function.saved() == Saved::Output;
                 let saved = rig.tensor(encrypted, || {
-                    let mut x = noise.either_sign(LEN, 0.1, 1.5);
+                    let mut x = arguments(function, noise);
                     if of_value {
                         x.iter_mut().for_each(|x| *x = value(function, *x));
                     }
@@ -44,8 +70,13 @@ fn function_map_gradient() {
                 });
                 let g = rig.tensor(encrypted, || noise.numbers(LEN, -1.0, 1.0));
                 let kernel = Kernel::FunctionMapGradient { function };
-                rig.check(&kernel, &[saved], &[g], (16, 3.0), |read, found| {
+                let bound = function_bound(function);
+                rig.check(&kernel, &[saved], &[g], bound, |read, found| {
                     let slope = |x: f64| match function {
+                        // In terms of their values.
+                        Function::Exp => x,
+                        Function::Sqrt => 0.5 / x,
+                        Function::Inverse => -x * x,
                         Function::Sigmoid => x * (1.0 - x),
                         Function::Tanh => 1.0 - x * x,
                         _ => derivative(function, x),
@@ -71,9 +102,8 @@ fn polynomial(c: &[f64], x: f64, derive: bool) -> f64 {
 const TERMS: usize = 6;
 
 /// Coefficients known, plain and encrypted, with arguments of either kind.
-#[test]
-fn poly_map_and_its_gradient() {
-    everywhere(213, |rig, noise| {
+pub(super) fn poly_map_and_its_gradient(parity: &Parity) {
+    parity.everywhere(213, |rig, noise| {
         for &(x_encrypted, c_encrypted) in rig.pairs() {
             let x = rig.tensor(x_encrypted, || noise.numbers(LEN, -1.0, 1.0));
             let c = rig.tensor(c_encrypted, || noise.numbers(TERMS, -1.0, 1.0));
@@ -119,9 +149,8 @@ fn poly_map_and_its_gradient() {
     });
 }
 
-#[test]
-fn poly_map_coefficient_gradient() {
-    everywhere(214, |rig, noise| {
+pub(super) fn poly_map_coefficient_gradient(parity: &Parity) {
+    parity.everywhere(214, |rig, noise| {
         for &(g_encrypted, x_encrypted) in rig.pairs() {
             let g = rig.tensor(g_encrypted, || noise.numbers(LEN, -1.0, 1.0));
             let x = rig.tensor(x_encrypted, || noise.numbers(LEN, -1.0, 1.0));
@@ -179,30 +208,9 @@ fn meetings(a: &[usize], b: &[usize]) -> Vec<(usize, usize)> {
     met
 }
 
-/// A broadcast's axes say which elements meet, to whoever computes on them elsewhere.
-#[test]
-fn axes_of_a_broadcast() {
-    for (a, b) in SHAPES {
-        let broadcast = Broadcast::new(a, b).expect("shapes that meet");
-        let lens = [a, b].map(|shape| shape.iter().product());
-        assert_eq!([broadcast.a_len(), broadcast.b_len()], lens);
-        let meeting = |i: usize| {
-            let (mut rest, mut met) = (i, (0, 0));
-            for axis in broadcast.axes() {
-                let place = rest % axis.size;
-                rest /= axis.size;
-                met = (met.0 + place * axis.a, met.1 + place * axis.b);
-            }
-            met
-        };
-        let met: Vec<(usize, usize)> = (0..broadcast.len()).map(meeting).collect();
-        assert_eq!(met, meetings(a, b), "{a:?} {b:?}");
-    }
-}
-
 /// A kernel of two operands that broadcast, in every shape and way to encrypt.
 fn elementwise(
-    rig: &Rig,
+    rig: &Rig<'_>,
     noise: &mut Noise,
     kernel: impl Fn(Broadcast) -> Kernel,
     bound: (usize, f64),
@@ -229,10 +237,9 @@ fn elementwise(
     }
 }
 
-#[test]
-fn linear() {
+pub(super) fn linear(parity: &Parity) {
     let (alpha, beta) = (0.75, -1.5);
-    everywhere(215, |rig, noise| {
+    parity.everywhere(215, |rig, noise| {
         let kernel = |broadcast| Kernel::Linear {
             broadcast,
             alpha,
@@ -242,38 +249,44 @@ fn linear() {
     });
 }
 
-#[test]
-fn multiply() {
-    everywhere(216, |rig, noise| {
+pub(super) fn multiply(parity: &Parity) {
+    parity.everywhere(216, |rig, noise| {
         let kernel = |broadcast| Kernel::Multiply { broadcast };
         // Either factor's coordinates may be the amplification times its slots.
         elementwise(rig, noise, kernel, (24, 10.0), |a, b| a * b);
     });
 }
 
-#[test]
-fn divide() {
-    everywhere(217, |rig, noise| {
+pub(super) fn divide(parity: &Parity) {
+    parity.everywhere(217, |rig, noise| {
         let kernel = |broadcast| Kernel::Divide { broadcast };
         // A divisor's error is its reciprocal squared times as large in the quotient.
         elementwise(rig, noise, kernel, (12, 12.0), |a, b| a / b);
     });
 }
 
-/// The comparison sees one number that is off by a few bounds.
-#[test]
-fn a_wrong_oracle_is_noticed() {
-    everywhere(218, |rig, noise| {
-        let x = rig.tensor(true, || apart(LEN, noise));
-        let y = rig.poisoned(true, LEN);
-        let kernel = Kernel::FunctionMap {
-            function: Function::Square,
-        };
-        let seen = rig.compare(&kernel, &[x], &[y], (16, 3.0), |read, _| {
-            let mut y: Vec<f64> = read[0].iter().map(|x| x * x).collect();
-            y[LEN / 2] += 1e-3;
-            vec![y]
-        });
-        assert!(seen.is_err(), "{} {}", rig.algebra, rig.dtype);
-    });
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A broadcast's axes say which elements meet, to whoever computes on them elsewhere.
+    #[test]
+    fn axes_of_a_broadcast() {
+        for (a, b) in SHAPES {
+            let broadcast = Broadcast::new(a, b).expect("shapes that meet");
+            let lens: [usize; 2] = [a, b].map(|shape| shape.iter().product());
+            assert_eq!([broadcast.a_len(), broadcast.b_len()], lens);
+            let meeting = |i: usize| {
+                let (mut rest, mut met) = (i, (0, 0));
+                for axis in broadcast.axes() {
+                    let place = rest % axis.size;
+                    rest /= axis.size;
+                    met = (met.0 + place * axis.a, met.1 + place * axis.b);
+                }
+                met
+            };
+            let met: Vec<(usize, usize)> = (0..broadcast.len()).map(meeting).collect();
+            assert_eq!(met, meetings(a, b), "{a:?} {b:?}");
+        }
+    }
 }

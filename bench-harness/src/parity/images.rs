@@ -4,7 +4,7 @@ use furthermore::plan::Kernel;
 use furthermore_kernels_cpu::TILE_IMAGES;
 use furthermore_kernels_cpu::pool::{Pool, PoolShape};
 
-use super::harness::{apart, everywhere};
+use super::Parity;
 
 /// Sizes of an image tensor.
 #[derive(Debug, Clone, Copy)]
@@ -138,9 +138,8 @@ const POOLS: [(Pool, bool); 5] = [
     (Pool::Max, false),
 ];
 
-#[test]
-fn pool() {
-    everywhere(231, |rig, noise| {
+pub(super) fn pool(parity: &Parity) {
+    parity.everywhere(231, |rig, noise| {
         for shape in SHAPES {
             for (pool, rectified) in POOLS {
                 let kernel = Kernel::Pool {
@@ -150,7 +149,7 @@ fn pool() {
                 };
                 let windows = windows(&shape, pool);
                 for &encrypted in rig.ways() {
-                    let x = rig.tensor(encrypted, || apart(shape.input_len(), noise));
+                    let x = rig.tensor(encrypted, || noise.apart(shape.input_len()));
                     let y = rig.poisoned(encrypted, shape.output_len());
                     rig.check(&kernel, &[x], &[y], (16, 2.0), |read, _| {
                         let mut y = vec![0.0; shape.output_len()];
@@ -172,9 +171,8 @@ fn pool() {
     });
 }
 
-#[test]
-fn pool_gradient() {
-    everywhere(232, |rig, noise| {
+pub(super) fn pool_gradient(parity: &Parity) {
+    parity.everywhere(232, |rig, noise| {
         for shape in SHAPES {
             for (pool, rectified) in POOLS {
                 let kernel = Kernel::PoolGradient {
@@ -184,7 +182,7 @@ fn pool_gradient() {
                 };
                 let windows = windows(&shape, pool);
                 for &encrypted in rig.ways() {
-                    let x = rig.tensor(encrypted, || apart(shape.input_len(), noise));
+                    let x = rig.tensor(encrypted, || noise.apart(shape.input_len()));
                     let len = shape.output_len();
                     let g = rig.tensor(encrypted, || noise.numbers(len, -1.0, 1.0));
                     let y = rig.poisoned(encrypted, shape.input_len());
