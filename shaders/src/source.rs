@@ -49,6 +49,38 @@ pub const FAMILIES: &[Family] = &[
         ["elementary", "functions", "epilogue", "gemm"]
     ),
     family!(
+        "conv2d",
+        ["conv2d", "conv2d_gradient_input"],
+        [
+            "elementary",
+            "functions",
+            "epilogue",
+            "gemm",
+            "tiles",
+            "windows"
+        ]
+    ),
+    family!(
+        "conv2d_weights",
+        ["conv2d_gradient_weights"],
+        ["gemm", "tiles", "windows", "pieces"]
+    ),
+    family!(
+        "channel_sums",
+        ["conv2d_gradient_bias", "add_pieces"],
+        ["tiles", "pieces"]
+    ),
+    family!(
+        "pool",
+        [
+            "pool",
+            "pool_gradient",
+            "rectified_pool",
+            "rectified_pool_gradient"
+        ],
+        ["tiles", "windows"]
+    ),
+    family!(
         "function_map",
         ["function_map", "function_map_gradient"],
         ["elementary", "functions"]

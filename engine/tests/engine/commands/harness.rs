@@ -168,6 +168,25 @@ impl Rig {
             .collect()
     }
 
+    /// Runs one command on every device there is; returns what each made of it.
+    pub(super) fn run_everywhere(
+        &self,
+        kernel: &Kernel,
+        reads: &[Tensor],
+        writes: &[Tensor],
+        options: &RunOptions<'_>,
+    ) -> Vec<(String, furthermore::Result<Vec<Planes>>)> {
+        let stored = |tensors: &[Tensor]| -> Vec<Planes> {
+            tensors.iter().map(|tensor| self.planes(tensor)).collect()
+        };
+        let (reads, writes) = (stored(reads), stored(writes));
+        let run = |device: Box<dyn Device>| {
+            let made = self.run_on(device.as_ref(), kernel, &reads, &writes, options);
+            (device.name(), made)
+        };
+        self.devices().into_iter().map(run).collect()
+    }
+
     pub(super) fn plan(
         &self,
         kernel: &Kernel,

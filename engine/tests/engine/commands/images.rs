@@ -1,10 +1,16 @@
 //! Pooling as commands, and how images lie in tiles.
 
+use furthermore::device::RunOptions;
+use furthermore::network::Function;
 use furthermore::plan::Kernel;
+use furthermore::scheme::Guard;
+use furthermore::tensor::DType;
+use furthermore::{Algebra, Error};
 use furthermore_kernels_cpu::TILE_IMAGES;
+use furthermore_kernels_cpu::conv2d::Conv2dShape;
 use furthermore_kernels_cpu::pool::{Pool, PoolShape};
 
-use super::harness::{apart, everywhere};
+use super::harness::{OPTIONS, Rig, Tensor, apart, everywhere};
 
 /// Sizes of an image tensor.
 #[derive(Debug, Clone, Copy)]
@@ -54,7 +60,7 @@ pub(super) fn covered(
     (at < input).then_some(at)
 }
 
-const SHAPES: [PoolShape; 2] = [
+const SHAPES: [PoolShape; 4] = [
     PoolShape {
         batch: 34,
         channels: 2,
@@ -74,6 +80,28 @@ const SHAPES: [PoolShape; 2] = [
         padding: [[1, 1], [1, 0]],
         dilation: [2, 1],
         ceil: true,
+    },
+    // Windows that overlap, and reach past all of one side.
+    PoolShape {
+        batch: 33,
+        channels: 2,
+        input: [7, 5],
+        kernel: [3, 5],
+        stride: [2, 1],
+        padding: [[1, 1], [2, 2]],
+        dilation: [1, 1],
+        ceil: false,
+    },
+    // Steps longer than the window: elements that no window covers.
+    PoolShape {
+        batch: 3,
+        channels: 1,
+        input: [8, 7],
+        kernel: [2, 2],
+        stride: [3, 4],
+        padding: [[0, 0], [0, 0]],
+        dilation: [1, 2],
+        ceil: false,
     },
 ];
 
@@ -207,4 +235,120 @@ fn pool_gradient() {
             }
         }
     });
+}
+
+/// Of elements that are alike, the first takes a maximum's gradient.
+#[test]
+fn the_first_of_equal_elements_wins() {
+    everywhere(233, |rig, noise| {
+        for shape in SHAPES {
+            let kernel = Kernel::PoolGradient {
+                pool: Pool::Max,
+                shape,
+                rectified: false,
+            };
+            let windows = windows(&shape, Pool::Max);
+            for &encrypted in rig.ways() {
+                let x = rig.tensor(encrypted, || vec![0.75; shape.input_len()]);
+                let len = shape.output_len();
+                let g = rig.tensor(encrypted, || noise.numbers(len, -1.0, 1.0));
+                let y = rig.poisoned(encrypted, shape.input_len());
+                rig.check(&kernel, &[x, g], &[y], (24, 8.0), |read, _| {
+                    let mut x = vec![0.0; shape.input_len()];
+                    for (at, elements, _) in &windows {
+                        x[elements[0]] += read[1][*at];
+                    }
+                    vec![x]
+                });
+            }
+        }
+    });
+}
+
+/// Slots far apart are seen where a kernel has them in its hands, and by no other.
+#[test]
+fn slots_apart_are_seen() {
+    let shape = SHAPES[0];
+    let convolution = Conv2dShape {
+        batch: 2,
+        in_channels: 1,
+        out_channels: 1,
+        input: [3, 4],
+        kernel: [2, 2],
+        stride: [1, 1],
+        padding: [[0, 0], [0, 0]],
+        dilation: [1, 1],
+        groups: 1,
+    };
+    let options = RunOptions {
+        guard: Guard {
+            warn: f64::INFINITY,
+            fail: 1e2,
+        },
+        ..OPTIONS
+    };
+    let (xs, ys) = (shape.input_len(), shape.output_len());
+    let mut cases = Vec::new();
+    for (pool, rectified) in POOLS {
+        let seen = rectified || pool == Pool::Max;
+        let kernel = Kernel::Pool {
+            pool,
+            shape,
+            rectified,
+        };
+        cases.push((kernel, vec![xs], ys, [seen, false]));
+        let kernel = Kernel::PoolGradient {
+            pool,
+            shape,
+            rectified,
+        };
+        // A maximum looks at the input, relu at the gradient.
+        let seen = [pool == Pool::Max, rectified];
+        cases.push((kernel, vec![xs, ys], xs, seen));
+    }
+    for activation in [None, Some(Function::Relu)] {
+        let kernel = Kernel::Conv2d {
+            shape: convolution,
+            bias: false,
+            activation,
+        };
+        let reads = vec![convolution.input_len(), convolution.weight_len()];
+        let seen = activation.is_some();
+        cases.push((kernel, reads, convolution.output_len(), [seen; 2]));
+    }
+    for algebra in [Algebra::Compact(2), Algebra::Blocks(2)] {
+        let rig = Rig::new(algebra, DType::F32);
+        for (kernel, reads, written, seen) in &cases {
+            for (apart, &expected) in (0..reads.len()).zip(seen) {
+                // Positive, so that no kernel's function makes zeros of them.
+                let tensor = |nth: usize, len: usize| {
+                    let mut slot = 0;
+                    rig.tensor(true, || {
+                        slot += 1;
+                        let far = nth == apart && slot == 2;
+                        vec![if far { 1e3 } else { 1.0 }; len]
+                    })
+                };
+                let reads: Vec<Tensor> = reads
+                    .iter()
+                    .enumerate()
+                    .map(|(nth, &len)| tensor(nth, len))
+                    .collect();
+                let writes = [rig.tensor(true, || vec![0.0; *written])];
+                for (device, found) in rig.run_everywhere(kernel, &reads, &writes, &options) {
+                    let refused = matches!(found, Err(Error::MaskGuard { ratio, .. })
+                        if (0.9e3..1.1e3).contains(&ratio));
+                    assert_eq!(
+                        refused, expected,
+                        "{kernel:?} {apart} on {device}: {found:?}"
+                    );
+                    assert_eq!(
+                        found.is_ok(),
+                        !expected,
+                        "{kernel:?} on {device}: {found:?}"
+                    );
+                }
+            }
+        }
+    }
 }
