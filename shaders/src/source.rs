@@ -3,7 +3,7 @@
 /// A kernel family: a file of entry points and the fragments it needs beside those that all need.
 #[derive(Debug, Clone, Copy)]
 pub struct Family {
-    /// Its name: that of its CPU twin.
+    /// Its name: that of its CPU twin, where several files make up one followed by what is in each.
     pub name: &'static str,
     /// Its entry points.
     pub entries: &'static [&'static str],
@@ -66,7 +66,7 @@ pub const FAMILIES: &[Family] = &[
         ["gemm", "tiles", "windows", "pieces"]
     ),
     family!(
-        "channel_sums",
+        "conv2d_sums",
         ["conv2d_gradient_bias", "add_pieces"],
         ["tiles", "pieces"]
     ),

@@ -154,7 +154,7 @@ fn variants(family: &'static str, entry: &'static str, form: Form) -> Vec<Varian
                 [false, true].map(|in_pieces| variant.clone().flag("IN_PIECES", in_pieces))
             })
             .collect(),
-        "channel_sums" => [false, true]
+        "conv2d_sums" => [false, true]
             .map(|in_pieces| {
                 base.clone()
                     .flag("IN_PIECES", in_pieces)

@@ -11,7 +11,7 @@ struct Pixel {
 
 // The `at`-th number of a tensor of `pixels` pixels an image.
 fn pixel(at: u32, pixels: u32) -> Pixel {
-    let first = at / (TILE_IMAGES * pixels) * TILE_IMAGES;
+    let first = at / pixels / TILE_IMAGES * TILE_IMAGES;
     let inside = at - first * pixels;
     let width = min(TILE_IMAGES, params.batch - first);
     return Pixel(first, width, inside / width, inside % width);

@@ -145,7 +145,7 @@ impl Lowering {
         }
         let region = pieces.region(y);
         let variant = self
-            .variant("channel_sums", "add_pieces", y.planes)
+            .variant("conv2d_sums", "add_pieces", y.planes)
             .flag("IN_PIECES", split);
         let variant = sized(variant, "TILE_IMAGES", TILE_IMAGES)?;
         let sum = self
@@ -256,7 +256,7 @@ impl Lowering {
         gradient: Region,
         y: Region,
     ) -> Result<Vec<Lowered>> {
-        let variant = self.variant("channel_sums", "conv2d_gradient_bias", y.planes);
+        let variant = self.variant("conv2d_sums", "conv2d_gradient_bias", y.planes);
         let variant = sized(variant, "TILE_IMAGES", TILE_IMAGES)?;
         let terms = batch * pixels;
         let pieces = Pieces::new(channels, terms);
