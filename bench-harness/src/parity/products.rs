@@ -97,8 +97,9 @@ pub(super) fn block_matmul(parity: &Parity) {
     });
 }
 
-/// Two shapes: one of a whole and a narrow tile, one with everything at once.
-const SHAPES: [Conv2dShape; 2] = [
+/// A shape of a whole and a narrow tile of images, one with everything at once, one past what a
+/// workgroup computes at a time in every direction, and one without a place for the window.
+const SHAPES: [Conv2dShape; 4] = [
     Conv2dShape {
         batch: 35,
         in_channels: 2,
@@ -120,6 +121,28 @@ const SHAPES: [Conv2dShape; 2] = [
         padding: [[0, 1], [2, 1]],
         dilation: [2, 1],
         groups: 2,
+    },
+    Conv2dShape {
+        batch: 33,
+        in_channels: 6,
+        out_channels: 18,
+        input: [6, 5],
+        kernel: [3, 3],
+        stride: [1, 1],
+        padding: [[1, 1], [1, 1]],
+        dilation: [1, 1],
+        groups: 1,
+    },
+    Conv2dShape {
+        batch: 2,
+        in_channels: 1,
+        out_channels: 3,
+        input: [2, 3],
+        kernel: [3, 1],
+        stride: [1, 1],
+        padding: [[0, 0], [0, 0]],
+        dilation: [1, 1],
+        groups: 1,
     },
 ];
 

@@ -340,6 +340,24 @@ impl<'a> Rig<'a> {
             .collect()
     }
 
+    /// As [`Rig::run`], on tensors.
+    ///
+    /// # Errors
+    /// As there.
+    pub(super) fn run_tensors(
+        &self,
+        device: &dyn Device,
+        kernel: &Kernel,
+        reads: &[Tensor],
+        writes: &[Tensor],
+        options: &RunOptions<'_>,
+    ) -> Result<Vec<Planes>, furthermore::Error> {
+        let stored = |tensors: &[Tensor]| -> Vec<Planes> {
+            tensors.iter().map(|tensor| self.planes(tensor)).collect()
+        };
+        self.run(device, kernel, &stored(reads), &stored(writes), options)
+    }
+
     pub(super) fn plan(
         &self,
         kernel: &Kernel,

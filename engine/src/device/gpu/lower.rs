@@ -1,7 +1,8 @@
-//! From a plan's command to a dispatch: which shader in which variant, on which operands, with which
-//! parameters, in how many workgroups.
+//! From a plan's command to its dispatches: which shader in which variant, on which operands, with
+//! which parameters, in how many workgroups.
 
 mod elements;
+mod images;
 mod products;
 
 use furthermore_kernels_cpu::Arithmetic;
@@ -15,7 +16,11 @@ use crate::plan::{Command, Kernel, Region};
 /// Invocations of a workgroup of the kernels that have one element for each.
 const WORKGROUP: usize = 256;
 
-/// A command as the device sees it.
+/// The buffer of what a command leaves between its dispatches: the program's own, of as many numbers
+/// in f32 as the command that needs most.
+pub(super) const SCRATCH: usize = usize::MAX;
+
+/// A dispatch of a command as the device sees it.
 #[derive(Debug)]
 pub(super) struct Lowered {
     pub(super) variant: Variant,
@@ -179,13 +184,13 @@ impl Lowering {
         Lowered::new(variant, elements.div_ceil(WORKGROUP), work)
     }
 
-    /// The dispatch of a command.
+    /// The dispatches of a command, in order.
     ///
     /// # Errors
     /// When a size passes what shaders count.
-    pub(super) fn lower(&self, command: &Command) -> Result<Lowered> {
+    pub(super) fn lower(&self, command: &Command) -> Result<Vec<Lowered>> {
         let (reads, writes) = (&command.reads[..], &command.writes[..]);
-        match &command.kernel {
+        let one = match &command.kernel {
             Kernel::BlockMatmul {
                 shape,
                 bias,
@@ -193,6 +198,36 @@ impl Lowering {
             } => {
                 let bias = bias.then(|| reads[2]);
                 self.block_matmul(shape, reads[0], reads[1], bias, *activation, writes[0])
+            }
+            Kernel::Conv2d {
+                shape,
+                bias,
+                activation,
+            } => {
+                let bias = bias.then(|| reads[2]);
+                self.conv2d(shape, [reads[0], reads[1]], bias, *activation, writes[0])
+            }
+            Kernel::Conv2dGradientInput { shape } => {
+                self.conv2d_gradient_input(shape, [reads[0], reads[1]], writes[0])
+            }
+            Kernel::Conv2dGradientWeights { shape } => {
+                return self.conv2d_gradient_weights(shape, [reads[0], reads[1]], writes[0]);
+            }
+            Kernel::Conv2dGradientBias { sizes } => {
+                return self.conv2d_gradient_bias(*sizes, reads[0], writes[0]);
+            }
+            Kernel::Pool {
+                pool,
+                shape,
+                rectified,
+            } => self.pool(*pool, *rectified, shape, reads[0], None, writes[0]),
+            Kernel::PoolGradient {
+                pool,
+                shape,
+                rectified,
+            } => {
+                let gradient = Some(reads[1]);
+                self.pool(*pool, *rectified, shape, reads[0], gradient, writes[0])
             }
             Kernel::FunctionMap { function } => {
                 self.function_map(*function, reads.first().copied(), writes[0])
@@ -205,6 +240,7 @@ impl Lowering {
                 device: "gpu".to_owned(),
                 reason: format!("`{}`: {} has no shader yet", command.name, other.family()),
             }),
-        }
+        };
+        Ok(vec![one?])
     }
 }

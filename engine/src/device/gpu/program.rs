@@ -10,7 +10,7 @@ use wgpu::{
 };
 
 use super::context::{Context, Pipeline};
-use super::lower::{Lowered, Lowering};
+use super::lower::{Lowered, Lowering, SCRATCH};
 use super::transfer::{self, Staging};
 use crate::device::diagnose::{Replay, diagnose, update_not_finite, warn_apart};
 use crate::device::{Program, RunOptions, Source};
@@ -84,7 +84,7 @@ impl GpuProgram {
             let bytes = (len as u64).saturating_mul(stored);
             context.buffer(bytes)
         });
-        let buffers = buffers.collect::<Result<Vec<Buffer>>>()?;
+        let mut buffers = buffers.collect::<Result<Vec<Buffer>>>()?;
         let storage = BufferUsages::STORAGE | BufferUsages::COPY_DST;
         let words = |count: usize| (count * 4) as u64;
         let guard_bytes = words(GUARD_HEAD + plan.commands().len() * GUARD_SLOTS);
@@ -113,9 +113,23 @@ impl GpuProgram {
             entries: &[entry(0, &algebra), entry(1, &guard), entry(2, &run)],
         });
 
+        let lowered = plan
+            .commands()
+            .iter()
+            .map(|command| lowering.lower(command));
+        let lowered = lowered.collect::<Result<Vec<Vec<Lowered>>>>()?;
+        let scratch = lowered.iter().flatten().flat_map(|l| &l.operands);
+        let scratch = scratch.filter(|(_, region)| region.buffer == SCRATCH);
+        let numbers = scratch.map(|(_, region)| region.stride.saturating_mul(region.planes));
+        let scratch = match numbers.max() {
+            Some(most) => Some(context.buffer((most as u64).saturating_mul(4))?),
+            None => None,
+        };
+
         let mut recorder = Recorder {
             context: &context,
             buffers: &buffers,
+            scratch: scratch.as_ref().unwrap_or(&none),
             watched: &watched,
             none: &none,
             uniforms: Vec::new(),
@@ -128,8 +142,9 @@ impl GpuProgram {
             .position(|command| command.kernel.is_step())
             .unwrap_or(commands.len());
         let mut spans = Vec::new();
-        for (at, command) in commands.iter().enumerate() {
-            spans.push(recorder.record(lowering.lower(command)?, at)?);
+        for (at, lowered) in lowered.into_iter().enumerate() {
+            let counts = lowered.into_iter().map(|one| recorder.record(one, at));
+            spans.push(counts.sum::<Result<usize>>()?);
         }
         let verdict = recorder.record(verdict(&context, updates), 0)?;
         let mut regions: Vec<Region> = Vec::new();
@@ -155,6 +170,8 @@ impl GpuProgram {
             .map(|(region, count)| (region, take(count)))
             .collect();
         context.check()?;
+        // Given back with the others.
+        buffers.extend(scratch);
         let bytes = buffers.iter().map(|b| b.size() as usize).sum();
         let warned = vec![false; commands.len()];
         Ok(Self {
@@ -198,6 +215,7 @@ fn verdict(context: &Context, commands: usize) -> Lowered {
 struct Recorder<'a> {
     context: &'a Context,
     buffers: &'a [Buffer],
+    scratch: &'a Buffer,
     watched: &'a Buffer,
     /// Bound where an operand is not there.
     none: &'a Buffer,
@@ -214,7 +232,7 @@ struct Pending {
 }
 
 impl Recorder<'_> {
-    /// Adds a command's dispatches and returns how many they are.
+    /// Adds a dispatch of a command, in parts where it is long, and returns how many these are.
     fn record(&mut self, lowered: Lowered, command: usize) -> Result<usize> {
         if lowered.groups == 0 {
             return Ok(0);
@@ -280,6 +298,7 @@ impl Recorder<'_> {
             .write_buffer(&uniforms, 0, &self.uniforms);
         let bind = |pending: Pending| {
             let resource = |name: &str| match pending.operands.iter().find(|(n, _)| *n == name) {
+                Some((_, region)) if region.buffer == SCRATCH => self.scratch.as_entire_binding(),
                 Some((_, region)) => self.buffers[region.buffer].as_entire_binding(),
                 None if name == "watched" => self.watched.as_entire_binding(),
                 None if name == "params" => BindingResource::Buffer(BufferBinding {
