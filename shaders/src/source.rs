@@ -85,7 +85,39 @@ pub const FAMILIES: &[Family] = &[
         ["function_map", "function_map_gradient"],
         ["elementary", "functions"]
     ),
-    family!("reduce", ["slot_maxima"], ["elementary"]),
+    family!("elementwise", ["linear", "multiply", "divide"], []),
+    family!(
+        "poly_map",
+        [
+            "poly_map",
+            "poly_map_gradient",
+            "poly_map_coefficient_gradient",
+            "poly_map_coefficient_gradient_of_chunks"
+        ],
+        []
+    ),
+    family!("convert", ["linear_map", "transpose"], []),
+    family!(
+        "reduce",
+        [
+            "sum",
+            "combine",
+            "maximum",
+            "max_gradient",
+            "slot_maxima",
+            "softmax",
+            "log_softmax",
+            "softmax_gradient",
+            "log_softmax_gradient",
+            "softmax_cross_entropy",
+            "softmax_cross_entropy_gradient",
+            "binary_cross_entropy",
+            "binary_cross_entropy_gradient",
+            "mean_squared_error",
+        ],
+        ["elementary"]
+    ),
+    family!("update", ["sgd", "adam", "clip"], []),
     family!("guard", ["verdict"], []),
 ];
 

@@ -1,14 +1,18 @@
 //! Commands that go element by element: functions, polynomials, sums, products and quotients.
 
+use furthermore::Error;
+use furthermore::device::RunOptions;
 use furthermore::network::Function;
 use furthermore::plan::Kernel;
+use furthermore::scheme::Guard;
 use furthermore_kernels_cpu::elementwise::Broadcast;
 use furthermore_kernels_cpu::function_map::Saved;
 
 use super::Parity;
+use super::bounds::Precision;
 use super::formulas::{derivative, domain, value};
 use super::noise::Noise;
-use super::rig::Rig;
+use super::rig::{OPTIONS, Rig, Tensor};
 
 const LEN: usize = 37;
 
@@ -99,19 +103,23 @@ fn polynomial(c: &[f64], x: f64, derive: bool) -> f64 {
     c.iter().enumerate().map(term).sum()
 }
 
-const TERMS: usize = 6;
+/// Elements and coefficients: few, more than a workgroup or a register block has, a constant.
+const POLYNOMIALS: [(usize, usize); 3] = [(LEN, 6), (1100, 20), (LEN, 1)];
 
 /// Coefficients known, plain and encrypted, with arguments of either kind.
 pub(super) fn poly_map_and_its_gradient(parity: &Parity) {
     parity.everywhere(213, |rig, noise| {
-        for &(x_encrypted, c_encrypted) in rig.pairs() {
-            let x = rig.tensor(x_encrypted, || noise.numbers(LEN, -1.0, 1.0));
-            let c = rig.tensor(c_encrypted, || noise.numbers(TERMS, -1.0, 1.0));
+        let pairs = rig.pairs().iter();
+        for (&(x_encrypted, c_encrypted), (len, terms)) in
+            pairs.flat_map(|pair| POLYNOMIALS.map(|sizes| (pair, sizes)))
+        {
+            let x = rig.tensor(x_encrypted, || noise.numbers(len, -1.0, 1.0));
+            let c = rig.tensor(c_encrypted, || noise.numbers(terms, -1.0, 1.0));
             let either = x_encrypted || c_encrypted;
-            let (y, of_tensor) = (rig.poisoned(either, LEN), None);
-            let g = rig.tensor(either, || noise.numbers(LEN, -1.0, 1.0));
+            let (y, of_tensor) = (rig.poisoned(either, len), None);
+            let g = rig.tensor(either, || noise.numbers(len, -1.0, 1.0));
             // Each power's slope adds up to at most 1 + 2 + .. of the coefficients.
-            let bound = (4 * TERMS, (TERMS * TERMS) as f64);
+            let bound = (4 * terms, (terms * terms) as f64);
             let value = |c: &[f64], x: &[f64]| -> Vec<Vec<f64>> {
                 vec![x.iter().map(|x| polynomial(c, *x, false)).collect()]
             };
@@ -131,17 +139,17 @@ pub(super) fn poly_map_and_its_gradient(parity: &Parity) {
             rig.check(&kernel, &reads, &[g], bound, steps);
 
             let x = &reads[..1];
-            let constants = noise.numbers(TERMS, -1.0, 1.0);
+            let constants = noise.numbers(terms, -1.0, 1.0);
             let kernel = Kernel::PolyMap {
                 constants: Some(constants.clone()),
             };
-            let y = rig.poisoned(x_encrypted, LEN);
+            let y = rig.poisoned(x_encrypted, len);
             let known = |r: &[&[f64]], _: &[&[f64]]| value(&constants, r[0]);
             rig.check(&kernel, x, &[y], bound, known);
             let kernel = Kernel::PolyMapGradient {
                 constants: Some(constants.clone()),
             };
-            let g = rig.tensor(x_encrypted, || noise.numbers(LEN, -1.0, 1.0));
+            let g = rig.tensor(x_encrypted, || noise.numbers(len, -1.0, 1.0));
             rig.check(&kernel, x, &[g], bound, |r, found| {
                 slope(&constants, r[0], found[0])
             });
@@ -149,27 +157,54 @@ pub(super) fn poly_map_and_its_gradient(parity: &Parity) {
     });
 }
 
+/// A constant that the element type does not hold is refused.
+pub(super) fn poly_map_of_a_constant_too_large(parity: &Parity) {
+    let kernel = Kernel::PolyMap {
+        constants: Some(vec![1.0, 1e300]),
+    };
+    parity.everywhere(215, |rig, _| {
+        if rig.precision != Precision::F32 {
+            return;
+        }
+        let x = [rig.tensor(false, || vec![0.5])];
+        rig.judge(&kernel, "a constant too large", |device| {
+            match rig.run_tensors(device, &kernel, &x, &x, &OPTIONS) {
+                Err(error) if error.to_string().contains("coefficients") => Ok(()),
+                other => Err(format!("{other:?}")),
+            }
+        });
+    });
+}
+
 pub(super) fn poly_map_coefficient_gradient(parity: &Parity) {
     parity.everywhere(214, |rig, noise| {
-        for &(g_encrypted, x_encrypted) in rig.pairs() {
-            let g = rig.tensor(g_encrypted, || noise.numbers(LEN, -1.0, 1.0));
-            let x = rig.tensor(x_encrypted, || noise.numbers(LEN, -1.0, 1.0));
-            let c = rig.poisoned(g_encrypted || x_encrypted, TERMS);
+        let pairs = rig.pairs().iter();
+        // The last are many enough to be summed in chunks.
+        let sizes = [(LEN, 6), (1100, 20), (9000, 5), (0, 2)];
+        for (&(g_encrypted, x_encrypted), (len, terms)) in
+            pairs.flat_map(|pair| sizes.map(|sizes| (pair, sizes)))
+        {
+            let g = rig.tensor(g_encrypted, || noise.numbers(len, -1.0, 1.0));
+            let x = rig.tensor(x_encrypted, || noise.numbers(len, -1.0, 1.0));
+            let c = rig.poisoned(g_encrypted || x_encrypted, terms);
             let kernel = Kernel::PolyMapCoefficientGradient;
-            let bound = (LEN + 2 * TERMS, (LEN * TERMS) as f64);
+            // A number is rounded where it is added: 16 times in an invocation, 8 in a workgroup,
+            // as often again for chunks. On the processor sums go on in double precision.
+            let bound = (32 + 2 * terms, len as f64);
             rig.check(&kernel, &[g, x], &[c], bound, |read, _| {
                 let of = |k: i32| {
                     let pairs = read[0].iter().zip(read[1]);
                     pairs.map(|(g, x)| g * x.powi(k)).sum()
                 };
-                vec![(0..TERMS as i32).map(of).collect()]
+                vec![(0..terms as i32).map(of).collect()]
             });
         }
     });
 }
 
-/// Shapes that meet: alike, a row, a column, both, a number, nothing.
-const SHAPES: [(&[usize], &[usize]); 7] = [
+/// Shapes that meet: alike, a row, a column, both, a number, nothing, as many axes as there can be,
+/// more elements than a workgroup has.
+const SHAPES: [(&[usize], &[usize]); 9] = [
     (&[5, 7], &[5, 7]),
     (&[5, 7], &[7]),
     (&[5, 7], &[5, 1]),
@@ -177,6 +212,8 @@ const SHAPES: [(&[usize], &[usize]); 7] = [
     (&[1], &[2, 3, 4]),
     (&[2, 3, 4], &[3, 1]),
     (&[0, 3], &[3]),
+    (&[2, 1, 3, 1, 2, 1], &[2, 1, 3, 1, 2]),
+    (&[3, 1, 120], &[2, 1]),
 ];
 
 /// The elements of a and b that meet at each element of the output, by numpy's rules.
@@ -262,6 +299,66 @@ pub(super) fn divide(parity: &Parity) {
         let kernel = |broadcast| Kernel::Divide { broadcast };
         // A divisor's error is its reciprocal squared times as large in the quotient.
         elementwise(rig, noise, kernel, (12, 12.0), |a, b| a / b);
+    });
+}
+
+/// What the guard is told of: quotients, arguments of polynomials, their incoming gradients; and a
+/// divisor of zero, or an infinite one that leaves a quotient of zero.
+pub(super) fn what_the_guard_sees(parity: &Parity) {
+    const LEN: usize = 300;
+    parity.everywhere(219, |rig, _| {
+        // Half precision has too few digits for slots so far apart.
+        if rig.arithmetic.slots() != 2 || rig.precision != Precision::F32 {
+            return;
+        }
+        let tensor = |slots: [f64; 2]| {
+            let mut slots = slots.into_iter();
+            rig.tensor(true, || vec![slots.next().expect("two slots"); LEN])
+        };
+        let (alike, apart) = (tensor([2.0, 3.0]), tensor([1.0, 100.0]));
+        let plain = |x: f64| rig.tensor(false, || vec![x; LEN]);
+        let broadcast = Broadcast::same(LEN);
+        let divide = Kernel::Divide { broadcast };
+        let constants = Some(vec![0.0, 1.0, 0.5]);
+        let map = Kernel::PolyMap {
+            constants: constants.clone(),
+        };
+        let slope = Kernel::PolyMapGradient { constants };
+        let blank = rig.poisoned(true, LEN);
+        let limit = 50.0;
+        let guard = Guard {
+            warn: f64::INFINITY,
+            fail: limit,
+        };
+        let options = RunOptions { guard, ..OPTIONS };
+        let cases: [(&Kernel, Vec<Tensor>, &Tensor, bool); 7] = [
+            (&divide, vec![alike.clone(), alike.clone()], &blank, true),
+            (&divide, vec![apart.clone(), apart.clone()], &blank, true),
+            (&map, vec![alike.clone()], &blank, true),
+            (&slope, vec![apart.clone()], &alike, true),
+            (&divide, vec![apart.clone(), alike.clone()], &blank, false),
+            (&map, vec![apart.clone()], &blank, false),
+            (&slope, vec![alike.clone()], &apart, false),
+        ];
+        for (kernel, reads, write, passes) in cases {
+            let write = [write.clone()];
+            rig.judge(kernel, "slots apart", |device| {
+                match rig.run_tensors(device, kernel, &reads, &write, &options) {
+                    Ok(_) if passes => Ok(()),
+                    Err(Error::MaskGuard { ratio, .. }) if !passes && ratio > limit => Ok(()),
+                    other => Err(format!("{other:?}")),
+                }
+            });
+        }
+        for divisor in [0.0, f64::INFINITY] {
+            let (reads, write) = ([alike.clone(), plain(divisor)], [blank.clone()]);
+            rig.judge(&divide, "by a number that leaves none", |device| match rig
+                .run_tensors(device, &divide, &reads, &write, &options)
+            {
+                Err(Error::RunNotFinite { .. }) => Ok(()),
+                other => Err(format!("{divisor}: {other:?}")),
+            });
+        }
     });
 }
 

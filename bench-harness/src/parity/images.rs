@@ -1,10 +1,10 @@
 //! Pooling as commands, and how images lie in tiles.
 
+use furthermore::Error;
 use furthermore::device::RunOptions;
 use furthermore::network::Function;
 use furthermore::plan::Kernel;
 use furthermore::scheme::Guard;
-use furthermore::Error;
 use furthermore_kernels_cpu::TILE_IMAGES;
 use furthermore_kernels_cpu::conv2d::Conv2dShape;
 use furthermore_kernels_cpu::pool::{Pool, PoolShape};

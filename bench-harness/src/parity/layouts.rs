@@ -8,13 +8,8 @@ use super::images::Images;
 use super::noise::Noise;
 use super::rig::Planes;
 
-/// Numbers that both element types hold.
 fn planes(count: usize, len: usize, noise: &mut Noise) -> Planes {
-    let mut plane = || -> Vec<f64> {
-        let numbers = noise.numbers(len, -1.0, 1.0).into_iter();
-        numbers.map(|x| f64::from(x as f32)).collect()
-    };
-    (0..count).map(|_| plane()).collect()
+    (0..count).map(|_| noise.numbers(len, -1.0, 1.0)).collect()
 }
 
 fn poisoned(count: usize, len: usize) -> Planes {
@@ -49,69 +44,98 @@ pub(super) fn linear_map(parity: &Parity) {
     });
 }
 
-/// Elements are moved, not computed with: they are as they were.
-pub(super) fn moves(parity: &Parity) {
+/// Of a plane of weight zero nothing gets through.
+pub(super) fn linear_map_of_what_is_not_finite(parity: &Parity) {
+    parity.everywhere(263, |rig, noise| {
+        let mut x = planes(2, 3, noise);
+        x[1] = vec![f64::NAN, f64::INFINITY, 1.0];
+        let kernel = Kernel::LinearMap {
+            matrix: vec![1.0, 0.0],
+        };
+        rig.check_planes(&kernel, &x, &poisoned(1, 3), 0.0, |x| x[..1].to_vec());
+    });
+}
+
+/// Planes and batch, rows, columns: past the tiles of every shape, which the shorter side decides.
+const TRANSPOSED: [(usize, [usize; 3]); 9] = [
+    (1, [3, 19, 7]),
+    (2, [3, 19, 7]),
+    (4, [1, 33, 70]),
+    (9, [2, 5, 1]),
+    (1, [2, 2, 1100]),
+    (2, [1, 1100, 3]),
+    (1, [1, 1, 2500]),
+    (1, [1, 2500, 1]),
+    (2, [4, 0, 3]),
+];
+
+/// Elements are moved, not computed with: bit by bit as they were.
+pub(super) fn transpose(parity: &Parity) {
     parity.everywhere(262, |rig, noise| {
-        let sizes = [3, 19, 7];
-        let [batch, rows, columns] = sizes;
-        for count in [1, 2, 4, 9] {
+        for (count, sizes) in TRANSPOSED {
+            let [batch, rows, columns] = sizes;
             let len = batch * rows * columns;
             let x = planes(count, len, noise);
             let kernel = Kernel::Transpose { sizes };
             rig.check_planes(&kernel, &x, &poisoned(count, len), 0.0, |x| {
-                let from = |i: usize| {
+                moved(x, |i| {
                     let (n, i) = (i / (rows * columns), i % (rows * columns));
                     (n * rows + i % rows) * columns + i / rows
-                };
-                moved(x, from)
+                })
             });
+        }
+    });
+}
 
-            let together =
-                |x: &Planes| vec![(0..count * len).map(|i| x[i % count][i / count]).collect()];
+pub(super) fn interleave(parity: &Parity) {
+    parity.everywhere(264, |rig, noise| {
+        for (count, len) in [(1, 399), (2, 1100), (4, 399), (9, 300), (33, 70), (2, 0)] {
+            let x = planes(count, len, noise);
+            let together = |x: &Planes| -> Planes {
+                vec![(0..count * len).map(|i| x[i % count][i / count]).collect()]
+            };
             let into = Kernel::Interleave { into: true };
             rig.check_planes(&into, &x, &poisoned(1, count * len), 0.0, together);
             let back = Kernel::Interleave { into: false };
-            rig.check_planes(
-                &back,
-                &together(&x),
-                &poisoned(count, len),
-                0.0,
-                |together| {
-                    let plane = |p: usize| (0..len).map(|e| together[0][e * count + p]).collect();
-                    (0..count).map(plane).collect()
-                },
-            );
+            rig.check_planes(&back, &together(&x), &poisoned(count, len), 0.0, |x| {
+                let plane = |p: usize| (0..len).map(|e| x[0][e * count + p]).collect();
+                (0..count).map(plane).collect()
+            });
+        }
+    });
+}
 
-            let images = Images {
-                batch: 35,
-                channels: 1,
-                rows: 4,
-                columns: 3,
-            };
-            let (batch, len) = (images.batch, images.batch * 12);
+pub(super) fn tiles(parity: &Parity) {
+    parity.everywhere(265, |rig, noise| {
+        let images = |batch, rows, columns| Images {
+            batch,
+            channels: 1,
+            rows,
+            columns,
+        };
+        let sizes = [images(35, 4, 3), images(64, 9, 5), images(5, 40, 30)];
+        for (count, images) in [1, 2, 4, 9].into_iter().zip(sizes.into_iter().cycle()) {
+            let (batch, pixels) = (images.batch, images.rows * images.columns);
+            let len = batch * pixels;
             let samples = planes(count, len, noise);
-            // By element of the tiles, the element of the samples.
-            let mut order = vec![0; len];
+            // By element of the tiles, the element of the samples; and the other way.
+            let (mut order, mut place) = (vec![0; len], vec![0; len]);
             for n in 0..batch {
                 for (row, column) in images.pixels() {
-                    order[images.at(n, 0, row, column)] = n * 12 + row * 3 + column;
+                    let (tile, sample) = (
+                        images.at(n, 0, row, column),
+                        n * pixels + row * images.columns + column,
+                    );
+                    order[tile] = sample;
+                    place[sample] = tile;
                 }
             }
+            let poisoned = poisoned(count, len);
             let into = Kernel::Tiles { batch, into: true };
-            rig.check_planes(&into, &samples, &poisoned(count, len), 0.0, |x| {
-                moved(x, |i| order[i])
-            });
+            rig.check_planes(&into, &samples, &poisoned, 0.0, |x| moved(x, |i| order[i]));
+            let tiled = moved(&samples, |i| order[i]);
             let back = Kernel::Tiles { batch, into: false };
-            let tiles = moved(&samples, |i| order[i]);
-            rig.check_planes(&back, &tiles, &poisoned(count, len), 0.0, |tiles| {
-                let mut samples = tiles.clone();
-                for (samples, tiles) in samples.iter_mut().zip(tiles) {
-                    for (at, x) in order.iter().zip(tiles) {
-                        samples[*at] = *x;
-                    }
-                }
-                samples
-            });
+            rig.check_planes(&back, &tiled, &poisoned, 0.0, |x| moved(x, |i| place[i]));
         }
     });
 }

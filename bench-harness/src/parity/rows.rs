@@ -4,8 +4,10 @@ use furthermore::plan::{Kernel, Operand, Reduction};
 use furthermore_kernels_cpu::reduce::Axis;
 
 use super::Parity;
+use super::noise::Noise;
+use super::rig::Rig;
 
-const AXES: [Axis; 5] = [
+const AXES: [Axis; 8] = [
     Axis {
         outer: 3,
         length: 41,
@@ -30,6 +32,22 @@ const AXES: [Axis; 5] = [
         outer: 0,
         length: 3,
         inner: 2,
+    },
+    // More elements, longer rows and wider ones than a workgroup has invocations.
+    Axis {
+        outer: 300,
+        length: 3,
+        inner: 1,
+    },
+    Axis {
+        outer: 2,
+        length: 700,
+        inner: 1,
+    },
+    Axis {
+        outer: 1,
+        length: 7,
+        inner: 300,
     },
 ];
 
@@ -77,6 +95,36 @@ pub(super) fn reduce(parity: &Parity) {
     });
 }
 
+/// Axes so long that several workgroups share one.
+pub(super) fn long_axes(parity: &Parity) {
+    let axes = [(1, 40_009, 1), (1, 9_001, 3)].map(|(outer, length, inner)| Axis {
+        outer,
+        length,
+        inner,
+    });
+    parity.everywhere(246, |rig, noise| {
+        for axis in axes {
+            for reduction in [Reduction::Sum, Reduction::Mean] {
+                let x = rig.tensor(true, || noise.numbers(axis.full(), 0.5, 1.5));
+                let y = rig.poisoned(true, axis.reduced());
+                let scale = match reduction {
+                    Reduction::Mean => axis.length as f64,
+                    _ => 1.0,
+                };
+                let kernel = Kernel::Reduce { reduction, axis };
+                // Sums go in chunks of 200 numbers or less, and as many of those.
+                let bound = (408, 1.5 * axis.length as f64 / scale);
+                rig.check(&kernel, &[x], &[y], bound, |read, _| {
+                    let sum = |elements: &Vec<usize>| -> f64 {
+                        elements.iter().map(|&e| read[0][e]).sum::<f64>() / scale
+                    };
+                    vec![along(&axis).iter().map(sum).collect()]
+                });
+            }
+        }
+    });
+}
+
 /// The sum of nothing is zero, and there is no mean or maximum of it.
 pub(super) fn an_axis_of_no_elements(parity: &Parity) {
     let axis = Axis {
@@ -110,7 +158,11 @@ pub(super) fn max_gradient(parity: &Parity) {
     parity.everywhere(243, |rig, noise| {
         for axis in AXES {
             for &encrypted in rig.ways() {
-                let x = rig.tensor(encrypted, || noise.apart(axis.full()));
+                // Each number stands twice along the axis or more: the first takes the gradient.
+                let x = rig.tensor(encrypted, || {
+                    let some = noise.apart((axis.full() / axis.outer.max(1)).div_ceil(3));
+                    some.into_iter().cycle().take(axis.full()).collect()
+                });
                 let g = rig.tensor(encrypted, || noise.numbers(axis.reduced(), -1.0, 1.0));
                 let y = rig.poisoned(encrypted, axis.full());
                 let kernel = Kernel::MaxGradient { axis };
@@ -126,8 +178,8 @@ pub(super) fn max_gradient(parity: &Parity) {
     });
 }
 
-const ROWS: usize = 6;
-const COLUMNS: usize = 11;
+/// Rows and columns, within a workgroup and past it.
+const MATRICES: [[usize; 2]; 4] = [[6, 11], [3, 700], [300, 3], [0, 5]];
 
 fn softmax(row: &[f64]) -> Vec<f64> {
     let sum: f64 = row.iter().map(|x| x.exp()).sum();
@@ -135,53 +187,63 @@ fn softmax(row: &[f64]) -> Vec<f64> {
 }
 
 /// `of` each row, one after the other.
-fn by_row(x: &[f64], of: impl Fn(&[f64]) -> Vec<f64>) -> Vec<f64> {
-    x.chunks(COLUMNS).flat_map(of).collect()
+fn by_row(x: &[f64], columns: usize, of: impl Fn(&[f64]) -> Vec<f64>) -> Vec<f64> {
+    x.chunks(columns).flat_map(of).collect()
 }
 
 pub(super) fn softmax_and_its_logarithm(parity: &Parity) {
     parity.everywhere(244, |rig, noise| {
-        for logarithm in [false, true] {
-            let last = |mut y: Vec<f64>| {
-                if logarithm {
-                    y.iter_mut().for_each(|y| *y = y.ln());
+        for [rows, columns] in MATRICES {
+            for logarithm in [false, true] {
+                for &encrypted in rig.ways() {
+                    softmax_of(rig, noise, [rows, columns], logarithm, encrypted);
                 }
-                y
-            };
-            for &encrypted in rig.ways() {
-                let len = ROWS * COLUMNS;
-                let x = rig.tensor(encrypted, || noise.numbers(len, -2.0, 2.0));
-                let y = rig.poisoned(encrypted, len);
-                let columns = COLUMNS;
-                let kernel = Kernel::Softmax { columns, logarithm };
-                // Values of up to ln 11 + 4, sums along a row.
-                rig.check(&kernel, &[x], &[y], (2 * COLUMNS, 8.0), |read, _| {
-                    vec![by_row(read[0], |row| last(softmax(row)))]
-                });
-                let y = rig.tensor(encrypted, || {
-                    let x = noise.numbers(len, -2.0, 2.0);
-                    by_row(&x, |row| last(softmax(row)))
-                });
-                let g = rig.tensor(encrypted, || noise.numbers(len, -1.0, 1.0));
-                let to = rig.poisoned(encrypted, len);
-                let kernel = Kernel::SoftmaxGradient { columns, logarithm };
-                let bound = (2 * COLUMNS, 2.0 * COLUMNS as f64);
-                rig.check(&kernel, &[y, g], &[to], bound, |read, _| {
-                    let mut x = Vec::new();
-                    for (y, g) in read[0].chunks(COLUMNS).zip(read[1].chunks(COLUMNS)) {
-                        let products = y.iter().zip(g).map(|(y, g)| y * g);
-                        let weighted: f64 = products.sum();
-                        let sum: f64 = g.iter().sum();
-                        let pairs = y.iter().zip(g);
-                        x.extend(pairs.map(|(y, g)| match logarithm {
-                            true => g - y.exp() * sum,
-                            false => y * (g - weighted),
-                        }));
-                    }
-                    vec![x]
-                });
             }
         }
+    });
+}
+
+fn softmax_of(
+    rig: &Rig<'_>,
+    noise: &mut Noise,
+    [rows, columns]: [usize; 2],
+    logarithm: bool,
+    encrypted: bool,
+) {
+    let len = rows * columns;
+    let normalised = |x: &[f64]| {
+        let mut y = by_row(x, columns, softmax);
+        if logarithm {
+            y.iter_mut().for_each(|y| *y = y.ln());
+        }
+        y
+    };
+    let x = rig.tensor(encrypted, || noise.numbers(len, -2.0, 2.0));
+    let y = rig.poisoned(encrypted, len);
+    let kernel = Kernel::Softmax { columns, logarithm };
+    // Values of up to ln 700 + 4, sums along a row.
+    let bound = (2 * columns + 8, 12.0);
+    rig.check(&kernel, &[x], &[y], bound, |read, _| {
+        vec![normalised(read[0])]
+    });
+    let y = rig.tensor(encrypted, || normalised(&noise.numbers(len, -2.0, 2.0)));
+    let g = rig.tensor(encrypted, || noise.numbers(len, -1.0, 1.0));
+    let to = rig.poisoned(encrypted, len);
+    let kernel = Kernel::SoftmaxGradient { columns, logarithm };
+    let bound = (2 * columns + 8, 2.0 * columns as f64);
+    rig.check(&kernel, &[y, g], &[to], bound, |read, _| {
+        let mut x = Vec::new();
+        for (y, g) in read[0].chunks(columns).zip(read[1].chunks(columns)) {
+            let products = y.iter().zip(g).map(|(y, g)| y * g);
+            let weighted: f64 = products.sum();
+            let sum: f64 = g.iter().sum();
+            let pairs = y.iter().zip(g);
+            x.extend(pairs.map(|(y, g)| match logarithm {
+                true => g - y.exp() * sum,
+                false => y * (g - weighted),
+            }));
+        }
+        vec![x]
     });
 }
 
@@ -189,60 +251,67 @@ pub(super) fn softmax_and_its_logarithm(parity: &Parity) {
 const WAYS: [(bool, bool); 3] = [(true, true), (true, false), (false, false)];
 
 pub(super) fn losses(parity: &Parity) {
+    parity.everywhere(245, |rig, noise| {
+        // Also so many rows that several workgroups add them up.
+        for sizes in [MATRICES[0], MATRICES[1], [2300, 5]] {
+            losses_of(rig, noise, sizes);
+        }
+    });
+}
+
+fn losses_of(rig: &Rig<'_>, noise: &mut Noise, [rows, columns]: [usize; 2]) {
     let kernels = [
-        Kernel::SoftmaxCrossEntropy { columns: COLUMNS },
-        Kernel::SoftmaxCrossEntropyGradient { columns: COLUMNS },
+        Kernel::SoftmaxCrossEntropy { columns },
+        Kernel::SoftmaxCrossEntropyGradient { columns },
         Kernel::BinaryCrossEntropy,
         Kernel::BinaryCrossEntropyGradient,
         Kernel::MeanSquaredError,
     ];
-    let len = ROWS * COLUMNS;
+    let len = rows * columns;
     let mean = |terms: Vec<f64>| {
         let count = terms.len() as f64;
         vec![terms.into_iter().sum::<f64>() / count]
     };
     let sigmoid = |x: f64| 1.0 / (1.0 + (-x).exp());
-    parity.everywhere(245, |rig, noise| {
-        for kernel in &kernels {
-            for (x_encrypted, t_encrypted) in WAYS {
-                let x = rig.tensor(x_encrypted, || noise.numbers(len, -2.0, 2.0));
-                let t = rig.tensor(t_encrypted, || noise.numbers(len, 0.0, 1.0));
-                let gradient = matches!(
-                    kernel,
-                    Kernel::SoftmaxCrossEntropyGradient { .. } | Kernel::BinaryCrossEntropyGradient
-                );
-                let y = rig.poisoned(x_encrypted, if gradient { len } else { 1 });
-                // Of a row's loss 11 terms of up to 6; a mean divides what its terms add up to.
-                let bound = (len + 24, 6.0 * COLUMNS as f64);
-                rig.check(kernel, &[x, t], &[y], bound, |read, _| {
-                    let pairs = || read[0].iter().copied().zip(read[1].iter().copied());
-                    vec![match kernel {
-                        Kernel::SoftmaxCrossEntropy { .. } => {
-                            let y = by_row(read[0], softmax);
-                            let terms = y.iter().zip(read[1]).map(|(y, t)| -t * y.ln());
-                            vec![terms.sum::<f64>() / ROWS as f64]
-                        }
-                        Kernel::SoftmaxCrossEntropyGradient { .. } => {
-                            let y = by_row(read[0], softmax);
-                            let pairs = y.iter().zip(read[1]);
-                            pairs.map(|(y, t)| (y - t) / ROWS as f64).collect()
-                        }
-                        Kernel::BinaryCrossEntropy => mean(
-                            pairs()
-                                .map(|(x, t)| {
-                                    let y = sigmoid(x);
-                                    -(t * y.ln() + (1.0 - t) * (1.0 - y).ln())
-                                })
-                                .collect(),
-                        ),
-                        Kernel::BinaryCrossEntropyGradient => {
-                            let of = |(x, t)| (sigmoid(x) - t) / len as f64;
-                            pairs().map(of).collect()
-                        }
-                        _ => mean(pairs().map(|(x, t)| (x - t) * (x - t)).collect()),
-                    }]
-                });
-            }
+    for kernel in &kernels {
+        for (x_encrypted, t_encrypted) in WAYS {
+            let x = rig.tensor(x_encrypted, || noise.numbers(len, -2.0, 2.0));
+            let t = rig.tensor(t_encrypted, || noise.numbers(len, 0.0, 1.0));
+            let gradient = matches!(
+                kernel,
+                Kernel::SoftmaxCrossEntropyGradient { .. } | Kernel::BinaryCrossEntropyGradient
+            );
+            let y = rig.poisoned(x_encrypted, if gradient { len } else { 1 });
+            // Of a row's loss terms of up to ln 700 + 4; a mean divides what its terms add up to.
+            let bound = (len + 24, 11.0 * columns as f64);
+            rig.check(kernel, &[x, t], &[y], bound, |read, _| {
+                let pairs = || read[0].iter().copied().zip(read[1].iter().copied());
+                vec![match kernel {
+                    Kernel::SoftmaxCrossEntropy { .. } => {
+                        let y = by_row(read[0], columns, softmax);
+                        let terms = y.iter().zip(read[1]).map(|(y, t)| -t * y.ln());
+                        vec![terms.sum::<f64>() / rows as f64]
+                    }
+                    Kernel::SoftmaxCrossEntropyGradient { .. } => {
+                        let y = by_row(read[0], columns, softmax);
+                        let pairs = y.iter().zip(read[1]);
+                        pairs.map(|(y, t)| (y - t) / rows as f64).collect()
+                    }
+                    Kernel::BinaryCrossEntropy => mean(
+                        pairs()
+                            .map(|(x, t)| {
+                                let y = sigmoid(x);
+                                -(t * y.ln() + (1.0 - t) * (1.0 - y).ln())
+                            })
+                            .collect(),
+                    ),
+                    Kernel::BinaryCrossEntropyGradient => {
+                        let of = |(x, t)| (sigmoid(x) - t) / len as f64;
+                        pairs().map(of).collect()
+                    }
+                    _ => mean(pairs().map(|(x, t)| (x - t) * (x - t)).collect()),
+                }]
+            });
         }
-    });
+    }
 }

@@ -9,9 +9,15 @@ use furthermore::scheme::Guard;
 
 use super::Parity;
 use super::bounds::Precision;
-use super::rig::OPTIONS;
+use super::rig::{OPTIONS, Rig};
 
 const LEN: usize = 29;
+
+/// Whether operands are encrypted, and how long they are: within a workgroup and past it.
+fn ways(rig: &Rig<'_>) -> impl Iterator<Item = (bool, usize)> {
+    let ways = rig.ways().iter();
+    ways.flat_map(|&encrypted| [LEN, 700].map(|len| (encrypted, len)))
+}
 
 pub(super) fn sgd(parity: &Parity) {
     let rate = OPTIONS.learning_rate;
@@ -21,8 +27,8 @@ pub(super) fn sgd(parity: &Parity) {
         weight_decay,
     };
     parity.everywhere(251, |rig, noise| {
-        for &encrypted in rig.ways() {
-            let mut draw = || rig.tensor(encrypted, || noise.numbers(LEN, -1.0, 1.0));
+        for (encrypted, len) in ways(rig) {
+            let mut draw = || rig.tensor(encrypted, || noise.numbers(len, -1.0, 1.0));
             let (g, p, v) = (draw(), draw(), draw());
             let step = |g: &[f64], p: &[f64]| -> Vec<f64> {
                 g.iter().zip(p).map(|(g, p)| g + weight_decay * p).collect()
@@ -56,13 +62,13 @@ pub(super) fn adam(parity: &Parity) {
         weight_decay,
     };
     parity.everywhere(252, |rig, noise| {
-        for &encrypted in rig.ways() {
-            let mut draw = |low| rig.tensor(encrypted, || noise.numbers(LEN, low, 1.0));
+        for (encrypted, len) in ways(rig) {
+            let mut draw = |low| rig.tensor(encrypted, || noise.numbers(len, low, 1.0));
             let (g, p, m, u) = (draw(-1.0), draw(-1.0), draw(-1.0), draw(0.5));
             // The moments are divided by their corrections, of which the smaller is a quarter.
             rig.check(&kernel, &[g], &[p, m, u], (16, 8.0), |read, found| {
                 let mut stepped = vec![Vec::new(); 3];
-                for e in 0..LEN {
+                for e in 0..len {
                     let (p, m, u) = (found[0][e], found[1][e], found[2][e]);
                     let g = read[0][e] + weight_decay * p;
                     let m = beta1 * m + (1.0 - beta1) * g;
@@ -82,8 +88,8 @@ pub(super) fn adam(parity: &Parity) {
 pub(super) fn clip(parity: &Parity) {
     let limit = 0.4;
     parity.everywhere(253, |rig, noise| {
-        for &encrypted in rig.ways() {
-            let g = rig.tensor(encrypted, || noise.numbers(LEN, -1.0, 1.0));
+        for (encrypted, len) in ways(rig) {
+            let g = rig.tensor(encrypted, || noise.numbers(len, -1.0, 1.0));
             rig.check(&Kernel::Clip { limit }, &[], &[g], (8, 1.0), |_, found| {
                 vec![found[0].iter().map(|g| g.clamp(-limit, limit)).collect()]
             });

@@ -3,22 +3,49 @@
 
 mod elements;
 mod images;
+mod layouts;
+mod polynomials;
 mod products;
+mod rows;
+mod steps;
 
 use furthermore_kernels_cpu::Arithmetic;
 use furthermore_kernels_cpu::function_map::Function;
 use furthermore_shaders::{Constant, Form, Product, Stored, Value, Variant};
 
 use crate::algebra::Algebra;
+use crate::device::RunOptions;
 use crate::error::{Error, Result};
 use crate::plan::{Command, Kernel, Region};
 
 /// Invocations of a workgroup of the kernels that have one element for each.
 const WORKGROUP: usize = 256;
 
-/// The buffer of what a command leaves between its dispatches: the program's own, of as many numbers
-/// in f32 as the command that needs most.
-pub(super) const SCRATCH: usize = usize::MAX;
+/// A parameter that every run writes anew.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum AtRun {
+    /// Minus Adam's step size over the first moment's correction.
+    AdamRate {
+        /// Decay of the first moment.
+        beta1: f64,
+    },
+    /// One over the correction of Adam's second moment's root.
+    AdamScale {
+        /// Decay of the second moment.
+        beta2: f64,
+    },
+}
+
+impl AtRun {
+    pub(super) fn value(self, options: &RunOptions<'_>) -> f32 {
+        let correction = |beta: f64| 1.0 - beta.powf(options.step as f64);
+        let value = match self {
+            AtRun::AdamRate { beta1 } => -options.learning_rate / correction(beta1),
+            AtRun::AdamScale { beta2 } => 1.0 / correction(beta2).sqrt(),
+        };
+        value as f32
+    }
+}
 
 /// A dispatch of a command as the device sees it.
 #[derive(Debug)]
@@ -27,6 +54,12 @@ pub(super) struct Lowered {
     /// Operands by the names that the shader gives them.
     pub(super) operands: Vec<(&'static str, Region)>,
     pub(super) parameters: Vec<(&'static str, Value)>,
+    pub(super) at_run: Vec<(&'static str, AtRun)>,
+    /// Numbers the shader binds as `table`: constants that are too many for parameters.
+    pub(super) table: Vec<f32>,
+    /// How many numbers it binds as `scratch`, in f32 whatever operands are stored in, which holds
+    /// them until the command's next dispatch.
+    pub(super) scratch: usize,
     /// Workgroups.
     pub(super) groups: usize,
     /// Multiplications of one workgroup, about: long commands are cut by them.
@@ -34,11 +67,14 @@ pub(super) struct Lowered {
 }
 
 impl Lowered {
-    fn new(variant: Variant, groups: usize, work: usize) -> Self {
+    pub(super) fn new(variant: Variant, groups: usize, work: usize) -> Self {
         Self {
             variant,
             operands: Vec::new(),
             parameters: Vec::new(),
+            at_run: Vec::new(),
+            table: Vec::new(),
+            scratch: 0,
             groups,
             work,
         }
@@ -49,7 +85,12 @@ impl Lowered {
         self
     }
 
-    fn size(mut self, name: &'static str, size: usize) -> Result<Self> {
+    fn at_run(mut self, name: &'static str, value: AtRun) -> Self {
+        self.at_run.push((name, value));
+        self
+    }
+
+    pub(super) fn size(mut self, name: &'static str, size: usize) -> Result<Self> {
         let fits = u32::try_from(size).map_err(|_| too_large(name, size))?;
         self.parameters.push((name, Value::U32(fits)));
         Ok(self)
@@ -57,6 +98,11 @@ impl Lowered {
 
     fn factor(mut self, name: &'static str, factor: f64) -> Self {
         self.parameters.push((name, Value::F32(factor as f32)));
+        self
+    }
+
+    fn table(mut self, numbers: &[f64]) -> Self {
+        self.table = numbers.iter().map(|&x| x as f32).collect();
         self
     }
 
@@ -187,7 +233,7 @@ impl Lowering {
     /// The dispatches of a command, in order.
     ///
     /// # Errors
-    /// When a size passes what shaders count.
+    /// When a size passes what shaders count, or a constant what they hold.
     pub(super) fn lower(&self, command: &Command) -> Result<Vec<Lowered>> {
         let (reads, writes) = (&command.reads[..], &command.writes[..]);
         let one = match &command.kernel {
@@ -235,11 +281,76 @@ impl Lowering {
             Kernel::FunctionMapGradient { function } => {
                 self.function_map_gradient(*function, reads[0], writes[0])
             }
+            Kernel::PolyMap { constants } => {
+                self.poly_map("poly_map", constants.as_deref(), reads, writes[0])
+            }
+            Kernel::PolyMapGradient { constants } => {
+                self.poly_map("poly_map_gradient", constants.as_deref(), reads, writes[0])
+            }
+            Kernel::PolyMapCoefficientGradient => {
+                return self.poly_map_coefficient_gradient(reads[0], reads[1], writes[0]);
+            }
+            &Kernel::Linear {
+                ref broadcast,
+                alpha,
+                beta,
+            } => {
+                let lowered = self.elementwise("linear", broadcast, reads, writes[0])?;
+                Ok(lowered.factor("alpha", alpha).factor("beta", beta))
+            }
+            Kernel::Multiply { broadcast } => {
+                self.elementwise("multiply", broadcast, reads, writes[0])
+            }
+            Kernel::Divide { broadcast } => self.elementwise("divide", broadcast, reads, writes[0]),
+            Kernel::LinearMap { matrix } => self.linear_map(matrix, reads[0], writes[0]),
+            Kernel::Transpose { sizes } => self.transpose(*sizes, reads[0], writes[0]),
+            Kernel::Interleave { into } => self.interleave(*into, reads[0], writes[0]),
+            Kernel::Tiles { batch, into } => {
+                return self.tiles(*batch, *into, reads[0], writes[0]);
+            }
+            Kernel::Reduce { reduction, axis } => {
+                return self.reduce(*reduction, axis, reads[0], writes[0]);
+            }
+            Kernel::MaxGradient { axis } => self.max_gradient(axis, reads[0], reads[1], writes[0]),
+            Kernel::Softmax { columns, logarithm } => {
+                self.softmax(*columns, *logarithm, reads[0], writes[0])
+            }
+            Kernel::SoftmaxGradient { columns, logarithm } => {
+                self.softmax_gradient(*columns, *logarithm, reads[0], reads[1], writes[0])
+            }
             Kernel::SlotMaxima => self.slot_maxima(reads[0]),
-            other => Err(Error::Device {
-                device: "gpu".to_owned(),
-                reason: format!("`{}`: {} has no shader yet", command.name, other.family()),
-            }),
+            Kernel::SoftmaxCrossEntropy { columns } => {
+                return self.softmax_cross_entropy(*columns, reads[0], reads[1], writes[0]);
+            }
+            Kernel::SoftmaxCrossEntropyGradient { columns } => {
+                self.softmax_cross_entropy_gradient(*columns, reads[0], reads[1], writes[0])
+            }
+            Kernel::BinaryCrossEntropy => {
+                return self.mean_loss("binary_cross_entropy", reads[0], reads[1], writes[0]);
+            }
+            Kernel::BinaryCrossEntropyGradient => {
+                self.binary_cross_entropy_gradient(reads[0], reads[1], writes[0])
+            }
+            Kernel::MeanSquaredError => {
+                return self.mean_loss("mean_squared_error", reads[0], reads[1], writes[0]);
+            }
+            Kernel::Sgd {
+                momentum,
+                weight_decay,
+            } => {
+                let velocity = writes.get(1).copied();
+                self.sgd(*momentum, *weight_decay, reads[0], writes[0], velocity)
+            }
+            &Kernel::Adam {
+                beta1,
+                beta2,
+                epsilon,
+                weight_decay,
+            } => {
+                let stepped = [writes[0], writes[1], writes[2]];
+                self.adam([beta1, beta2], epsilon, weight_decay, reads[0], stepped)
+            }
+            Kernel::Clip { limit } => self.clip(*limit, writes[0]),
         };
         Ok(vec![one?])
     }

@@ -3,14 +3,15 @@
 use std::sync::Arc;
 
 use furthermore_kernels_cpu::{Arithmetic, Planes, PlanesMut};
-use furthermore_shaders::{Form, Value, Variant};
+use furthermore_shaders::{Form, Variant};
 use wgpu::{
-    BindGroup, BindGroupDescriptor, BindGroupEntry, BindingResource, Buffer, BufferBinding,
-    BufferUsages, CommandEncoder, ComputePassDescriptor, QuerySet, QuerySetDescriptor, QueryType,
+    BindGroup, BindGroupDescriptor, BindGroupEntry, Buffer, BufferUsages, CommandEncoder,
+    ComputePass, ComputePassDescriptor, QuerySet, QuerySetDescriptor, QueryType,
 };
 
-use super::context::{Context, Pipeline};
-use super::lower::{Lowered, Lowering, SCRATCH};
+use super::context::Context;
+use super::lower::{Lowered, Lowering};
+use super::record::{Constants, Dispatch, Recorded, Recorder};
 use super::transfer::{self, Staging};
 use crate::device::diagnose::{Replay, diagnose, update_not_finite, warn_apart};
 use crate::device::{Program, RunOptions, Source};
@@ -18,23 +19,11 @@ use crate::error::{Error, Result};
 use crate::plan::{Plan, Region, Watch};
 use crate::tensor::{Buffer as HostBuffer, DType};
 
-/// Multiplications of one dispatch: some tenths of a second on a slow device.
-const DISPATCH_WORK: usize = 1 << 36;
-/// Most workgroups along one axis of a dispatch.
-const AXIS_GROUPS: usize = 65_535;
 /// Words of the guard's record before those of the commands, and of each command.
 const GUARD_HEAD: usize = 8;
 const GUARD_SLOTS: usize = 8;
 /// The bits of infinity: magnitudes from there on are not finite.
 const INFINITY_BITS: u32 = 0x7f80_0000;
-
-/// One dispatch.
-#[derive(Debug)]
-struct Dispatch {
-    pipeline: Arc<Pipeline>,
-    operands: BindGroup,
-    groups: [u32; 2],
-}
 
 /// A plan on the device, with its buffers.
 #[derive(Debug)]
@@ -54,6 +43,7 @@ pub(super) struct GpuProgram {
     guard: Buffer,
     guard_back: Buffer,
     run: Buffer,
+    constants: Constants,
     staging: Staging,
     warned: Vec<bool>,
     bytes: usize,
@@ -92,9 +82,9 @@ impl GpuProgram {
         let back = BufferUsages::MAP_READ | BufferUsages::COPY_DST;
         let guard_back = context.create(guard_bytes, back)?;
         let run = context.create(256, BufferUsages::UNIFORM | BufferUsages::COPY_DST)?;
-        let constants = lowering.constants();
-        let algebra = context.create(words(constants.len().max(4)), storage)?;
-        let bytes: &[u8] = bytemuck::cast_slice(constants);
+        let numbers = lowering.constants();
+        let algebra = context.create(words(numbers.len().max(4)), storage)?;
+        let bytes: &[u8] = bytemuck::cast_slice(numbers);
         context.queue.write_buffer(&algebra, 0, bytes);
         let watched = context.create(words(plan.commands().len().max(4)), storage)?;
         let watches: Vec<u32> = plan
@@ -113,40 +103,21 @@ impl GpuProgram {
             entries: &[entry(0, &algebra), entry(1, &guard), entry(2, &run)],
         });
 
-        let lowered = plan
-            .commands()
-            .iter()
-            .map(|command| lowering.lower(command));
-        let lowered = lowered.collect::<Result<Vec<Vec<Lowered>>>>()?;
-        let scratch = lowered.iter().flatten().flat_map(|l| &l.operands);
-        let scratch = scratch.filter(|(_, region)| region.buffer == SCRATCH);
-        let numbers = scratch.map(|(_, region)| region.stride.saturating_mul(region.planes));
-        let scratch = match numbers.max() {
-            Some(most) => Some(context.buffer((most as u64).saturating_mul(4))?),
-            None => None,
-        };
-
-        let mut recorder = Recorder {
-            context: &context,
-            buffers: &buffers,
-            scratch: scratch.as_ref().unwrap_or(&none),
-            watched: &watched,
-            none: &none,
-            uniforms: Vec::new(),
-            alignment: limits.min_uniform_buffer_offset_alignment as usize,
-            pending: Vec::new(),
-        };
+        let mut recorder = Recorder::new(&context, &buffers, &watched, &none);
         let commands = plan.commands();
         let updates = commands
             .iter()
             .position(|command| command.kernel.is_step())
             .unwrap_or(commands.len());
         let mut spans = Vec::new();
-        for (at, lowered) in lowered.into_iter().enumerate() {
-            let counts = lowered.into_iter().map(|one| recorder.record(one, at));
-            spans.push(counts.sum::<Result<usize>>()?);
+        for (at, command) in commands.iter().enumerate() {
+            let mut count = 0;
+            for part in lowering.lower(command)? {
+                count += recorder.record(part, at)?;
+            }
+            spans.push(count);
         }
-        let verdict = recorder.record(verdict(&context, updates), 0)?;
+        let verdict = recorder.record(verdict(&context, updates)?, 0)?;
         let mut regions: Vec<Region> = Vec::new();
         for region in commands
             .iter()
@@ -157,10 +128,18 @@ impl GpuProgram {
             }
         }
         let mut maxima = Vec::new();
+        // Planes of another count are those of no tensor with slots.
+        regions.retain(|region| region.planes == 1 || region.planes == arithmetic.dim());
         for region in regions {
             maxima.push((region, recorder.record(lowering.slot_maxima(region)?, 0)?));
         }
-        let recorded = recorder.finish()?;
+        let Recorded {
+            dispatches: recorded,
+            constants,
+            scratch,
+        } = recorder.finish()?;
+        // Given back with the others.
+        buffers.extend(scratch);
         let mut recorded = recorded.into_iter();
         let mut take = |count: usize| recorded.by_ref().take(count).collect::<Vec<Dispatch>>();
         let dispatches = spans.into_iter().map(&mut take).collect();
@@ -170,8 +149,6 @@ impl GpuProgram {
             .map(|(region, count)| (region, take(count)))
             .collect();
         context.check()?;
-        // Given back with the others.
-        buffers.extend(scratch);
         let bytes = buffers.iter().map(|b| b.size() as usize).sum();
         let warned = vec![false; commands.len()];
         Ok(Self {
@@ -186,6 +163,7 @@ impl GpuProgram {
             guard,
             guard_back,
             run,
+            constants,
             staging: Staging::default(),
             warned,
             bytes,
@@ -201,136 +179,9 @@ fn entry(binding: u32, buffer: &Buffer) -> BindGroupEntry<'_> {
 }
 
 /// The dispatch that decides whether updates may go ahead.
-fn verdict(context: &Context, commands: usize) -> Lowered {
-    Lowered {
-        variant: Variant::new("guard", "verdict", context.stored, Form::Real),
-        operands: Vec::new(),
-        parameters: vec![("commands", Value::U32(commands as u32))],
-        groups: 1,
-        work: 1,
-    }
-}
-
-/// Collects dispatches, whose parameters all go into one buffer.
-struct Recorder<'a> {
-    context: &'a Context,
-    buffers: &'a [Buffer],
-    scratch: &'a Buffer,
-    watched: &'a Buffer,
-    /// Bound where an operand is not there.
-    none: &'a Buffer,
-    uniforms: Vec<u8>,
-    alignment: usize,
-    pending: Vec<Pending>,
-}
-
-struct Pending {
-    pipeline: Arc<Pipeline>,
-    operands: Vec<(&'static str, Region)>,
-    parameters: std::ops::Range<usize>,
-    groups: [u32; 2],
-}
-
-impl Recorder<'_> {
-    /// Adds a dispatch of a command, in parts where it is long, and returns how many these are.
-    fn record(&mut self, lowered: Lowered, command: usize) -> Result<usize> {
-        if lowered.groups == 0 {
-            return Ok(0);
-        }
-        let pipeline = self.context.pipeline(&lowered.variant)?;
-        let most = (DISPATCH_WORK / lowered.work.max(1)).clamp(1, AXIS_GROUPS * AXIS_GROUPS);
-        let names: Vec<String> = lowered
-            .operands
-            .iter()
-            .map(|(name, _)| format!("{name}_stride"))
-            .collect();
-        let strides = names
-            .iter()
-            .zip(&lowered.operands)
-            .map(|(name, (_, region))| {
-                let stride = u32::try_from(region.stride * region.planes)
-                    .map(|_| region.stride as u32)
-                    .map_err(|_| {
-                        self.context
-                            .error("a tensor has more than 2^32 elements".into())
-                    })?;
-                Ok((name.as_str(), Value::U32(stride)))
-            });
-        let strides = strides.collect::<Result<Vec<(&str, Value)>>>()?;
-        let mut count = 0;
-        let mut first = 0;
-        while first < lowered.groups {
-            let groups = (lowered.groups - first).min(most);
-            let mut values = strides.clone();
-            values.extend(lowered.parameters.iter().copied());
-            values.push(("command", Value::U32(command as u32)));
-            values.push(("first", Value::U32(first as u32)));
-            let packed = pipeline
-                .shader
-                .pack(&values)
-                .map_err(|e| self.context.error(e.to_string()))?;
-            let start = self.uniforms.len().next_multiple_of(self.alignment);
-            self.uniforms.resize(start, 0);
-            self.uniforms.extend_from_slice(&packed);
-            let rows = groups.div_ceil(AXIS_GROUPS);
-            // Rows may be longer than what is left of the last: shaders look at their element.
-            let groups_folded = [groups.div_ceil(rows) as u32, rows as u32];
-            self.pending.push(Pending {
-                pipeline: Arc::clone(&pipeline),
-                operands: lowered.operands.clone(),
-                parameters: start..self.uniforms.len(),
-                groups: groups_folded,
-            });
-            first += groups;
-            count += 1;
-        }
-        Ok(count)
-    }
-
-    /// Uploads the parameters and binds everything.
-    fn finish(mut self) -> Result<Vec<Dispatch>> {
-        let size = self.uniforms.len().next_multiple_of(256).max(256);
-        self.uniforms.resize(size, 0);
-        let usage = BufferUsages::UNIFORM | BufferUsages::COPY_DST;
-        let uniforms = self.context.create(size as u64, usage)?;
-        self.context
-            .queue
-            .write_buffer(&uniforms, 0, &self.uniforms);
-        let bind = |pending: Pending| {
-            let resource = |name: &str| match pending.operands.iter().find(|(n, _)| *n == name) {
-                Some((_, region)) if region.buffer == SCRATCH => self.scratch.as_entire_binding(),
-                Some((_, region)) => self.buffers[region.buffer].as_entire_binding(),
-                None if name == "watched" => self.watched.as_entire_binding(),
-                None if name == "params" => BindingResource::Buffer(BufferBinding {
-                    buffer: &uniforms,
-                    offset: pending.parameters.start as u64,
-                    size: std::num::NonZero::new(pending.parameters.len() as u64),
-                }),
-                None => self.none.as_entire_binding(),
-            };
-            let shader = &pending.pipeline.shader;
-            let entries: Vec<BindGroupEntry<'_>> = shader
-                .bindings()
-                .iter()
-                .filter(|b| b.group == 0)
-                .map(|b| BindGroupEntry {
-                    binding: b.number,
-                    resource: resource(&b.name),
-                })
-                .collect();
-            let operands = self.context.device.create_bind_group(&BindGroupDescriptor {
-                label: None,
-                layout: &pending.pipeline.operands,
-                entries: &entries,
-            });
-            Dispatch {
-                pipeline: Arc::clone(&pending.pipeline),
-                operands,
-                groups: pending.groups,
-            }
-        };
-        Ok(self.pending.into_iter().map(bind).collect())
-    }
+fn verdict(context: &Context, commands: usize) -> Result<Lowered> {
+    let variant = Variant::new("guard", "verdict", context.stored, Form::Real);
+    Lowered::new(variant, 1, 1).size("commands", commands)
 }
 
 impl Program for GpuProgram {
@@ -464,12 +315,13 @@ impl GpuProgram {
         self.judge(&record, options)
     }
 
-    fn set_run(&self, options: &RunOptions<'_>) {
+    /// Writes what differs from run to run.
+    fn set_run(&mut self, options: &RunOptions<'_>) {
+        let queue = &self.context.queue;
         let limit = options.guard.fail.min(f64::from(f32::MAX)) as f32;
         let run = [options.learning_rate as f32, limit];
-        self.context
-            .queue
-            .write_buffer(&self.run, 0, bytemuck::cast_slice(&run));
+        queue.write_buffer(&self.run, 0, bytemuck::cast_slice(&run));
+        self.constants.write(queue, options);
     }
 
     /// Submits what was recorded and reads the guard's record.
@@ -527,12 +379,21 @@ impl GpuProgram {
     /// Times commands from submit to done, where the device cannot time them itself.
     fn profile_by_submits(&mut self, options: &RunOptions<'_>) -> Result<Vec<f64>> {
         self.set_run(options);
+        self.submit_one(&[], true)?;
         let mut times = Vec::new();
-        for at in 0..self.dispatches.len() {
+        for (at, dispatches) in self.dispatches.iter().enumerate() {
+            if at == self.updates {
+                self.submit_one(&self.verdict, false)?;
+            }
             let start = std::time::Instant::now();
-            self.submit_one(&self.dispatches[at], false)?;
+            self.submit_one(dispatches, false)?;
             times.push(start.elapsed().as_secs_f64());
         }
+        if self.updates == self.dispatches.len() {
+            self.submit_one(&self.verdict, false)?;
+        }
+        let record = self.submit_one(&[], false)?;
+        self.judge(&record, options)?;
         Ok(times)
     }
 
@@ -577,10 +438,8 @@ impl Drop for GpuProgram {
     }
 }
 
-fn dispatch(pass: &mut wgpu::ComputePass<'_>, dispatches: &[Dispatch]) {
+fn dispatch(pass: &mut ComputePass<'_>, dispatches: &[Dispatch]) {
     for one in dispatches {
-        pass.set_pipeline(&one.pipeline.pipeline);
-        pass.set_bind_group(0, &one.operands, &[]);
-        pass.dispatch_workgroups(one.groups[0], one.groups[1], 1);
+        one.encode(pass);
     }
 }
