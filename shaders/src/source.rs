@@ -53,6 +53,18 @@ pub const FAMILIES: &[Family] = &[
         ["function_map", "function_map_gradient"],
         ["elementary", "functions"]
     ),
+    family!("elementwise", ["linear", "multiply", "divide"], []),
+    family!(
+        "poly_map",
+        [
+            "poly_map",
+            "poly_map_gradient",
+            "poly_map_coefficient_gradient",
+            "poly_map_coefficient_gradient_of_chunks"
+        ],
+        []
+    ),
+    family!("convert", ["linear_map", "transpose"], []),
     family!("reduce", ["slot_maxima"], ["elementary"]),
     family!("guard", ["verdict"], []),
 ];

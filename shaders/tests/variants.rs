@@ -107,6 +107,33 @@ fn variants(family: &'static str, entry: &'static str, form: Form) -> Vec<Varian
                 })
             })
             .collect(),
+        "elementwise" => products(&base, form)
+            .into_iter()
+            .flat_map(|variant| {
+                [1, 6].map(|axes| variant.clone().constant("AXES", Constant::U32(axes)))
+            })
+            .collect(),
+        "poly_map" => {
+            let regimes: &[&[&'static str]] = match form {
+                Form::Real => &[&[]],
+                _ => &[&[], &["x"], &["c"], &["g"], &["x", "c"]],
+            };
+            let regime = |plain: &&[&'static str]| {
+                [false, true].map(|in_table| {
+                    let mut variant = base.clone().flag("IN_TABLE", in_table);
+                    variant.plaintexts.extend(plain.iter());
+                    variant
+                })
+            };
+            regimes.iter().flat_map(regime).collect()
+        }
+        "convert" => [(32, 32), (2, 512), (1024, 1)]
+            .map(|(rows, columns)| {
+                base.clone()
+                    .constant("TILE_ROWS", Constant::U32(rows))
+                    .constant("TILE_COLUMNS", Constant::U32(columns))
+            })
+            .to_vec(),
         "guard" | "reduce" => vec![base],
         other => panic!("no variants of {other} are listed"),
     }
