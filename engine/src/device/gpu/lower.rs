@@ -2,6 +2,8 @@
 //! parameters, in how many workgroups.
 
 mod elements;
+mod layouts;
+mod polynomials;
 mod products;
 
 use furthermore_kernels_cpu::Arithmetic;
@@ -15,13 +17,17 @@ use crate::plan::{Command, Kernel, Region};
 /// Invocations of a workgroup of the kernels that have one element for each.
 const WORKGROUP: usize = 256;
 
-/// A command as the device sees it.
+/// A dispatch as the device sees it.
 #[derive(Debug)]
 pub(super) struct Lowered {
     pub(super) variant: Variant,
     /// Operands by the names that the shader gives them.
     pub(super) operands: Vec<(&'static str, Region)>,
     pub(super) parameters: Vec<(&'static str, Value)>,
+    /// Numbers the shader binds as `table`: constants that are too many for parameters.
+    pub(super) table: Vec<f32>,
+    /// How many numbers it binds as `scratch`, which holds them until the command's next dispatch.
+    pub(super) scratch: usize,
     /// Workgroups.
     pub(super) groups: usize,
     /// Multiplications of one workgroup, about: long commands are cut by them.
@@ -34,6 +40,8 @@ impl Lowered {
             variant,
             operands: Vec::new(),
             parameters: Vec::new(),
+            table: Vec::new(),
+            scratch: 0,
             groups,
             work,
         }
@@ -52,6 +60,11 @@ impl Lowered {
 
     fn factor(mut self, name: &'static str, factor: f64) -> Self {
         self.parameters.push((name, Value::F32(factor as f32)));
+        self
+    }
+
+    fn table(mut self, numbers: &[f64]) -> Self {
+        self.table = numbers.iter().map(|&x| x as f32).collect();
         self
     }
 
@@ -179,13 +192,13 @@ impl Lowering {
         Lowered::new(variant, elements.div_ceil(WORKGROUP), work)
     }
 
-    /// The dispatch of a command.
+    /// The dispatches of a command, in order.
     ///
     /// # Errors
-    /// When a size passes what shaders count.
-    pub(super) fn lower(&self, command: &Command) -> Result<Lowered> {
+    /// When a size passes what shaders count, or a constant what they hold.
+    pub(super) fn lower(&self, command: &Command) -> Result<Vec<Lowered>> {
         let (reads, writes) = (&command.reads[..], &command.writes[..]);
-        match &command.kernel {
+        let one = match &command.kernel {
             Kernel::BlockMatmul {
                 shape,
                 bias,
@@ -200,11 +213,39 @@ impl Lowering {
             Kernel::FunctionMapGradient { function } => {
                 self.function_map_gradient(*function, reads[0], writes[0])
             }
+            Kernel::PolyMap { constants } => {
+                self.poly_map("poly_map", constants.as_deref(), reads, writes[0])
+            }
+            Kernel::PolyMapGradient { constants } => {
+                self.poly_map("poly_map_gradient", constants.as_deref(), reads, writes[0])
+            }
+            Kernel::PolyMapCoefficientGradient => {
+                return self.poly_map_coefficient_gradient(reads[0], reads[1], writes[0]);
+            }
+            &Kernel::Linear {
+                ref broadcast,
+                alpha,
+                beta,
+            } => {
+                let lowered = self.elementwise("linear", broadcast, reads, writes[0])?;
+                Ok(lowered.factor("alpha", alpha).factor("beta", beta))
+            }
+            Kernel::Multiply { broadcast } => {
+                self.elementwise("multiply", broadcast, reads, writes[0])
+            }
+            Kernel::Divide { broadcast } => self.elementwise("divide", broadcast, reads, writes[0]),
             Kernel::SlotMaxima => self.slot_maxima(reads[0]),
+            Kernel::LinearMap { matrix } => self.linear_map(matrix, reads[0], writes[0]),
+            Kernel::Transpose { sizes } => self.transpose(*sizes, reads[0], writes[0]),
+            Kernel::Interleave { into } => self.interleave(*into, reads[0], writes[0]),
+            Kernel::Tiles { batch, into } => {
+                return self.tiles(*batch, *into, reads[0], writes[0]);
+            }
             other => Err(Error::Device {
                 device: "gpu".to_owned(),
                 reason: format!("`{}`: {} has no shader yet", command.name, other.family()),
             }),
-        }
+        };
+        one.map(|lowered| vec![lowered])
     }
 }

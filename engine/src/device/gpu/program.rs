@@ -1,5 +1,7 @@
 //! A plan loaded on a graphics processor.
 
+use std::num::NonZero;
+use std::ops::Range;
 use std::sync::Arc;
 
 use furthermore_kernels_cpu::Arithmetic;
@@ -118,8 +120,11 @@ impl GpuProgram {
             buffers: &buffers,
             watched: &watched,
             none: &none,
-            uniforms: Vec::new(),
-            alignment: limits.min_uniform_buffer_offset_alignment as usize,
+            constants: Vec::new(),
+            alignment: limits
+                .min_uniform_buffer_offset_alignment
+                .max(limits.min_storage_buffer_offset_alignment) as usize,
+            scratch: 0,
             pending: Vec::new(),
         };
         let commands = plan.commands();
@@ -129,7 +134,11 @@ impl GpuProgram {
             .unwrap_or(commands.len());
         let mut spans = Vec::new();
         for (at, command) in commands.iter().enumerate() {
-            spans.push(recorder.record(lowering.lower(command)?, at)?);
+            let mut count = 0;
+            for lowered in lowering.lower(command)? {
+                count += recorder.record(lowered, at)?;
+            }
+            spans.push(count);
         }
         let verdict = recorder.record(verdict(&context, updates), 0)?;
         let mut regions: Vec<Region> = Vec::new();
@@ -189,32 +198,45 @@ fn verdict(context: &Context, commands: usize) -> Lowered {
         variant: Variant::new("guard", "verdict", context.stored, Form::Real),
         operands: Vec::new(),
         parameters: vec![("commands", Value::U32(commands as u32))],
+        table: Vec::new(),
+        scratch: 0,
         groups: 1,
         work: 1,
     }
 }
 
-/// Collects dispatches, whose parameters all go into one buffer.
+/// Collects dispatches, whose parameters and tables all go into one buffer.
 struct Recorder<'a> {
     context: &'a Context,
     buffers: &'a [Buffer],
     watched: &'a Buffer,
     /// Bound where an operand is not there.
     none: &'a Buffer,
-    uniforms: Vec<u8>,
+    constants: Vec<u8>,
     alignment: usize,
+    /// Numbers of scratch memory, of which one command at a time makes use.
+    scratch: usize,
     pending: Vec<Pending>,
 }
 
 struct Pending {
     pipeline: Arc<Pipeline>,
     operands: Vec<(&'static str, Region)>,
-    parameters: std::ops::Range<usize>,
+    parameters: Range<usize>,
+    table: Range<usize>,
     groups: [u32; 2],
 }
 
 impl Recorder<'_> {
-    /// Adds a command's dispatches and returns how many they are.
+    /// Adds constants and returns where they lie.
+    fn constants(&mut self, bytes: &[u8]) -> Range<usize> {
+        let start = self.constants.len().next_multiple_of(self.alignment);
+        self.constants.resize(start, 0);
+        self.constants.extend_from_slice(bytes);
+        start..self.constants.len()
+    }
+
+    /// Adds a dispatch, in as many parts as it takes, and returns how many these are.
     fn record(&mut self, lowered: Lowered, command: usize) -> Result<usize> {
         if lowered.groups == 0 {
             return Ok(0);
@@ -239,6 +261,8 @@ impl Recorder<'_> {
                 Ok((name.as_str(), Value::U32(stride)))
             });
         let strides = strides.collect::<Result<Vec<(&str, Value)>>>()?;
+        let table = self.constants(bytemuck::cast_slice(&lowered.table));
+        self.scratch = self.scratch.max(lowered.scratch);
         let mut count = 0;
         let mut first = 0;
         while first < lowered.groups {
@@ -251,16 +275,15 @@ impl Recorder<'_> {
                 .shader
                 .pack(&values)
                 .map_err(|e| self.context.error(e.to_string()))?;
-            let start = self.uniforms.len().next_multiple_of(self.alignment);
-            self.uniforms.resize(start, 0);
-            self.uniforms.extend_from_slice(&packed);
+            let parameters = self.constants(&packed);
             let rows = groups.div_ceil(AXIS_GROUPS);
             // Rows may be longer than what is left of the last: shaders look at their element.
             let groups_folded = [groups.div_ceil(rows) as u32, rows as u32];
             self.pending.push(Pending {
                 pipeline: Arc::clone(&pipeline),
                 operands: lowered.operands.clone(),
-                parameters: start..self.uniforms.len(),
+                parameters,
+                table: table.clone(),
                 groups: groups_folded,
             });
             first += groups;
@@ -271,22 +294,29 @@ impl Recorder<'_> {
 
     /// Uploads the parameters and binds everything.
     fn finish(mut self) -> Result<Vec<Dispatch>> {
-        let size = self.uniforms.len().next_multiple_of(256).max(256);
-        self.uniforms.resize(size, 0);
-        let usage = BufferUsages::UNIFORM | BufferUsages::COPY_DST;
-        let uniforms = self.context.create(size as u64, usage)?;
+        let size = self.constants.len().next_multiple_of(256).max(256);
+        self.constants.resize(size, 0);
+        let usage = BufferUsages::UNIFORM | BufferUsages::STORAGE | BufferUsages::COPY_DST;
+        let constants = self.context.create(size as u64, usage)?;
         self.context
             .queue
-            .write_buffer(&uniforms, 0, &self.uniforms);
+            .write_buffer(&constants, 0, &self.constants);
+        let scratch_bytes = 4 * self.scratch.max(4) as u64;
+        let scratch = self.context.create(scratch_bytes, BufferUsages::STORAGE)?;
+        let part = |range: &Range<usize>| {
+            BindingResource::Buffer(BufferBinding {
+                buffer: &constants,
+                offset: range.start as u64,
+                size: NonZero::new(range.len() as u64),
+            })
+        };
         let bind = |pending: Pending| {
             let resource = |name: &str| match pending.operands.iter().find(|(n, _)| *n == name) {
                 Some((_, region)) => self.buffers[region.buffer].as_entire_binding(),
                 None if name == "watched" => self.watched.as_entire_binding(),
-                None if name == "params" => BindingResource::Buffer(BufferBinding {
-                    buffer: &uniforms,
-                    offset: pending.parameters.start as u64,
-                    size: std::num::NonZero::new(pending.parameters.len() as u64),
-                }),
+                None if name == "params" => part(&pending.parameters),
+                None if name == "table" && !pending.table.is_empty() => part(&pending.table),
+                None if name == "scratch" => scratch.as_entire_binding(),
                 None => self.none.as_entire_binding(),
             };
             let shader = &pending.pipeline.shader;

@@ -1,11 +1,13 @@
 //! Commands that go element by element: functions, polynomials, sums, products and quotients.
 
+use furthermore::Algebra;
 use furthermore::network::Function;
 use furthermore::plan::Kernel;
+use furthermore::tensor::DType;
 use furthermore_kernels_cpu::elementwise::Broadcast;
 use furthermore_kernels_cpu::function_map::Saved;
 
-use super::harness::{Rig, apart, everywhere};
+use super::harness::{OPTIONS, Rig, apart, everywhere};
 use crate::support::{FUNCTIONS, Noise, derivative, value};
 
 const LEN: usize = 37;
@@ -68,20 +70,24 @@ fn polynomial(c: &[f64], x: f64, derive: bool) -> f64 {
     c.iter().enumerate().map(term).sum()
 }
 
-const TERMS: usize = 6;
+/// Elements and coefficients: few, more than a workgroup or a register block has, a constant.
+const POLYNOMIALS: [(usize, usize); 3] = [(LEN, 6), (1100, 20), (LEN, 1)];
 
 /// Coefficients known, plain and encrypted, with arguments of either kind.
 #[test]
 fn poly_map_and_its_gradient() {
     everywhere(213, |rig, noise| {
-        for &(x_encrypted, c_encrypted) in rig.pairs() {
-            let x = rig.tensor(x_encrypted, || noise.numbers(LEN, -1.0, 1.0));
-            let c = rig.tensor(c_encrypted, || noise.numbers(TERMS, -1.0, 1.0));
+        let pairs = rig.pairs().iter();
+        for (&(x_encrypted, c_encrypted), (len, terms)) in
+            pairs.flat_map(|pair| POLYNOMIALS.map(|sizes| (pair, sizes)))
+        {
+            let x = rig.tensor(x_encrypted, || noise.numbers(len, -1.0, 1.0));
+            let c = rig.tensor(c_encrypted, || noise.numbers(terms, -1.0, 1.0));
             let either = x_encrypted || c_encrypted;
-            let (y, of_tensor) = (rig.poisoned(either, LEN), None);
-            let g = rig.tensor(either, || noise.numbers(LEN, -1.0, 1.0));
+            let (y, of_tensor) = (rig.poisoned(either, len), None);
+            let g = rig.tensor(either, || noise.numbers(len, -1.0, 1.0));
             // Each power's slope adds up to at most 1 + 2 + .. of the coefficients.
-            let bound = (4 * TERMS, (TERMS * TERMS) as f64);
+            let bound = (4 * terms, (terms * terms) as f64);
             let value = |c: &[f64], x: &[f64]| -> Vec<Vec<f64>> {
                 vec![x.iter().map(|x| polynomial(c, *x, false)).collect()]
             };
@@ -101,17 +107,17 @@ fn poly_map_and_its_gradient() {
             rig.check(&kernel, &reads, &[g], bound, steps);
 
             let x = &reads[..1];
-            let constants = noise.numbers(TERMS, -1.0, 1.0);
+            let constants = noise.numbers(terms, -1.0, 1.0);
             let kernel = Kernel::PolyMap {
                 constants: Some(constants.clone()),
             };
-            let y = rig.poisoned(x_encrypted, LEN);
+            let y = rig.poisoned(x_encrypted, len);
             let known = |r: &[&[f64]], _: &[&[f64]]| value(&constants, r[0]);
             rig.check(&kernel, x, &[y], bound, known);
             let kernel = Kernel::PolyMapGradient {
                 constants: Some(constants.clone()),
             };
-            let g = rig.tensor(x_encrypted, || noise.numbers(LEN, -1.0, 1.0));
+            let g = rig.tensor(x_encrypted, || noise.numbers(len, -1.0, 1.0));
             rig.check(&kernel, x, &[g], bound, |r, found| {
                 slope(&constants, r[0], found[0])
             });
@@ -119,28 +125,56 @@ fn poly_map_and_its_gradient() {
     });
 }
 
+/// A constant that single precision does not hold is refused.
+#[test]
+fn poly_map_of_a_constant_too_large() {
+    let rig = Rig::new(Algebra::Real, DType::F32);
+    let kernel = Kernel::PolyMap {
+        constants: Some(vec![1.0, 1e300]),
+    };
+    for device in rig.devices() {
+        let found = rig.run_on(
+            device.as_ref(),
+            &kernel,
+            &[vec![vec![0.5]]],
+            &[vec![vec![0.0]]],
+            &OPTIONS,
+        );
+        let error = found.expect_err("it is not finite").to_string();
+        assert!(error.contains("coefficients"), "{}: {error}", device.name());
+    }
+}
+
 #[test]
 fn poly_map_coefficient_gradient() {
     everywhere(214, |rig, noise| {
-        for &(g_encrypted, x_encrypted) in rig.pairs() {
-            let g = rig.tensor(g_encrypted, || noise.numbers(LEN, -1.0, 1.0));
-            let x = rig.tensor(x_encrypted, || noise.numbers(LEN, -1.0, 1.0));
-            let c = rig.poisoned(g_encrypted || x_encrypted, TERMS);
+        let pairs = rig.pairs().iter();
+        // The last are many enough to be summed in chunks.
+        let sizes = [(LEN, 6), (1100, 20), (9000, 5), (0, 2)];
+        for (&(g_encrypted, x_encrypted), (len, terms)) in
+            pairs.flat_map(|pair| sizes.map(|sizes| (pair, sizes)))
+        {
+            let g = rig.tensor(g_encrypted, || noise.numbers(len, -1.0, 1.0));
+            let x = rig.tensor(x_encrypted, || noise.numbers(len, -1.0, 1.0));
+            let c = rig.poisoned(g_encrypted || x_encrypted, terms);
             let kernel = Kernel::PolyMapCoefficientGradient;
-            let bound = (LEN + 2 * TERMS, (LEN * TERMS) as f64);
+            // A number is rounded where it is added: 16 times in an invocation, 8 in a workgroup,
+            // as often again for chunks. On the processor sums go on in double precision.
+            let bound = (32 + 2 * terms, len as f64);
             rig.check(&kernel, &[g, x], &[c], bound, |read, _| {
                 let of = |k: i32| {
                     let pairs = read[0].iter().zip(read[1]);
                     pairs.map(|(g, x)| g * x.powi(k)).sum()
                 };
-                vec![(0..TERMS as i32).map(of).collect()]
+                vec![(0..terms as i32).map(of).collect()]
             });
         }
     });
 }
 
-/// Shapes that meet: alike, a row, a column, both, a number, nothing.
-const SHAPES: [(&[usize], &[usize]); 7] = [
+/// Shapes that meet: alike, a row, a column, both, a number, nothing, as many axes as there can be,
+/// more elements than a workgroup has.
+const SHAPES: [(&[usize], &[usize]); 9] = [
     (&[5, 7], &[5, 7]),
     (&[5, 7], &[7]),
     (&[5, 7], &[5, 1]),
@@ -148,6 +182,8 @@ const SHAPES: [(&[usize], &[usize]); 7] = [
     (&[1], &[2, 3, 4]),
     (&[2, 3, 4], &[3, 1]),
     (&[0, 3], &[3]),
+    (&[2, 1, 3, 1, 2, 1], &[2, 1, 3, 1, 2]),
+    (&[3, 1, 120], &[2, 1]),
 ];
 
 /// The elements of a and b that meet at each element of the output, by numpy's rules.

@@ -124,7 +124,7 @@ impl Rig {
 
     /// The devices that compute in this element type: the processor, and a graphics processor where
     /// there is one.
-    fn devices(&self) -> Vec<Box<dyn Device>> {
+    pub(super) fn devices(&self) -> Vec<Box<dyn Device>> {
         let mut devices: Vec<Box<dyn Device>> = vec![Box::new(cpu())];
         if self.dtype == DType::F32
             && let Some(gpu) = gpu()
