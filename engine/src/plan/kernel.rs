@@ -190,7 +190,8 @@ pub enum Kernel {
         limit: f64,
     },
     /// Reads planes, writes planes of as many elements: plane i is the sum of
-    /// `matrix[i][j] inputs[j]`, formed in f64. Planes may be of any count.
+    /// `matrix[i][j] inputs[j]`, formed in f64, or in f32 where a device has no more: its error then
+    /// is up to (inputs + 1) 2^-24 times the sum of the terms' magnitudes. Planes may be of any count.
     LinearMap {
         /// Row-major, a row for each plane written, a column for each plane read.
         matrix: Vec<f64>,

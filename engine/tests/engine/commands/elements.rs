@@ -1,13 +1,15 @@
 //! Commands that go element by element: functions, polynomials, sums, products and quotients.
 
-use furthermore::Algebra;
+use furthermore::device::{Device, RunOptions};
 use furthermore::network::Function;
 use furthermore::plan::Kernel;
+use furthermore::scheme::Guard;
 use furthermore::tensor::DType;
+use furthermore::{Algebra, Error};
 use furthermore_kernels_cpu::elementwise::Broadcast;
 use furthermore_kernels_cpu::function_map::Saved;
 
-use super::harness::{OPTIONS, Rig, apart, everywhere};
+use super::harness::{OPTIONS, Rig, Tensor, apart, everywhere};
 use crate::support::{FUNCTIONS, Noise, derivative, value};
 
 const LEN: usize = 37;
@@ -294,6 +296,73 @@ fn divide() {
         // A divisor's error is its reciprocal squared times as large in the quotient.
         elementwise(rig, noise, kernel, (12, 12.0), |a, b| a / b);
     });
+}
+
+/// What the guard is told of, on every device: quotients, arguments of polynomials, their incoming
+/// gradients; and a divisor of zero, or an infinite one that leaves a quotient of zero.
+#[test]
+fn what_the_guard_sees() {
+    let rig = Rig::new(Algebra::Compact(2), DType::F32);
+    let tensor = |slots: [f64; 2]| {
+        let mut slots = slots.into_iter();
+        rig.tensor(true, || vec![slots.next().expect("two slots"); 300])
+    };
+    let (alike, apart) = (tensor([2.0, 3.0]), tensor([1.0, 100.0]));
+    let plain = |x: f64| rig.tensor(false, || vec![x; 300]);
+    let divide = Kernel::Divide {
+        broadcast: Broadcast::same(300),
+    };
+    let constants = Some(vec![0.0, 1.0, 0.5]);
+    let map = Kernel::PolyMap {
+        constants: constants.clone(),
+    };
+    let slope = Kernel::PolyMapGradient { constants };
+    let blank = rig.poisoned(true, 300);
+    let limit = 50.0;
+    let guard = Guard {
+        warn: f64::INFINITY,
+        fail: limit,
+    };
+    let options = RunOptions { guard, ..OPTIONS };
+    let run = |kernel: &Kernel, reads: &[&Tensor], write: &Tensor| {
+        let reads: Vec<_> = reads.iter().map(|tensor| rig.planes(tensor)).collect();
+        let writes = [rig.planes(write)];
+        let devices = rig.devices();
+        let run = |device: &dyn Device| {
+            let found = rig.run_on(device, kernel, &reads, &writes, &options);
+            (device.name(), found)
+        };
+        let devices = devices.iter().map(AsRef::as_ref);
+        devices.map(run).collect::<Vec<_>>()
+    };
+    let passes: [(&Kernel, &[&Tensor], &Tensor); 4] = [
+        (&divide, &[&alike, &alike], &blank),
+        (&divide, &[&apart, &apart], &blank),
+        (&map, &[&alike], &blank),
+        (&slope, &[&apart], &alike),
+    ];
+    for (kernel, reads, write) in passes {
+        for (device, found) in run(kernel, reads, write) {
+            assert!(found.is_ok(), "{device} {kernel:?}: {found:?}");
+        }
+    }
+    let refused: [(&Kernel, &[&Tensor], &Tensor); 3] = [
+        (&divide, &[&apart, &alike], &blank),
+        (&map, &[&apart], &blank),
+        (&slope, &[&alike], &apart),
+    ];
+    for (kernel, reads, write) in refused {
+        for (device, found) in run(kernel, reads, write) {
+            let refused = matches!(found, Err(Error::MaskGuard { ratio, .. }) if ratio > limit);
+            assert!(refused, "{device} {kernel:?}: {found:?}");
+        }
+    }
+    for divisor in [0.0, f64::INFINITY] {
+        for (device, found) in run(&divide, &[&alike, &plain(divisor)], &blank) {
+            let refused = matches!(found, Err(Error::RunNotFinite { .. }));
+            assert!(refused, "{device} {divisor}: {found:?}");
+        }
+    }
 }
 
 /// The comparison sees one number that is off by a few bounds.

@@ -100,7 +100,7 @@ impl Rig {
     }
 
     /// The planes that hold a tensor, rounded to the element type.
-    fn planes(&self, tensor: &Tensor) -> Planes {
+    pub(super) fn planes(&self, tensor: &Tensor) -> Planes {
         let round = |x: f64| match self.dtype {
             DType::F32 => f64::from(x as f32),
             DType::F64 => x,
