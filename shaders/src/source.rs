@@ -3,7 +3,7 @@
 /// A kernel family: a file of entry points and the fragments it needs beside those that all need.
 #[derive(Debug, Clone, Copy)]
 pub struct Family {
-    /// Its name: that of its CPU twin.
+    /// Its name: that of its CPU twin, where several files make up one followed by what is in each.
     pub name: &'static str,
     /// Its entry points.
     pub entries: &'static [&'static str],
@@ -49,10 +49,54 @@ pub const FAMILIES: &[Family] = &[
         ["elementary", "functions", "epilogue", "gemm"]
     ),
     family!(
+        "conv2d",
+        ["conv2d", "conv2d_gradient_input"],
+        [
+            "elementary",
+            "functions",
+            "epilogue",
+            "gemm",
+            "tiles",
+            "windows"
+        ]
+    ),
+    family!(
+        "conv2d_weights",
+        ["conv2d_gradient_weights"],
+        ["gemm", "tiles", "windows", "pieces"]
+    ),
+    family!(
+        "conv2d_sums",
+        ["conv2d_gradient_bias", "add_pieces"],
+        ["tiles", "pieces"]
+    ),
+    family!(
+        "pool",
+        [
+            "pool",
+            "pool_gradient",
+            "rectified_pool",
+            "rectified_pool_gradient"
+        ],
+        ["tiles", "windows"]
+    ),
+    family!(
         "function_map",
         ["function_map", "function_map_gradient"],
         ["elementary", "functions"]
     ),
+    family!("elementwise", ["linear", "multiply", "divide"], []),
+    family!(
+        "poly_map",
+        [
+            "poly_map",
+            "poly_map_gradient",
+            "poly_map_coefficient_gradient",
+            "poly_map_coefficient_gradient_of_chunks"
+        ],
+        []
+    ),
+    family!("convert", ["linear_map", "transpose"], []),
     family!(
         "reduce",
         [

@@ -111,6 +111,11 @@ impl Tile {
         self.thread_columns * self.group_columns
     }
 
+    /// Workgroups that cover a result of so many rows and columns.
+    pub fn count(&self, rows: usize, columns: usize) -> usize {
+        rows.div_ceil(self.rows() as usize) * columns.div_ceil(self.columns() as usize)
+    }
+
     /// Bytes of workgroup memory for operands of so many combinations.
     pub fn bytes(&self, left: u32, right: u32) -> u32 {
         16 * self.depth * (left * (self.rows() / 4 + 1) + right * (self.columns() / 4 + 1))

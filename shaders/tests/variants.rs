@@ -79,6 +79,43 @@ const FUNCTIONS: [&str; 18] = [
     "square",
 ];
 
+/// Windows of image tensors: sizes along both axes and of tiles.
+fn windows(base: &Variant) -> Variant {
+    let sizes = [
+        ("ROWS_INPUT", 7),
+        ("ROWS_OUTPUT", 4),
+        ("ROWS_KERNEL", 3),
+        ("ROWS_STRIDE", 2),
+        ("ROWS_PADDING", 1),
+        ("ROWS_AFTER", 1),
+        ("ROWS_DILATION", 1),
+        ("COLUMNS_INPUT", 5),
+        ("COLUMNS_OUTPUT", 2),
+        ("COLUMNS_KERNEL", 2),
+        ("COLUMNS_STRIDE", 1),
+        ("COLUMNS_PADDING", 0),
+        ("COLUMNS_AFTER", 0),
+        ("COLUMNS_DILATION", 3),
+        ("TILE_IMAGES", 32),
+    ];
+    sizes.iter().fold(base.clone(), |variant, &(name, size)| {
+        variant.constant(name, Constant::U32(size))
+    })
+}
+
+fn convolutions(base: &Variant, form: Form) -> Vec<Variant> {
+    let sizes = [("GROUPS", 2), ("SOURCES", 3), ("TARGETS", 4)];
+    let add = |variant: Variant| {
+        sizes.iter().fold(variant, |variant, &(name, size)| {
+            variant.constant(name, Constant::U32(size))
+        })
+    };
+    products(&windows(base), form)
+        .into_iter()
+        .map(add)
+        .collect()
+}
+
 /// Every variant of an entry point, but for the element type.
 fn variants(family: &'static str, entry: &'static str, form: Form) -> Vec<Variant> {
     let base = Variant::new(family, entry, Stored::F32, form);
@@ -97,6 +134,41 @@ fn variants(family: &'static str, entry: &'static str, form: Form) -> Vec<Varian
                 })
             })
             .collect(),
+        "conv2d" => convolutions(&base, form)
+            .into_iter()
+            .flat_map(|variant| {
+                let forward = entry == "conv2d";
+                [(false, "identity"), (forward, "sigmoid")].map(|(bias, f)| {
+                    variant
+                        .clone()
+                        .flag("SWAPPED", !forward)
+                        .flag("HAS_BIAS", bias)
+                        .plaintext("bias", bias && form != Form::Real)
+                        .constant("FUNCTION", Constant::Name(f))
+                })
+            })
+            .collect(),
+        "conv2d_weights" => convolutions(&base, form)
+            .into_iter()
+            .flat_map(|variant| {
+                [false, true].map(|in_pieces| variant.clone().flag("IN_PIECES", in_pieces))
+            })
+            .collect(),
+        "conv2d_sums" => [false, true]
+            .map(|in_pieces| {
+                base.clone()
+                    .flag("IN_PIECES", in_pieces)
+                    .constant("TILE_IMAGES", Constant::U32(32))
+            })
+            .to_vec(),
+        "pool" => [(false, false), (false, true), (true, false)]
+            .map(|(maximum, with_padding)| {
+                windows(&base)
+                    .constant("CHANNELS", Constant::U32(3))
+                    .flag("MAXIMUM", maximum)
+                    .flag("WITH_PADDING", with_padding)
+            })
+            .to_vec(),
         "function_map" => FUNCTIONS
             .iter()
             .flat_map(|&function| {
@@ -107,6 +179,33 @@ fn variants(family: &'static str, entry: &'static str, form: Form) -> Vec<Varian
                 })
             })
             .collect(),
+        "elementwise" => products(&base, form)
+            .into_iter()
+            .flat_map(|variant| {
+                [1, 6].map(|axes| variant.clone().constant("AXES", Constant::U32(axes)))
+            })
+            .collect(),
+        "poly_map" => {
+            let regimes: &[&[&'static str]] = match form {
+                Form::Real => &[&[]],
+                _ => &[&[], &["x"], &["c"], &["g"], &["x", "c"]],
+            };
+            let regime = |plain: &&[&'static str]| {
+                [false, true].map(|in_table| {
+                    let mut variant = base.clone().flag("IN_TABLE", in_table);
+                    variant.plaintexts.extend(plain.iter());
+                    variant
+                })
+            };
+            regimes.iter().flat_map(regime).collect()
+        }
+        "convert" => [(32, 32), (2, 512), (1024, 1)]
+            .map(|(rows, columns)| {
+                base.clone()
+                    .constant("TILE_ROWS", Constant::U32(rows))
+                    .constant("TILE_COLUMNS", Constant::U32(columns))
+            })
+            .to_vec(),
         // Targets may be plaintext.
         "reduce" => [false, form != Form::Real]
             .map(|plain| base.clone().plaintext("targets", plain))

@@ -18,7 +18,7 @@ struct Params {
     // Elements of a plane that are left, or that are looked at one by one.
     len: u32,
     lines: u32,
-    // Where more than one, workgroups leave sums of pieces in `partials`, and `combine` adds them up.
+    // Where more than one, workgroups leave sums of pieces in `scratch`, and `combine` adds them up.
     pieces: u32,
     // How much of an axis a piece is.
     piece: u32,
@@ -31,7 +31,7 @@ struct Params {
 @group(0) @binding(3) var<uniform> params: Params;
 @group(0) @binding(4) var<storage, read_write> y: array<Stored>;
 // Of coordinates, as everything that lies in memory: numbers of one element side by side.
-@group(0) @binding(5) var<storage, read_write> partials: array<f32>;
+@group(0) @binding(5) var<storage, read_write> scratch: array<f32>;
 
 // What one invocation has to do with the element that it and others reduce.
 struct Share {
@@ -139,7 +139,7 @@ fn sum(
     let all = fold(all_slots(total), share, false)[0];
     if share.line == 0u && plane < params.planes {
         if params.pieces > 1u {
-            partials[share.element * params.pieces + piece] = all;
+            scratch[share.element * params.pieces + piece] = all;
         } else {
             y[plane * params.y_stride + element] = Stored(all * params.scale);
         }
@@ -158,7 +158,7 @@ fn combine(
     var total = 0.0;
     if plane < params.planes {
         for (var i = share.line; i < params.pieces; i += params.lines) {
-            total += partials[share.element * params.pieces + i];
+            total += scratch[share.element * params.pieces + i];
         }
     }
     let all = fold(all_slots(total), share, false)[0];
@@ -418,7 +418,7 @@ fn keep_loss(mine: Slots, piece: u32, local: u32) {
     if local == 0u && piece < params.pieces {
         if params.pieces > 1u {
             for (var p = 0u; p < D; p++) {
-                partials[p * params.pieces + piece] = loss[p];
+                scratch[p * params.pieces + piece] = loss[p];
             }
         } else {
             for (var p = 0u; p < D; p++) {

@@ -9,9 +9,7 @@ use std::time::Instant;
 
 use furthermore_kernels_cpu::block_matmul;
 use furthermore_kernels_cpu::conv2d::{self, Conv2dPass};
-use furthermore_kernels_cpu::{
-    Arithmetic, Element, Exec, Isa, KernelError, Planes, PlanesMut, reduce,
-};
+use furthermore_kernels_cpu::{Arithmetic, Element, Exec, Isa, Planes, PlanesMut, reduce};
 
 use super::diagnose::{Replay, diagnose, update_not_finite, warn_apart};
 use super::{Device, Program, RunOptions, Source};
@@ -164,41 +162,11 @@ fn view_mut<'a, T: Element>(data: &'a mut [T], region: &Region) -> Result<Planes
     Ok(PlanesMut::new(data, planes, stride, elements)?)
 }
 
-/// Holds what a caller gave to the number that is needed.
-fn fits(operand: &'static str, has: usize, needs: usize) -> Result<()> {
-    if has == needs {
-        return Ok(());
-    }
-    Err(Error::Kernel(KernelError::Length {
-        kernel: "upload",
-        operand,
-        needs,
-        has,
-    }))
-}
-
 impl<T: Element> Program for CpuProgram<T> {
     fn upload(&mut self, region: &Region, source: Source<'_>) -> Result<()> {
         let mut to = self.region_mut(region)?;
-        let from = source.buffer.as_slice::<T>();
-        let (row, rows) = (source.row, source.rows.unwrap_or_default());
-        let reach = match source.rows {
-            None => region.elements,
-            Some(_) => {
-                let most = rows.iter().max().map_or(0, |row| row.saturating_add(1));
-                fits("rows", rows.len().saturating_mul(row), region.elements)?;
-                most.saturating_mul(row)
-            }
-        };
-        if let Some(one) = source.embed {
-            fits("the embedding", one.len(), region.planes)?;
-        }
-        let planes = if source.embed.is_some() {
-            1
-        } else {
-            region.planes
-        };
-        let from = Planes::new(from, planes, source.stride, reach)?;
+        let from = source.planes::<T>(region)?;
+        let row = source.row;
         for i in 0..region.planes {
             let plane = to.plane_mut(i);
             if let Some(one) = source.embed {
@@ -208,10 +176,10 @@ impl<T: Element> Program for CpuProgram<T> {
                 }
                 continue;
             }
-            if source.rows.is_none() {
+            let Some(rows) = source.rows else {
                 plane.copy_from_slice(from.plane(i));
                 continue;
-            }
+            };
             for (nth, &at) in rows.iter().enumerate() {
                 plane[nth * row..][..row].copy_from_slice(&from.plane(i)[at * row..][..row]);
             }

@@ -9,13 +9,13 @@ pub mod gpu;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use furthermore_kernels_cpu::Arithmetic;
+use furthermore_kernels_cpu::{Arithmetic, Element, KernelError, Planes};
 
 pub use cpu::Cpu;
 #[cfg(feature = "gpu")]
 pub use gpu::Gpu;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::plan::{Plan, Region};
 use crate::scheme::Guard;
 use crate::tensor::Buffer;
@@ -74,6 +74,45 @@ pub struct Source<'a> {
     pub rows: Option<&'a [usize]>,
     /// For a plaintext that goes into an encrypted region: coordinates of the algebra's one.
     pub embed: Option<&'a [f64]>,
+}
+
+impl<'a> Source<'a> {
+    /// The numbers by plane, long enough for what `region` takes of them.
+    ///
+    /// # Errors
+    /// When they do not fit it.
+    fn planes<T: Element>(&self, region: &Region) -> Result<Planes<'a, T>> {
+        let reach = match self.rows {
+            None => region.elements,
+            Some(rows) => {
+                let most = rows.iter().max().map_or(0, |row| row.saturating_add(1));
+                fits("rows", rows.len().saturating_mul(self.row), region.elements)?;
+                most.saturating_mul(self.row)
+            }
+        };
+        let planes = match self.embed {
+            Some(one) => {
+                fits("the embedding", one.len(), region.planes)?;
+                1
+            }
+            None => region.planes,
+        };
+        let numbers = self.buffer.as_slice::<T>();
+        Ok(Planes::new(numbers, planes, self.stride, reach)?)
+    }
+}
+
+/// Holds what a caller gave to the number that is needed.
+fn fits(operand: &'static str, has: usize, needs: usize) -> Result<()> {
+    if has == needs {
+        return Ok(());
+    }
+    Err(Error::Kernel(KernelError::Length {
+        kernel: "upload",
+        operand,
+        needs,
+        has,
+    }))
 }
 
 /// A plan loaded on a device, with its buffers.

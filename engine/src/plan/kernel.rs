@@ -250,6 +250,84 @@ impl Kernel {
         }
     }
 
+    /// The kernel's name: that of its function on the CPU and of its entry point on a GPU.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Kernel::BlockMatmul { .. } => "block_matmul",
+            Kernel::Conv2d { .. } => "conv2d",
+            Kernel::Conv2dGradientInput { .. } => "conv2d_gradient_input",
+            Kernel::Conv2dGradientWeights { .. } => "conv2d_gradient_weights",
+            Kernel::Conv2dGradientBias { .. } => "conv2d_gradient_bias",
+            Kernel::Pool { rectified, .. } => {
+                if *rectified {
+                    "rectified_pool"
+                } else {
+                    "pool"
+                }
+            }
+            Kernel::PoolGradient { rectified, .. } => {
+                if *rectified {
+                    "rectified_pool_gradient"
+                } else {
+                    "pool_gradient"
+                }
+            }
+            Kernel::FunctionMap { .. } => "function_map",
+            Kernel::FunctionMapGradient { .. } => "function_map_gradient",
+            Kernel::PolyMap { .. } => "poly_map",
+            Kernel::PolyMapGradient { .. } => "poly_map_gradient",
+            Kernel::PolyMapCoefficientGradient => "poly_map_coefficient_gradient",
+            Kernel::Linear { .. } => "linear",
+            Kernel::Multiply { .. } => "multiply",
+            Kernel::Divide { .. } => "divide",
+            Kernel::Reduce { reduction, .. } => match reduction {
+                Reduction::Sum => "sum",
+                Reduction::Mean => "mean",
+                Reduction::Max => "max",
+            },
+            Kernel::MaxGradient { .. } => "max_gradient",
+            Kernel::Softmax { logarithm, .. } => {
+                if *logarithm {
+                    "log_softmax"
+                } else {
+                    "softmax"
+                }
+            }
+            Kernel::SoftmaxGradient { logarithm, .. } => {
+                if *logarithm {
+                    "log_softmax_gradient"
+                } else {
+                    "softmax_gradient"
+                }
+            }
+            Kernel::SlotMaxima => "slot_maxima",
+            Kernel::SoftmaxCrossEntropy { .. } => "softmax_cross_entropy",
+            Kernel::SoftmaxCrossEntropyGradient { .. } => "softmax_cross_entropy_gradient",
+            Kernel::BinaryCrossEntropy => "binary_cross_entropy",
+            Kernel::BinaryCrossEntropyGradient => "binary_cross_entropy_gradient",
+            Kernel::MeanSquaredError => "mean_squared_error",
+            Kernel::Sgd { .. } => "sgd",
+            Kernel::Adam { .. } => "adam",
+            Kernel::Clip { .. } => "clip",
+            Kernel::LinearMap { .. } => "linear_map",
+            Kernel::Transpose { .. } => "transpose",
+            Kernel::Interleave { into } => {
+                if *into {
+                    "interleave"
+                } else {
+                    "deinterleave"
+                }
+            }
+            Kernel::Tiles { into, .. } => {
+                if *into {
+                    "into_tiles"
+                } else {
+                    "from_tiles"
+                }
+            }
+        }
+    }
+
     /// Whether it steps a parameter. In a network's plan such commands come last, and all run or none.
     pub fn is_step(&self) -> bool {
         matches!(self, Kernel::Sgd { .. } | Kernel::Adam { .. })

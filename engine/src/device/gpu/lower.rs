@@ -1,7 +1,10 @@
-//! From a plan's command to a dispatch: which shader in which variant, on which operands, with which
-//! parameters, in how many workgroups.
+//! From a plan's command to its dispatches: which shader in which variant, on which operands, with
+//! which parameters, in how many workgroups.
 
 mod elements;
+mod images;
+mod layouts;
+mod polynomials;
 mod products;
 mod rows;
 mod steps;
@@ -44,7 +47,7 @@ impl AtRun {
     }
 }
 
-/// A command, or a part of one that has to wait for another, as the device sees it.
+/// A dispatch of a command as the device sees it.
 #[derive(Debug)]
 pub(super) struct Lowered {
     pub(super) variant: Variant,
@@ -52,8 +55,11 @@ pub(super) struct Lowered {
     pub(super) operands: Vec<(&'static str, Region)>,
     pub(super) parameters: Vec<(&'static str, Value)>,
     pub(super) at_run: Vec<(&'static str, AtRun)>,
-    /// Numbers that it leaves in `partials`, for the next part of the command.
-    pub(super) partials: usize,
+    /// Numbers the shader binds as `table`: constants that are too many for parameters.
+    pub(super) table: Vec<f32>,
+    /// How many numbers it binds as `scratch`, in f32 whatever operands are stored in, which holds
+    /// them until the command's next dispatch.
+    pub(super) scratch: usize,
     /// Workgroups.
     pub(super) groups: usize,
     /// Multiplications of one workgroup, about: long commands are cut by them.
@@ -67,7 +73,8 @@ impl Lowered {
             operands: Vec::new(),
             parameters: Vec::new(),
             at_run: Vec::new(),
-            partials: 0,
+            table: Vec::new(),
+            scratch: 0,
             groups,
             work,
         }
@@ -91,6 +98,11 @@ impl Lowered {
 
     fn factor(mut self, name: &'static str, factor: f64) -> Self {
         self.parameters.push((name, Value::F32(factor as f32)));
+        self
+    }
+
+    fn table(mut self, numbers: &[f64]) -> Self {
+        self.table = numbers.iter().map(|&x| x as f32).collect();
         self
     }
 
@@ -218,13 +230,13 @@ impl Lowering {
         Lowered::new(variant, elements.div_ceil(WORKGROUP), work)
     }
 
-    /// The parts of a command, each a dispatch.
+    /// The dispatches of a command, in order.
     ///
     /// # Errors
-    /// When a size passes what shaders count.
+    /// When a size passes what shaders count, or a constant what they hold.
     pub(super) fn lower(&self, command: &Command) -> Result<Vec<Lowered>> {
         let (reads, writes) = (&command.reads[..], &command.writes[..]);
-        let whole = match &command.kernel {
+        let one = match &command.kernel {
             Kernel::BlockMatmul {
                 shape,
                 bias,
@@ -233,11 +245,68 @@ impl Lowering {
                 let bias = bias.then(|| reads[2]);
                 self.block_matmul(shape, reads[0], reads[1], bias, *activation, writes[0])
             }
+            Kernel::Conv2d {
+                shape,
+                bias,
+                activation,
+            } => {
+                let bias = bias.then(|| reads[2]);
+                self.conv2d(shape, [reads[0], reads[1]], bias, *activation, writes[0])
+            }
+            Kernel::Conv2dGradientInput { shape } => {
+                self.conv2d_gradient_input(shape, [reads[0], reads[1]], writes[0])
+            }
+            Kernel::Conv2dGradientWeights { shape } => {
+                return self.conv2d_gradient_weights(shape, [reads[0], reads[1]], writes[0]);
+            }
+            Kernel::Conv2dGradientBias { sizes } => {
+                return self.conv2d_gradient_bias(*sizes, reads[0], writes[0]);
+            }
+            Kernel::Pool {
+                pool,
+                shape,
+                rectified,
+            } => self.pool(*pool, *rectified, shape, reads[0], None, writes[0]),
+            Kernel::PoolGradient {
+                pool,
+                shape,
+                rectified,
+            } => {
+                let gradient = Some(reads[1]);
+                self.pool(*pool, *rectified, shape, reads[0], gradient, writes[0])
+            }
             Kernel::FunctionMap { function } => {
                 self.function_map(*function, reads.first().copied(), writes[0])
             }
             Kernel::FunctionMapGradient { function } => {
                 self.function_map_gradient(*function, reads[0], writes[0])
+            }
+            Kernel::PolyMap { constants } => {
+                self.poly_map("poly_map", constants.as_deref(), reads, writes[0])
+            }
+            Kernel::PolyMapGradient { constants } => {
+                self.poly_map("poly_map_gradient", constants.as_deref(), reads, writes[0])
+            }
+            Kernel::PolyMapCoefficientGradient => {
+                return self.poly_map_coefficient_gradient(reads[0], reads[1], writes[0]);
+            }
+            &Kernel::Linear {
+                ref broadcast,
+                alpha,
+                beta,
+            } => {
+                let lowered = self.elementwise("linear", broadcast, reads, writes[0])?;
+                Ok(lowered.factor("alpha", alpha).factor("beta", beta))
+            }
+            Kernel::Multiply { broadcast } => {
+                self.elementwise("multiply", broadcast, reads, writes[0])
+            }
+            Kernel::Divide { broadcast } => self.elementwise("divide", broadcast, reads, writes[0]),
+            Kernel::LinearMap { matrix } => self.linear_map(matrix, reads[0], writes[0]),
+            Kernel::Transpose { sizes } => self.transpose(*sizes, reads[0], writes[0]),
+            Kernel::Interleave { into } => self.interleave(*into, reads[0], writes[0]),
+            Kernel::Tiles { batch, into } => {
+                return self.tiles(*batch, *into, reads[0], writes[0]);
             }
             Kernel::Reduce { reduction, axis } => {
                 return self.reduce(*reduction, axis, reads[0], writes[0]);
@@ -282,11 +351,7 @@ impl Lowering {
                 self.adam([beta1, beta2], epsilon, weight_decay, reads[0], stepped)
             }
             Kernel::Clip { limit } => self.clip(*limit, writes[0]),
-            other => Err(Error::Device {
-                device: "gpu".to_owned(),
-                reason: format!("`{}`: {} has no shader yet", command.name, other.family()),
-            }),
         };
-        Ok(vec![whole?])
+        Ok(vec![one?])
     }
 }

@@ -8,6 +8,7 @@ mod cache;
 mod context;
 mod lower;
 mod program;
+mod record;
 mod transfer;
 
 use std::fmt;

@@ -2,15 +2,16 @@
 
 use std::sync::Arc;
 
-use furthermore_kernels_cpu::Arithmetic;
-use furthermore_shaders::{Form, Value, Variant};
+use furthermore_kernels_cpu::{Arithmetic, Planes, PlanesMut};
+use furthermore_shaders::{Form, Variant};
 use wgpu::{
-    BindGroup, BindGroupDescriptor, BindGroupEntry, BindingResource, Buffer, BufferBinding,
-    BufferUsages, CommandEncoder, ComputePassDescriptor, QuerySet, QuerySetDescriptor, QueryType,
+    BindGroup, BindGroupDescriptor, BindGroupEntry, Buffer, BufferUsages, CommandEncoder,
+    ComputePass, ComputePassDescriptor, QuerySet, QuerySetDescriptor, QueryType,
 };
 
-use super::context::{Context, Pipeline};
-use super::lower::{AtRun, Lowered, Lowering};
+use super::context::Context;
+use super::lower::{Lowered, Lowering};
+use super::record::{Constants, Dispatch, Recorded, Recorder};
 use super::transfer::{self, Staging};
 use crate::device::diagnose::{Replay, diagnose, update_not_finite, warn_apart};
 use crate::device::{Program, RunOptions, Source};
@@ -18,32 +19,11 @@ use crate::error::{Error, Result};
 use crate::plan::{Plan, Region, Watch};
 use crate::tensor::{Buffer as HostBuffer, DType};
 
-/// Multiplications of one dispatch: some tenths of a second on a slow device.
-const DISPATCH_WORK: usize = 1 << 36;
-/// Most workgroups along one axis of a dispatch.
-const AXIS_GROUPS: usize = 65_535;
 /// Words of the guard's record before those of the commands, and of each command.
 const GUARD_HEAD: usize = 8;
 const GUARD_SLOTS: usize = 8;
 /// The bits of infinity: magnitudes from there on are not finite.
 const INFINITY_BITS: u32 = 0x7f80_0000;
-
-/// One dispatch.
-#[derive(Debug)]
-struct Dispatch {
-    pipeline: Arc<Pipeline>,
-    operands: BindGroup,
-    groups: [u32; 2],
-}
-
-/// What commands are told, all in one buffer.
-#[derive(Debug)]
-struct Parameters {
-    bytes: Vec<u8>,
-    buffer: Buffer,
-    /// Those that each run writes anew, and where.
-    at_run: Vec<(usize, AtRun)>,
-}
 
 /// A plan on the device, with its buffers.
 #[derive(Debug)]
@@ -63,7 +43,7 @@ pub(super) struct GpuProgram {
     guard: Buffer,
     guard_back: Buffer,
     run: Buffer,
-    parameters: Parameters,
+    constants: Constants,
     staging: Staging,
     warned: Vec<bool>,
     bytes: usize,
@@ -102,9 +82,9 @@ impl GpuProgram {
         let back = BufferUsages::MAP_READ | BufferUsages::COPY_DST;
         let guard_back = context.create(guard_bytes, back)?;
         let run = context.create(256, BufferUsages::UNIFORM | BufferUsages::COPY_DST)?;
-        let constants = lowering.constants();
-        let algebra = context.create(words(constants.len().max(4)), storage)?;
-        let bytes: &[u8] = bytemuck::cast_slice(constants);
+        let numbers = lowering.constants();
+        let algebra = context.create(words(numbers.len().max(4)), storage)?;
+        let bytes: &[u8] = bytemuck::cast_slice(numbers);
         context.queue.write_buffer(&algebra, 0, bytes);
         let watched = context.create(words(plan.commands().len().max(4)), storage)?;
         let watches: Vec<u32> = plan
@@ -123,17 +103,7 @@ impl GpuProgram {
             entries: &[entry(0, &algebra), entry(1, &guard), entry(2, &run)],
         });
 
-        let mut recorder = Recorder {
-            context: &context,
-            buffers: &buffers,
-            watched: &watched,
-            none: &none,
-            uniforms: Vec::new(),
-            at_run: Vec::new(),
-            partials: 0,
-            alignment: limits.min_uniform_buffer_offset_alignment as usize,
-            pending: Vec::new(),
-        };
+        let mut recorder = Recorder::new(&context, &buffers, &watched, &none);
         let commands = plan.commands();
         let updates = commands
             .iter()
@@ -158,15 +128,18 @@ impl GpuProgram {
             }
         }
         let mut maxima = Vec::new();
+        // Planes of another count are those of no tensor with slots.
+        regions.retain(|region| region.planes == 1 || region.planes == arithmetic.dim());
         for region in regions {
             maxima.push((region, recorder.record(lowering.slot_maxima(region)?, 0)?));
         }
         let Recorded {
             dispatches: recorded,
-            parameters,
-            partials,
+            constants,
+            scratch,
         } = recorder.finish()?;
-        buffers.extend(partials);
+        // Given back with the others.
+        buffers.extend(scratch);
         let mut recorded = recorded.into_iter();
         let mut take = |count: usize| recorded.by_ref().take(count).collect::<Vec<Dispatch>>();
         let dispatches = spans.into_iter().map(&mut take).collect();
@@ -190,7 +163,7 @@ impl GpuProgram {
             guard,
             guard_back,
             run,
-            parameters,
+            constants,
             staging: Staging::default(),
             warned,
             bytes,
@@ -211,179 +184,26 @@ fn verdict(context: &Context, commands: usize) -> Result<Lowered> {
     Lowered::new(variant, 1, 1).size("commands", commands)
 }
 
-/// Collects dispatches, whose parameters all go into one buffer.
-struct Recorder<'a> {
-    context: &'a Context,
-    buffers: &'a [Buffer],
-    watched: &'a Buffer,
-    /// Bound where an operand is not there.
-    none: &'a Buffer,
-    uniforms: Vec<u8>,
-    at_run: Vec<(usize, AtRun)>,
-    /// The most numbers that a command leaves in `partials`.
-    partials: usize,
-    alignment: usize,
-    pending: Vec<Pending>,
-}
-
-/// All that was recorded.
-struct Recorded {
-    dispatches: Vec<Dispatch>,
-    parameters: Parameters,
-    /// What commands leave for their own next part, one command after the other.
-    partials: Option<Buffer>,
-}
-
-struct Pending {
-    pipeline: Arc<Pipeline>,
-    operands: Vec<(&'static str, Region)>,
-    parameters: std::ops::Range<usize>,
-    groups: [u32; 2],
-}
-
-impl Recorder<'_> {
-    /// Adds the dispatches of a part of a command and returns how many they are.
-    fn record(&mut self, lowered: Lowered, command: usize) -> Result<usize> {
-        if lowered.groups == 0 {
-            return Ok(0);
-        }
-        let pipeline = self.context.pipeline(&lowered.variant)?;
-        let mut most = (DISPATCH_WORK / lowered.work.max(1)).clamp(1, AXIS_GROUPS * AXIS_GROUPS);
-        if most > AXIS_GROUPS {
-            // Whole rows, or the last would reach into the next dispatch.
-            most -= most % AXIS_GROUPS;
-        }
-        self.partials = self.partials.max(lowered.partials);
-        let names: Vec<String> = lowered
-            .operands
-            .iter()
-            .map(|(name, _)| format!("{name}_stride"))
-            .collect();
-        let strides = names
-            .iter()
-            .zip(&lowered.operands)
-            .map(|(name, (_, region))| {
-                let stride = u32::try_from(region.stride * region.planes)
-                    .map(|_| region.stride as u32)
-                    .map_err(|_| {
-                        self.context
-                            .error("a tensor has more than 2^32 elements".into())
-                    })?;
-                Ok((name.as_str(), Value::U32(stride)))
-            });
-        let strides = strides.collect::<Result<Vec<(&str, Value)>>>()?;
-        let mut count = 0;
-        let mut first = 0;
-        while first < lowered.groups {
-            let groups = (lowered.groups - first).min(most);
-            let mut values = strides.clone();
-            values.extend(lowered.parameters.iter().copied());
-            let unknown = Value::F32(0.0);
-            values.extend(lowered.at_run.iter().map(|&(name, _)| (name, unknown)));
-            values.push(("command", Value::U32(command as u32)));
-            values.push(("first", Value::U32(first as u32)));
-            let packed = pipeline
-                .shader
-                .pack(&values)
-                .map_err(|e| self.context.error(e.to_string()))?;
-            let start = self.uniforms.len().next_multiple_of(self.alignment);
-            self.uniforms.resize(start, 0);
-            self.uniforms.extend_from_slice(&packed);
-            for &(name, value) in &lowered.at_run {
-                let parameters = pipeline.shader.parameters();
-                let named = parameters.iter().find(|p| p.name == name);
-                let offset = named.expect("it was packed").offset as usize;
-                self.at_run.push((start + offset, value));
-            }
-            let rows = groups.div_ceil(AXIS_GROUPS);
-            // Rows may be longer than what is left of the last: shaders look at their element.
-            let groups_folded = [groups.div_ceil(rows) as u32, rows as u32];
-            self.pending.push(Pending {
-                pipeline: Arc::clone(&pipeline),
-                operands: lowered.operands.clone(),
-                parameters: start..self.uniforms.len(),
-                groups: groups_folded,
-            });
-            first += groups;
-            count += 1;
-        }
-        Ok(count)
-    }
-
-    /// Uploads the parameters and binds everything.
-    fn finish(mut self) -> Result<Recorded> {
-        let size = self.uniforms.len().next_multiple_of(256).max(256);
-        self.uniforms.resize(size, 0);
-        let usage = BufferUsages::UNIFORM | BufferUsages::COPY_DST;
-        let uniforms = self.context.create(size as u64, usage)?;
-        self.context
-            .queue
-            .write_buffer(&uniforms, 0, &self.uniforms);
-        let partials = (self.partials > 0).then(|| self.context.buffer(self.partials as u64 * 4));
-        let partials = partials.transpose()?;
-        let bind = |pending: Pending| {
-            let resource = |name: &str| match pending.operands.iter().find(|(n, _)| *n == name) {
-                Some((_, region)) => self.buffers[region.buffer].as_entire_binding(),
-                None if name == "watched" => self.watched.as_entire_binding(),
-                None if name == "partials" => {
-                    partials.as_ref().unwrap_or(self.none).as_entire_binding()
-                }
-                None if name == "params" => BindingResource::Buffer(BufferBinding {
-                    buffer: &uniforms,
-                    offset: pending.parameters.start as u64,
-                    size: std::num::NonZero::new(pending.parameters.len() as u64),
-                }),
-                None => self.none.as_entire_binding(),
-            };
-            let shader = &pending.pipeline.shader;
-            let entries: Vec<BindGroupEntry<'_>> = shader
-                .bindings()
-                .iter()
-                .filter(|b| b.group == 0)
-                .map(|b| BindGroupEntry {
-                    binding: b.number,
-                    resource: resource(&b.name),
-                })
-                .collect();
-            let operands = self.context.device.create_bind_group(&BindGroupDescriptor {
-                label: None,
-                layout: &pending.pipeline.operands,
-                entries: &entries,
-            });
-            Dispatch {
-                pipeline: Arc::clone(&pending.pipeline),
-                operands,
-                groups: pending.groups,
-            }
-        };
-        let dispatches = self.pending.into_iter().map(bind).collect();
-        Ok(Recorded {
-            dispatches,
-            parameters: Parameters {
-                bytes: self.uniforms,
-                buffer: uniforms,
-                at_run: self.at_run,
-            },
-            partials,
-        })
-    }
-}
-
 impl Program for GpuProgram {
     fn upload(&mut self, region: &Region, source: Source<'_>) -> Result<()> {
-        let target = &self.buffers[region.buffer];
-        self.staging.upload(&self.context, target, region, source);
+        let target = self.region(region)?;
+        let numbers = source.planes::<f32>(region)?;
+        self.staging
+            .upload(&self.context, &target, region, numbers, source);
         self.context.check()
     }
 
     fn download(&self, region: &Region, target: &mut HostBuffer) -> Result<()> {
-        let source = &self.buffers[region.buffer];
-        let numbers = target.as_mut_slice::<f32>();
+        let source = self.region(region)?;
+        let (planes, stride) = (region.planes, region.stride);
+        let target = target.as_mut_slice::<f32>();
+        let numbers = PlanesMut::new(target, planes, stride, region.elements)?;
         self.staging
-            .download(&self.context, source, region, numbers)
+            .download(&self.context, &source, region, numbers)
     }
 
     fn clear(&mut self, region: &Region) -> Result<()> {
+        let buffer = self.region(region)?;
         let size = transfer::size(self.context.stored);
         let mut encoder = self
             .context
@@ -392,7 +212,7 @@ impl Program for GpuProgram {
         for plane in 0..region.planes {
             let start = (plane * region.stride) as u64 * size;
             let bytes = (region.elements as u64 * size).next_multiple_of(4);
-            encoder.clear_buffer(&self.buffers[region.buffer], start, Some(bytes));
+            encoder.clear_buffer(&buffer, start, Some(bytes));
         }
         self.context.submit(encoder);
         self.context.check()
@@ -442,6 +262,18 @@ impl Program for GpuProgram {
 }
 
 impl GpuProgram {
+    /// The buffer that holds a region.
+    ///
+    /// # Errors
+    /// When the region is not one of the plan's buffers.
+    fn region(&self, region: &Region) -> Result<Buffer> {
+        let len = self.plan.buffers().get(region.buffer).copied().unwrap_or(0);
+        // Elements without a size: only whether the planes lie within them is asked.
+        let extent = vec![(); len];
+        Planes::new(&extent, region.planes, region.stride, region.elements)?;
+        Ok(self.buffers[region.buffer].clone())
+    }
+
     /// One submit, one pass, and the guard's record read back.
     fn run_with(&mut self, options: &RunOptions<'_>, times: Option<&QuerySet>) -> Result<()> {
         if options
@@ -489,19 +321,7 @@ impl GpuProgram {
         let limit = options.guard.fail.min(f64::from(f32::MAX)) as f32;
         let run = [options.learning_rate as f32, limit];
         queue.write_buffer(&self.run, 0, bytemuck::cast_slice(&run));
-        let Parameters {
-            bytes,
-            buffer,
-            at_run,
-        } = &mut self.parameters;
-        if at_run.is_empty() {
-            return;
-        }
-        for (at, parameter) in at_run {
-            let value = parameter.value(options).to_le_bytes();
-            bytes[*at..][..value.len()].copy_from_slice(&value);
-        }
-        queue.write_buffer(buffer, 0, bytes);
+        self.constants.write(queue, options);
     }
 
     /// Submits what was recorded and reads the guard's record.
@@ -618,10 +438,8 @@ impl Drop for GpuProgram {
     }
 }
 
-fn dispatch(pass: &mut wgpu::ComputePass<'_>, dispatches: &[Dispatch]) {
+fn dispatch(pass: &mut ComputePass<'_>, dispatches: &[Dispatch]) {
     for one in dispatches {
-        pass.set_pipeline(&one.pipeline.pipeline);
-        pass.set_bind_group(0, &one.operands, &[]);
-        pass.dispatch_workgroups(one.groups[0], one.groups[1], 1);
+        one.encode(pass);
     }
 }

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 
+use furthermore_kernels_cpu::{Planes, PlanesMut};
 use furthermore_shaders::Stored;
 use half::f16;
 use half::slice::HalfFloatSliceExt;
@@ -34,31 +35,27 @@ pub(super) struct Staging {
 }
 
 impl Staging {
-    /// Writes a region as `source` says.
+    /// Writes a region from the planes that `source` has of it.
     pub(super) fn upload(
         &mut self,
         context: &Context,
         target: &Buffer,
         region: &Region,
+        from: Planes<'_, f32>,
         source: Source<'_>,
     ) {
-        let from = source.buffer.as_slice::<f32>();
         for plane in 0..region.planes {
             self.numbers.clear();
             match (source.embed, source.rows) {
                 (Some(one), _) => {
                     let weight = one[plane] as f32;
-                    let numbers = from[..region.elements].iter().map(|x| weight * x);
-                    self.numbers.extend(numbers);
+                    self.numbers
+                        .extend(from.plane(0).iter().map(|x| weight * x));
                 }
-                (None, None) => {
-                    let from = &from[plane * source.stride..];
-                    self.numbers.extend_from_slice(&from[..region.elements]);
-                }
+                (None, None) => self.numbers.extend_from_slice(from.plane(plane)),
                 (None, Some(rows)) => {
-                    let from = &from[plane * source.stride..];
                     for row in rows {
-                        let row = &from[row * source.row..][..source.row];
+                        let row = &from.plane(plane)[row * source.row..][..source.row];
                         self.numbers.extend_from_slice(row);
                     }
                 }
@@ -80,11 +77,14 @@ impl Staging {
                 bytemuck::cast_slice(&self.halves)
             }
         };
+        if bytes.is_empty() {
+            return;
+        }
         let offset = at as u64 * size(context.stored);
         context.queue.write_buffer(target, offset, bytes);
     }
 
-    /// Reads a region's planes into `numbers`, `region.stride` apart.
+    /// Reads a region's planes into `numbers`.
     ///
     /// # Errors
     /// When the device fails.
@@ -93,9 +93,9 @@ impl Staging {
         context: &Context,
         source: &Buffer,
         region: &Region,
-        numbers: &mut [f32],
+        mut numbers: PlanesMut<'_, f32>,
     ) -> Result<()> {
-        if region.elements == 0 {
+        if region.elements == 0 || region.planes == 0 {
             return Ok(());
         }
         let stored = size(context.stored);
@@ -113,7 +113,7 @@ impl Staging {
         read(context, back, bytes, |data| {
             for plane in 0..region.planes {
                 let at = plane * region.stride;
-                let to = &mut numbers[at..][..region.elements];
+                let to = numbers.plane_mut(plane);
                 match context.stored {
                     Stored::F32 => {
                         let from: &[f32] = bytemuck::cast_slice(data);

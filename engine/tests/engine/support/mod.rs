@@ -34,7 +34,7 @@ pub(crate) use more::{Matrix, More};
 pub(crate) use noise::Noise;
 pub(crate) use setup::{
     DTYPES, REGIMES, Regime, cipher, ciphertext_algebras, compiled, coordinates, cpu, decrypted,
-    devices, encrypt, from_coordinates, gpu, key, ones, open, parameters_encrypted, plain, random,
+    devices, encrypt, from_coordinates, key, ones, open, parameters_encrypted, plain, random,
     tensor, write_inputs,
 };
 

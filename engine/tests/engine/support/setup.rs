@@ -1,11 +1,9 @@
 //! Tensors, keys, devices and sessions for tests.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use furthermore::Algebra;
 use furthermore::device::Cpu;
-#[cfg(feature = "gpu")]
-use furthermore::device::Gpu;
 use furthermore::network::{Network, Parameters};
 use furthermore::plan::{CompileOptions, Plan, Role};
 use furthermore::scheme::{EvaluationKey, MaskPolicy, SecretKey};
@@ -40,28 +38,6 @@ pub(crate) fn devices() -> Vec<Cpu> {
 /// A processor as a program would set it up.
 pub(crate) fn cpu() -> Cpu {
     Cpu::new().expect("an instruction set of this machine")
-}
-
-/// A graphics processor, or `None` with a line that says why there is none. With
-/// `FURTHERMORE_REQUIRE_GPU=1` a missing one is a failure.
-#[cfg(feature = "gpu")]
-pub(crate) fn gpu() -> Option<Gpu> {
-    static FOUND: OnceLock<Result<Gpu, String>> = OnceLock::new();
-    match FOUND.get_or_init(|| Gpu::new().map_err(|e| e.to_string())) {
-        Ok(gpu) => Some(gpu.clone()),
-        Err(reason) => {
-            let required = std::env::var("FURTHERMORE_REQUIRE_GPU").is_ok_and(|v| v == "1");
-            assert!(!required, "FURTHERMORE_REQUIRE_GPU=1, and {reason}");
-            println!("skipped: {reason}");
-            None
-        }
-    }
-}
-
-#[cfg(not(feature = "gpu"))]
-pub(crate) fn gpu() -> Option<Cpu> {
-    println!("skipped: built without the feature gpu");
-    None
 }
 
 pub(crate) fn key(slots: usize, seed: u64) -> SecretKey {

@@ -1,4 +1,4 @@
-//! Matrix products and convolutions.
+//! Matrix products.
 
 use furthermore_kernels_cpu::block_matmul::MatmulShape;
 use furthermore_kernels_cpu::function_map::Function;
@@ -52,27 +52,38 @@ impl Lowering {
     /// Tiles for a product of `rows x columns`: the largest that leave the sums in registers and the
     /// operands in workgroup memory, and that the result fills.
     fn tile(&self, program: &Program, rows: usize, columns: usize) -> Tile {
-        const SIZES: [(u32, u32, u32); 5] =
-            [(8, 8, 16), (8, 4, 16), (4, 4, 16), (4, 4, 8), (4, 4, 4)];
+        /// Of an invocation and of a workgroup.
+        const SIZES: [[u32; 4]; 9] = [
+            [8, 8, 16, 16],
+            [8, 4, 16, 16],
+            [4, 4, 16, 16],
+            // Few rows or few columns, as convolutions of few channels have.
+            [4, 4, 4, 32],
+            [4, 4, 8, 16],
+            [4, 4, 32, 4],
+            [4, 4, 16, 8],
+            [4, 4, 8, 8],
+            [4, 4, 4, 4],
+        ];
         /// Sums that one invocation keeps in registers.
         const SUMS: u32 = 128;
-        let tiles = SIZES
-            .into_iter()
-            .flat_map(|(thread_rows, thread_columns, group)| {
+        let tiles = SIZES.into_iter().flat_map(
+            |[thread_rows, thread_columns, group_rows, group_columns]| {
                 [8, 4, 2, 1].map(|depth| Tile {
                     thread_rows,
                     thread_columns,
-                    group_rows: group,
-                    group_columns: group,
+                    group_rows,
+                    group_columns,
                     depth,
                 })
-            });
+            },
+        );
         let fits = |tile: &Tile| {
             let sums = program.sums * tile.thread_rows * tile.thread_columns;
             let bytes = tile.bytes(program.left, program.right) as usize;
             let filled = |tile: u32, size: usize| tile as usize <= size.next_power_of_two().max(16);
             bytes <= self.workgroup_bytes
-                && (sums <= SUMS || tile.group_rows == 4)
+                && (sums <= SUMS || tile.group_rows * tile.group_columns == 16)
                 && filled(tile.rows(), rows)
                 && filled(tile.columns(), columns)
         };
@@ -88,7 +99,7 @@ impl Lowering {
 
     /// The variant with the product of `a` and `b`, its tiles for a result of `rows x columns`, and
     /// the multiplications of one workgroup.
-    fn tiled(
+    pub(super) fn tiled(
         &self,
         mut variant: Variant,
         [a, b]: [Region; 2],
@@ -123,8 +134,7 @@ impl Lowering {
             .flag("HAS_BIAS", bias.is_some())
             .plaintext("bias", bias.is_some_and(|bias| bias.planes < c.planes));
         let (variant, tile, work) = self.tiled(variant, [a, b], [shape.m, shape.k, shape.n]);
-        let tiles = |size: usize, tile: u32| size.div_ceil(tile as usize);
-        let groups = shape.batch * tiles(shape.m, tile.rows()) * tiles(shape.n, tile.columns());
+        let groups = shape.batch * tile.count(shape.m, shape.n);
         let mut lowered = Lowered::new(variant, groups, work)
             .function(activation)
             .operand("a", a)

@@ -129,7 +129,7 @@ impl Lowering {
             return Ok(vec![partial]);
         }
         let items = y.planes * y.elements;
-        partial.partials = items * pieces;
+        partial.scratch = items * pieces;
         let axis = Axis {
             outer: items,
             length: pieces,

@@ -1,10 +1,17 @@
 //! Pooling as commands, and how images lie in tiles.
 
+use furthermore::Error;
+use furthermore::device::RunOptions;
+use furthermore::network::Function;
 use furthermore::plan::Kernel;
+use furthermore::scheme::Guard;
 use furthermore_kernels_cpu::TILE_IMAGES;
+use furthermore_kernels_cpu::conv2d::Conv2dShape;
 use furthermore_kernels_cpu::pool::{Pool, PoolShape};
 
-use super::harness::{apart, everywhere};
+use super::Parity;
+use super::bounds::Precision;
+use super::rig::{OPTIONS, Tensor};
 
 /// Sizes of an image tensor.
 #[derive(Debug, Clone, Copy)]
@@ -54,7 +61,7 @@ pub(super) fn covered(
     (at < input).then_some(at)
 }
 
-const SHAPES: [PoolShape; 2] = [
+const SHAPES: [PoolShape; 4] = [
     PoolShape {
         batch: 34,
         channels: 2,
@@ -74,6 +81,28 @@ const SHAPES: [PoolShape; 2] = [
         padding: [[1, 1], [1, 0]],
         dilation: [2, 1],
         ceil: true,
+    },
+    // Windows that overlap, and reach past all of one side.
+    PoolShape {
+        batch: 33,
+        channels: 2,
+        input: [7, 5],
+        kernel: [3, 5],
+        stride: [2, 1],
+        padding: [[1, 1], [2, 2]],
+        dilation: [1, 1],
+        ceil: false,
+    },
+    // Steps longer than the window: elements that no window covers.
+    PoolShape {
+        batch: 3,
+        channels: 1,
+        input: [8, 7],
+        kernel: [2, 2],
+        stride: [3, 4],
+        padding: [[0, 0], [0, 0]],
+        dilation: [1, 2],
+        ceil: false,
     },
 ];
 
@@ -138,9 +167,8 @@ const POOLS: [(Pool, bool); 5] = [
     (Pool::Max, false),
 ];
 
-#[test]
-fn pool() {
-    everywhere(231, |rig, noise| {
+pub(super) fn pool(parity: &Parity) {
+    parity.everywhere(231, |rig, noise| {
         for shape in SHAPES {
             for (pool, rectified) in POOLS {
                 let kernel = Kernel::Pool {
@@ -150,7 +178,7 @@ fn pool() {
                 };
                 let windows = windows(&shape, pool);
                 for &encrypted in rig.ways() {
-                    let x = rig.tensor(encrypted, || apart(shape.input_len(), noise));
+                    let x = rig.tensor(encrypted, || noise.apart(shape.input_len()));
                     let y = rig.poisoned(encrypted, shape.output_len());
                     rig.check(&kernel, &[x], &[y], (16, 2.0), |read, _| {
                         let mut y = vec![0.0; shape.output_len()];
@@ -172,9 +200,8 @@ fn pool() {
     });
 }
 
-#[test]
-fn pool_gradient() {
-    everywhere(232, |rig, noise| {
+pub(super) fn pool_gradient(parity: &Parity) {
+    parity.everywhere(232, |rig, noise| {
         for shape in SHAPES {
             for (pool, rectified) in POOLS {
                 let kernel = Kernel::PoolGradient {
@@ -184,7 +211,7 @@ fn pool_gradient() {
                 };
                 let windows = windows(&shape, pool);
                 for &encrypted in rig.ways() {
-                    let x = rig.tensor(encrypted, || apart(shape.input_len(), noise));
+                    let x = rig.tensor(encrypted, || noise.apart(shape.input_len()));
                     let len = shape.output_len();
                     let g = rig.tensor(encrypted, || noise.numbers(len, -1.0, 1.0));
                     let y = rig.poisoned(encrypted, shape.input_len());
@@ -204,6 +231,121 @@ fn pool_gradient() {
                         vec![x]
                     });
                 }
+            }
+        }
+    });
+}
+
+/// Of elements that are alike, the first takes a maximum's gradient.
+pub(super) fn the_first_of_equal_elements_wins(parity: &Parity) {
+    parity.everywhere(233, |rig, noise| {
+        for shape in SHAPES {
+            let kernel = Kernel::PoolGradient {
+                pool: Pool::Max,
+                shape,
+                rectified: false,
+            };
+            let windows = windows(&shape, Pool::Max);
+            for &encrypted in rig.ways() {
+                let x = rig.tensor(encrypted, || vec![0.75; shape.input_len()]);
+                let len = shape.output_len();
+                let g = rig.tensor(encrypted, || noise.numbers(len, -1.0, 1.0));
+                let y = rig.poisoned(encrypted, shape.input_len());
+                rig.check(&kernel, &[x, g], &[y], (24, 8.0), |read, _| {
+                    let mut x = vec![0.0; shape.input_len()];
+                    for (at, elements, _) in &windows {
+                        x[elements[0]] += read[1][*at];
+                    }
+                    vec![x]
+                });
+            }
+        }
+    });
+}
+
+/// Slots far apart are seen where a kernel has them in its hands, and by no other.
+pub(super) fn slots_apart_are_seen(parity: &Parity) {
+    let shape = SHAPES[0];
+    let convolution = Conv2dShape {
+        batch: 2,
+        in_channels: 1,
+        out_channels: 1,
+        input: [3, 4],
+        kernel: [2, 2],
+        stride: [1, 1],
+        padding: [[0, 0], [0, 0]],
+        dilation: [1, 1],
+        groups: 1,
+    };
+    let options = RunOptions {
+        guard: Guard {
+            warn: f64::INFINITY,
+            fail: 1e2,
+        },
+        ..OPTIONS
+    };
+    let (xs, ys) = (shape.input_len(), shape.output_len());
+    let mut cases = Vec::new();
+    for (pool, rectified) in POOLS {
+        let seen = rectified || pool == Pool::Max;
+        let kernel = Kernel::Pool {
+            pool,
+            shape,
+            rectified,
+        };
+        cases.push((kernel, vec![xs], ys, [seen, false]));
+        let kernel = Kernel::PoolGradient {
+            pool,
+            shape,
+            rectified,
+        };
+        // A maximum looks at the input, relu at the gradient.
+        let seen = [pool == Pool::Max, rectified];
+        cases.push((kernel, vec![xs, ys], xs, seen));
+    }
+    for activation in [None, Some(Function::Relu)] {
+        let kernel = Kernel::Conv2d {
+            shape: convolution,
+            bias: false,
+            activation,
+        };
+        let reads = vec![convolution.input_len(), convolution.weight_len()];
+        let seen = activation.is_some();
+        cases.push((kernel, reads, convolution.output_len(), [seen; 2]));
+    }
+    parity.everywhere(234, |rig, _| {
+        // Plaintext has no slots to be apart, and half precision too few digits to say how far.
+        if rig.arithmetic.slots() == 1 || rig.precision != Precision::F32 {
+            return;
+        }
+        for (kernel, reads, written, seen) in &cases {
+            for (apart, &expected) in (0..reads.len()).zip(seen) {
+                // Positive, so that no kernel's function makes zeros of them.
+                let tensor = |nth: usize, len: usize| {
+                    let mut slot = 0;
+                    rig.tensor(true, || {
+                        slot += 1;
+                        let far = nth == apart && slot == 2;
+                        vec![if far { 1e3 } else { 1.0 }; len]
+                    })
+                };
+                let reads: Vec<Tensor> = reads
+                    .iter()
+                    .enumerate()
+                    .map(|(nth, &len)| tensor(nth, len))
+                    .collect();
+                let writes = [rig.tensor(true, || vec![0.0; *written])];
+                rig.judge(kernel, "slots apart", |device| {
+                    match rig.run_tensors(device, kernel, &reads, &writes, &options) {
+                        Ok(_) if !expected => Ok(()),
+                        Err(Error::MaskGuard { ratio, .. })
+                            if expected && (0.9e3..1.1e3).contains(&ratio) =>
+                        {
+                            Ok(())
+                        }
+                        other => Err(format!("operand {apart}: {other:?}")),
+                    }
+                });
             }
         }
     });

@@ -5,9 +5,9 @@ use furthermore::plan::Kernel;
 use furthermore_kernels_cpu::block_matmul::MatmulShape;
 use furthermore_kernels_cpu::conv2d::Conv2dShape;
 
-use super::harness::everywhere;
+use super::Parity;
+use super::formulas::value;
 use super::images::{Images, covered};
-use crate::support::value;
 
 /// `f(op(A) op(B) + bias)`.
 fn matmul(s: &MatmulShape, f: Option<Function>, read: &[&[f64]]) -> Vec<f64> {
@@ -37,8 +37,7 @@ fn matmul(s: &MatmulShape, f: Option<Function>, read: &[&[f64]]) -> Vec<f64> {
     c
 }
 
-#[test]
-fn block_matmul() {
+pub(super) fn block_matmul(parity: &Parity) {
     let shape = |batch, m, k, n| MatmulShape {
         batch,
         m,
@@ -70,7 +69,7 @@ fn block_matmul() {
         (shape(1, 3, 0, 2), true, None),
         (shape(1, 0, 4, 2), false, None),
     ];
-    everywhere(221, |rig, noise| {
+    parity.everywhere(221, |rig, noise| {
         for (shape, bias, activation) in shapes {
             for &(a_encrypted, b_encrypted) in rig.pairs() {
                 let mut draw =
@@ -98,8 +97,9 @@ fn block_matmul() {
     });
 }
 
-/// Two shapes: one of a whole and a narrow tile, one with everything at once.
-const SHAPES: [Conv2dShape; 2] = [
+/// A shape of a whole and a narrow tile of images, one with everything at once, one past what a
+/// workgroup computes at a time in every direction, and one without a place for the window.
+const SHAPES: [Conv2dShape; 4] = [
     Conv2dShape {
         batch: 35,
         in_channels: 2,
@@ -121,6 +121,28 @@ const SHAPES: [Conv2dShape; 2] = [
         padding: [[0, 1], [2, 1]],
         dilation: [2, 1],
         groups: 2,
+    },
+    Conv2dShape {
+        batch: 33,
+        in_channels: 6,
+        out_channels: 18,
+        input: [6, 5],
+        kernel: [3, 3],
+        stride: [1, 1],
+        padding: [[1, 1], [1, 1]],
+        dilation: [1, 1],
+        groups: 1,
+    },
+    Conv2dShape {
+        batch: 2,
+        in_channels: 1,
+        out_channels: 3,
+        input: [2, 3],
+        kernel: [3, 1],
+        stride: [1, 1],
+        padding: [[0, 0], [0, 0]],
+        dilation: [1, 1],
+        groups: 1,
     },
 ];
 
@@ -173,9 +195,8 @@ fn bound(terms: usize) -> (usize, f64) {
     (terms + 24, 4.0 * terms as f64)
 }
 
-#[test]
-fn conv2d() {
-    everywhere(222, |rig, noise| {
+pub(super) fn conv2d(parity: &Parity) {
+    parity.everywhere(222, |rig, noise| {
         for shape in SHAPES {
             for (bias, activation) in [(false, None), (true, Some(Function::Tanh))] {
                 for &(x_encrypted, w_encrypted) in rig.pairs() {
@@ -212,9 +233,8 @@ fn conv2d() {
     });
 }
 
-#[test]
-fn conv2d_gradients() {
-    everywhere(223, |rig, noise| {
+pub(super) fn conv2d_gradients(parity: &Parity) {
+    parity.everywhere(223, |rig, noise| {
         for shape in SHAPES {
             let (x_len, w_len) = (shape.input_len(), shape.weight_len());
             let y_len = shape.output_len();

@@ -1,19 +1,31 @@
 //! What makes no command, and regions that are not the plan's. Operands that do not fit are tried
-//! with every kernel, by the harness.
+//! with every kernel by the bench harness's parity.
 
 use std::sync::Arc;
 
 use furthermore::Algebra;
-use furthermore::device::{Device, Source};
+use furthermore::device::{Device, RunOptions, Source};
 use furthermore::plan::{CompileOptions, Kernel, Operand, Plan, Reduction, Region};
+use furthermore::scheme::Guard;
 use furthermore::tensor::{Buffer, DType};
 use furthermore_kernels_cpu::block_matmul::MatmulShape;
 use furthermore_kernels_cpu::elementwise::Broadcast;
 use furthermore_kernels_cpu::pool::{Pool, PoolShape};
 use furthermore_kernels_cpu::reduce::Axis;
 
-use super::harness::{OPTIONS, Rig};
-use crate::support::{cpu, refused};
+use crate::support::{cpu, key, refused};
+
+const ALGEBRA: Algebra = Algebra::Compact(2);
+
+fn plan(
+    dtype: DType,
+    kernel: &Kernel,
+    reads: &[Operand],
+    writes: &[Operand],
+) -> furthermore::Result<Plan> {
+    let options = CompileOptions::encrypted(1, dtype, ALGEBRA);
+    Plan::of_command(&options, kernel.clone(), reads, writes)
+}
 
 fn operand(planes: usize, elements: usize) -> Operand {
     Operand { planes, elements }
@@ -21,7 +33,7 @@ fn operand(planes: usize, elements: usize) -> Operand {
 
 #[test]
 fn parameters_that_describe_nothing() {
-    let rig = Rig::new(Algebra::Compact(2), DType::F32);
+    let dtype = DType::F32;
     let tensor = operand(2, 12);
     let huge = 1 << 60;
     let adam = |beta1, epsilon| Kernel::Adam {
@@ -91,7 +103,7 @@ fn parameters_that_describe_nothing() {
     let interleave = |into| Kernel::Interleave { into };
     let refuses = |kernel: Kernel, reads: &[Operand], writes: &[Operand], parts: &[&str]| {
         let what = format!("{kernel:?}");
-        refused(&what, rig.plan(&kernel, reads, writes), parts);
+        refused(&what, plan(dtype, &kernel, reads, writes), parts);
     };
     refuses(
         matmul,
@@ -177,18 +189,21 @@ fn parameters_that_describe_nothing() {
 #[test]
 fn uploads_and_downloads_that_do_not_fit() {
     for dtype in [DType::F32, DType::F64] {
-        let rig = Rig::new(Algebra::Compact(2), dtype);
         let kernel = Kernel::Linear {
             broadcast: Broadcast::same(5),
             alpha: 1.0,
             beta: 1.0,
         };
         let tensor = operand(2, 5);
-        let plan = rig.plan(&kernel, &[tensor; 2], &[tensor]).expect("a plan");
+        let plan = plan(dtype, &kernel, &[tensor; 2], &[tensor]).expect("a plan");
+        let arithmetic = key(2, 201)
+            .evaluation_key()
+            .arithmetic(ALGEBRA)
+            .expect("two slots");
         let plan = Arc::new(plan);
         let region = plan.commands()[0].reads[0];
         let mut program = cpu()
-            .load(Arc::clone(&plan), rig.arithmetic.clone())
+            .load(Arc::clone(&plan), arithmetic)
             .expect("a program");
         let buffer = Buffer::zeroed(dtype, 10).expect("memory");
         let source = Source {
@@ -255,6 +270,12 @@ fn uploads_and_downloads_that_do_not_fit() {
             program.download(&region, &mut short),
             &["9"],
         );
-        program.run(&OPTIONS).expect("it still runs");
+        let options = RunOptions {
+            learning_rate: 0.0,
+            step: 1,
+            guard: Guard::for_dtype(dtype),
+            cancel: None,
+        };
+        program.run(&options).expect("it still runs");
     }
 }
