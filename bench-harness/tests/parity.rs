@@ -80,6 +80,7 @@ cases!(
     function_map,
     function_map_gradient,
     poly_map_and_its_gradient,
+    poly_map_coefficient_gradient,
     poly_map_of_a_constant_too_large,
     what_the_guard_sees,
     linear,
