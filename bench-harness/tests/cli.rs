@@ -455,3 +455,64 @@ fn kernels_reports_what_the_format_says() {
     assert!(refusal(&["kernels", "--filter", "("]).contains("--filter"));
     assert!(refusal(&["kernels", "--repetitions", "0"]).contains("--repetitions"));
 }
+
+#[test]
+fn a_graphics_processor_gives_the_same_accuracies() {
+    let required = std::env::var("FURTHERMORE_REQUIRE_GPU").is_ok_and(|v| v == "1");
+    if furthermore::device::Gpu::adapters().is_empty() && !required {
+        println!("skipped: this machine has no graphics adapter");
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    write_digits(folder.path(), 640, 70);
+    let accuracies = ["cpu", "gpu"].map(|device| {
+        let json = folder.path().join(device);
+        let paths = [folder.path(), &json].map(|path| path.to_str().expect("UTF-8"));
+        let output = bench(&[
+            "reproduce",
+            "--quick",
+            "--device",
+            device,
+            "--data",
+            paths[0],
+            "--json",
+            paths[1],
+        ]);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{said}");
+        let report = fs::read(&json).expect("a report");
+        let report: Value = serde_json::from_slice(&report).expect("JSON");
+        assert_eq!(
+            report["environment"]["adapter"].is_string(),
+            device == "gpu"
+        );
+        let rows = report["rows"].as_array().expect("rows").iter();
+        rows.map(|row| {
+            assert_eq!(row["device"], device);
+            let of = |name: &str| row[name].as_f64().expect("an accuracy");
+            [of("plain_accuracy"), of("encrypted_accuracy")]
+        })
+        .collect::<Vec<_>>()
+    });
+    assert_eq!(accuracies[0], accuracies[1]);
+    assert!(
+        accuracies[0].iter().all(|pair| pair[0] > 0.9),
+        "{accuracies:?}"
+    );
+}
+
+#[test]
+fn a_device_that_is_not_there_is_refused() {
+    let refused = [
+        (&["--device", "tpu"][..], "'tpu' is not known"),
+        (&["--adapter", "any"], "it goes with --device gpu"),
+        (&["--device", "gpu", "--dtype", "f64"], "compute in f32"),
+    ];
+    for (arguments, reason) in refused {
+        let said = refusal(&[&["reproduce", "--quick"], arguments].concat());
+        assert!(said.contains(reason), "{said}");
+    }
+    let nowhere = ["reproduce", "--device", "gpu", "--adapter", "no such card"];
+    let said = refusal(&nowhere);
+    assert!(said.contains("error: device gpu:"), "{said}");
+}

@@ -9,7 +9,6 @@ use regex::Regex;
 use serde::Serialize;
 
 use super::Compute;
-use crate::environment::Environment;
 use crate::error::{Error, Result};
 use crate::kernels::{Call, Case, Peaks, Regime, cases};
 use crate::progress;
@@ -89,8 +88,8 @@ pub fn run(options: &Options) -> Result<()> {
     report::check_writable(options.json.as_deref())?;
     let chosen = options.compute.choose()?;
     let exec = Exec {
-        isa: chosen.device.isa(),
-        threads: chosen.device.threads(),
+        isa: chosen.cpu.isa(),
+        threads: chosen.cpu.threads(),
     };
     let (mut cases, measure): (Vec<Case>, fn(&Exec) -> Peaks) = match chosen.dtype {
         DType::F32 => (cases::<f32>(exec, &chosen.algebras)?, Peaks::measure::<f32>),
@@ -185,7 +184,7 @@ pub fn run(options: &Options) -> Result<()> {
         bar.inc(1);
     }
     bar.finish_and_clear();
-    let report = Report::new("kernels", Environment::here(exec.isa.name()), rows);
+    let report = Report::new("kernels", chosen.environment(), rows);
     print(&report, &peaks);
     match &options.json {
         Some(path) => report.write(path),

@@ -16,7 +16,6 @@ use regex::Regex;
 use serde::Serialize;
 
 use super::{Chosen, Compute};
-use crate::environment::Environment;
 use crate::error::{Error, Result};
 use crate::peer::Peer;
 use crate::progress;
@@ -67,7 +66,7 @@ pub struct Row {
     pub regime: &'static str,
     pub algebra: Option<String>,
     pub dtype: String,
-    pub device: &'static str,
+    pub device: String,
     pub repetitions: usize,
     pub peer_seconds: Option<f64>,
     pub peer_seconds_p10: Option<f64>,
@@ -144,7 +143,7 @@ pub fn run(options: &Options) -> Result<()> {
     }
     let chosen = options.compute.choose()?;
     report::check_writable(options.json.as_deref())?;
-    let environment = Environment::here(chosen.device.isa().name());
+    let environment = chosen.environment();
     let waiting = progress::spinner("waiting for the peer");
     let mut peer = Peer::start(&options.peer)?;
     waiting.finish_and_clear();
@@ -247,7 +246,7 @@ fn skipped(options: &Options, text: &str, why: &str) -> Row {
         regime: "",
         algebra: None,
         dtype: options.compute.dtype.clone(),
-        device: "cpu",
+        device: options.compute.device.clone(),
         repetitions: 0,
         peer_seconds: None,
         peer_seconds_p10: None,
@@ -329,7 +328,7 @@ fn resident(
         _ => Some(SecretKey::from_known_seed(algebra.slots(), seed)?),
     };
     let public = key.as_ref().map(SecretKey::evaluation_key);
-    let mut session = Session::new(&chosen.device, Arc::clone(&plan), public)?;
+    let mut session = Session::new(chosen.device(), Arc::clone(&plan), public)?;
     session.load_parameters(&network.initial_parameters(seed, chosen.dtype)?)?;
     session.set_learning_rate(1e-6)?;
     let mut rng = ChaCha20Rng::seed_from_u64(seed);
@@ -421,7 +420,7 @@ fn compare(
         regime: side.regime,
         algebra: side.algebra.map(|a| a.to_string()),
         dtype: chosen.dtype.to_string(),
-        device: "cpu",
+        device: options.compute.device.clone(),
         repetitions: options.repetitions,
         peer_seconds: peer_times.median(),
         peer_seconds_p10: peer_times.quantile(0.1),
