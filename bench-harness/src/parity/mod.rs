@@ -27,7 +27,7 @@ use furthermore::Algebra;
 use furthermore::device::{Cpu, Device, Gpu};
 use serde::Serialize;
 
-pub use self::support::{support_line, support_table};
+pub use self::support::{support_table, table_supports};
 use crate::error::Result;
 pub use crate::report::Status;
 

@@ -39,7 +39,7 @@ pub fn support_table(rows: &[Row]) -> String {
 }
 
 /// The line of one kernel.
-pub fn support_line(rows: &[Row], kernel: &str) -> String {
+fn support_line(rows: &[Row], kernel: &str) -> String {
     let mut line = format!("| `{kernel}` |");
     for (device, dtype) in COLUMNS {
         let of = || {
@@ -50,4 +50,21 @@ pub fn support_line(rows: &[Row], kernel: &str) -> String {
         line += if supported { " yes |" } else { " - |" };
     }
     line
+}
+
+/// Whether such a table has a row's kernel run on its device in its element type.
+pub fn table_supports(table: &str, row: &Row) -> bool {
+    let name = format!("`{}`", row.kernel);
+    let column = COLUMNS
+        .iter()
+        .position(|(device, dtype)| row.device == *device && row.dtype == *dtype);
+    let mut lines = table
+        .lines()
+        .map(|line| line.split('|').map(str::trim).skip(1));
+    let Some(mut cells) =
+        lines.find_map(|mut cells| (cells.next() == Some(&name)).then_some(cells))
+    else {
+        return false;
+    };
+    column.and_then(|column| cells.nth(column)) == Some("yes")
 }
