@@ -516,3 +516,102 @@ fn a_device_that_is_not_there_is_refused() {
     let said = refusal(&nowhere);
     assert!(said.contains("error: device gpu:"), "{said}");
 }
+
+#[test]
+fn profile_reports_every_command_and_writes_a_trace() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let paths = ["report.json", "trace.json"].map(|name| folder.path().join(name));
+    let texts = paths.each_ref().map(|path| path.to_str().expect("UTF-8"));
+    let output = bench(&[
+        "profile",
+        "--workload",
+        "wbc",
+        "--job",
+        "train",
+        "--batch",
+        "8",
+        "--repetitions",
+        "3",
+        "--threads",
+        "2",
+        "--json",
+        texts[0],
+        "--trace",
+        texts[1],
+    ]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    let [report, trace] = paths
+        .map(|path| fs::read(path).expect("a file"))
+        .map(|text| serde_json::from_slice::<Value>(&text).expect("JSON"));
+    assert_eq!(report["command"], "profile");
+    let rows = report["rows"].as_array().expect("rows");
+    let events = trace["traceEvents"].as_array().expect("events");
+    for algebra in ["compact2", "blocks2"] {
+        let rows: Vec<_> = rows.iter().filter(|r| r["algebra"] == algebra).collect();
+        let shares = rows.iter().map(|r| r["share"].as_f64().expect("a share"));
+        assert!((shares.sum::<f64>() - 1.0).abs() < 1e-9);
+        let products = rows.iter().filter(|r| r["kernel"] == "block_matmul");
+        assert!(products.clone().count() >= 3);
+        for row in products {
+            assert!(row["gflop_per_s"].as_f64().is_some_and(|rate| rate > 0.0));
+        }
+        let track = usize::from(algebra == "blocks2");
+        let mut end = 0.0;
+        let complete = |e: &&Value| e["ph"] == "X" && e["tid"] == track;
+        let spans: Vec<_> = events.iter().filter(complete).collect();
+        assert_eq!(spans.len(), rows.len());
+        for span in spans {
+            let of = |name: &str| span[name].as_f64().expect("microseconds");
+            assert!(of("ts") >= end - 1e-6, "commands follow each other");
+            end = of("ts") + of("dur");
+        }
+    }
+    let refused = [
+        (&["--workload", "vgg"][..], "'vgg' is not known"),
+        (
+            &["--workload", "wbc", "--job", "train", "--regime", "ct-pt"],
+            "encrypted weights",
+        ),
+        (&["--workload", "wbc", "--batch", "0"], "batch"),
+    ];
+    for (arguments, reason) in refused {
+        let said = refusal(&[&["profile"], arguments].concat());
+        assert!(said.contains(reason), "{said}");
+    }
+}
+
+#[test]
+fn kernels_of_a_graphics_processor_are_timed_on_it() {
+    let required = std::env::var("FURTHERMORE_REQUIRE_GPU").is_ok_and(|v| v == "1");
+    if furthermore::device::Gpu::adapters().is_empty() && !required {
+        println!("skipped: this machine has no graphics adapter");
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let json = folder.path().join("report.json");
+    let output = bench(&[
+        "kernels",
+        "--device",
+        "gpu",
+        "--algebra",
+        "compact2",
+        "--filter",
+        "softmax 256|cast",
+        "--repetitions",
+        "2",
+        "--json",
+        json.to_str().expect("UTF-8"),
+    ]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    let report: Value = serde_json::from_slice(&fs::read(&json).expect("a report")).expect("JSON");
+    assert!(report["environment"]["adapter"].is_string());
+    let rows = report["rows"].as_array().expect("rows");
+    // Softmax and its logarithm, plain and encrypted; casts are the processor's.
+    assert_eq!(rows.len(), 4, "{rows:?}");
+    for row in rows {
+        assert_eq!(row["device"], "gpu");
+        assert!(row["plain_seconds"].as_f64().is_some_and(|s| s > 0.0));
+    }
+}

@@ -3,14 +3,13 @@
 use std::path::PathBuf;
 
 use furthermore::Algebra;
-use furthermore::tensor::DType;
-use furthermore_kernels_cpu::Exec;
+use furthermore::device::Device;
 use regex::Regex;
 use serde::Serialize;
 
 use super::Compute;
 use crate::error::{Error, Result};
-use crate::kernels::{Call, Case, Peaks, Regime, cases};
+use crate::kernels::{Case, Peaks, Ready, Regime, Side, cases};
 use crate::progress;
 use crate::report::{self, Report, Status};
 use crate::timing::Samples;
@@ -45,7 +44,8 @@ pub struct Row {
     pub algebra: String,
     pub dtype: String,
     pub shape: String,
-    pub device: &'static str,
+    pub device: String,
+    /// Instruction set, or the interface of a graphics processor.
     pub isa: String,
     pub threads: usize,
     pub repetitions: usize,
@@ -87,14 +87,14 @@ pub fn run(options: &Options) -> Result<()> {
     }
     report::check_writable(options.json.as_deref())?;
     let chosen = options.compute.choose()?;
-    let exec = Exec {
-        isa: chosen.cpu.isa(),
-        threads: chosen.cpu.threads(),
-    };
-    let (mut cases, measure): (Vec<Case>, fn(&Exec) -> Peaks) = match chosen.dtype {
-        DType::F32 => (cases::<f32>(exec, &chosen.algebras)?, Peaks::measure::<f32>),
-        _ => (cases::<f64>(exec, &chosen.algebras)?, Peaks::measure::<f64>),
-    };
+    let hardware = chosen.gpu.as_ref().is_some_and(|g| !g.adapter().software);
+    let mut cases = cases(chosen.dtype, &chosen.algebras, hardware)?;
+    if chosen.gpu.is_some() {
+        for case in &mut cases {
+            case.sides.retain(Side::is_command);
+        }
+        cases.retain(|case| !case.sides.is_empty());
+    }
     for case in &mut cases {
         let wanted: Vec<bool> = case
             .sides
@@ -129,7 +129,10 @@ pub fn run(options: &Options) -> Result<()> {
         return Ok(());
     }
     let bar = progress::bar("kernels", cases.len() + 1);
-    let peaks = measure(&exec);
+    let peaks = match &chosen.gpu {
+        Some(gpu) => Peaks::of_gpu(gpu)?,
+        None => Peaks::of_cpu(&chosen.cpu, chosen.dtype),
+    };
     bar.inc(1);
     let mut rows = Vec::new();
     for case in &cases {
@@ -140,9 +143,9 @@ pub fn run(options: &Options) -> Result<()> {
             algebra: case.sides[side].algebra.to_string(),
             dtype: chosen.dtype.to_string(),
             shape: case.shape.clone(),
-            device: "cpu",
-            isa: exec.isa.to_string(),
-            threads: exec.threads,
+            device: chosen.device().name(),
+            isa: chosen.instructions(),
+            threads: chosen.cpu.threads(),
             repetitions: options.repetitions,
             plain_seconds: None,
             plain_seconds_p10: None,
@@ -158,7 +161,7 @@ pub fn run(options: &Options) -> Result<()> {
             status: Status::Ok,
             note: String::new(),
         };
-        let times = alternate(case, options.repetitions)?;
+        let times = alternate(case, options.repetitions, chosen.device())?;
         let plain = &times[0];
         for (nth, (side, times)) in case.sides.iter().zip(&times).enumerate() {
             let encrypted = (side.algebra != Algebra::Real).then_some(times);
@@ -175,9 +178,10 @@ pub fn run(options: &Options) -> Result<()> {
                     .and_then(Samples::median)
                     .zip(plain.median())
                     .map(|(encrypted, plain)| encrypted / plain),
-                gflop_per_s: rate(side.flop),
-                gbyte_per_s: rate(side.bytes),
-                peak_fraction: seconds.map(|s| peaks.least_seconds(side.flop, side.bytes) / s),
+                gflop_per_s: rate(side.work.flop),
+                gbyte_per_s: rate(side.work.bytes),
+                peak_fraction: seconds
+                    .map(|s| peaks.least_seconds(side.work.flop, side.work.bytes) / s),
                 ..blank(nth)
             });
         }
@@ -193,27 +197,29 @@ pub fn run(options: &Options) -> Result<()> {
 }
 
 /// Seconds a call of each side takes, the sides taking turns.
-fn alternate(case: &Case, repetitions: usize) -> Result<Vec<Samples>> {
-    let calls = case.sides.iter().map(|side| (side.prepare)());
-    let mut calls = calls.collect::<Result<Vec<Call>>>()?;
-    let mut times = vec![Samples::default(); calls.len()];
-    // A short call is repeated until a clock's tick and the way to it no longer count.
-    let counts: Vec<usize> = calls
-        .iter_mut()
-        .map(|call| {
-            let mut once = Samples::default();
-            (0..3).for_each(|_| once.time(&mut *call));
-            let seconds = once.quantile(0.0).unwrap_or(1.0).max(1e-9);
-            (1e-3 / seconds).clamp(1.0, 1e4) as usize
-        })
-        .collect();
+fn alternate(case: &Case, repetitions: usize, device: &dyn Device) -> Result<Vec<Samples>> {
+    let ready = case.sides.iter().map(|side| side.prepare(device));
+    let mut ready = ready.collect::<Result<Vec<Ready>>>()?;
+    let mut times = vec![Samples::default(); ready.len()];
+    // A short call is repeated until a clock's tick no longer counts.
+    let mut counts = Vec::new();
+    for side in &mut ready {
+        let mut once = Samples::default();
+        for _ in 0..3 {
+            once.time(|| side.seconds())?;
+        }
+        let seconds = once.quantile(0.0).unwrap_or(1.0).max(1e-9);
+        counts.push((1e-3 / seconds).clamp(1.0, 1e4) as usize);
+    }
     for _ in 0..repetitions {
-        for ((call, times), &count) in calls.iter_mut().zip(&mut times).zip(&counts) {
+        for ((side, times), &count) in ready.iter_mut().zip(&mut times).zip(&counts) {
             // One call goes before: the other sides have emptied the caches.
-            call();
-            let mut batch = Samples::default();
-            batch.time(|| (0..count).for_each(|_| call()));
-            times.push(batch.total() / count as f64);
+            side.seconds()?;
+            let mut total = 0.0;
+            for _ in 0..count {
+                total += side.seconds()?;
+            }
+            times.push(total / count as f64);
         }
     }
     Ok(times)
@@ -241,12 +247,5 @@ fn print(report: &Report<Row>, peaks: &Peaks) {
         ]);
     }
     println!("{table}");
-    println!(
-        "peaks of {} threads of {}: {:.0} GFLOP/s of fused multiply-adds from registers, {:.1} GB/s of \
-         copying past the caches (reads and writes)",
-        report.environment().threads,
-        report.environment().isa,
-        peaks.fma_gflop_per_s,
-        peaks.copy_gbyte_per_s
-    );
+    println!("{}", peaks.describe(report.environment()));
 }

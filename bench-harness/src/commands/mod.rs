@@ -2,6 +2,7 @@
 
 pub mod kernels;
 pub mod parity;
+pub mod profile;
 pub mod reproduce;
 pub mod versus;
 
@@ -52,6 +53,14 @@ impl Chosen {
         match &self.gpu {
             Some(gpu) => gpu,
             None => &self.cpu,
+        }
+    }
+
+    /// The instruction set, or the interface that the graphics processor is reached through.
+    pub fn instructions(&self) -> String {
+        match &self.gpu {
+            Some(gpu) => gpu.adapter().backend.clone(),
+            None => self.cpu.isa().to_string(),
         }
     }
 

@@ -1,17 +1,12 @@
 //! `versus`: alternates with another program on the same workloads.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use furthermore::Algebra;
 use furthermore::network::{Init, Network};
-use furthermore::plan::{CompileOptions, Plan};
-use furthermore::scheme::{MaskPolicy, SecretKey};
+use furthermore::plan::CompileOptions;
 use furthermore::session::Session;
-use furthermore::tensor::{Plaintext, Tensor};
-use rand::{RngExt, SeedableRng};
-use rand_chacha::ChaCha20Rng;
 use regex::Regex;
 use serde::Serialize;
 
@@ -21,7 +16,7 @@ use crate::peer::Peer;
 use crate::progress;
 use crate::report::{self, Report, Status};
 use crate::timing::Samples;
-use crate::workloads::{Loss, Workload};
+use crate::workloads::{Loss, Workload, resident};
 
 /// Options of `versus`.
 #[derive(clap::Args, Debug, Clone)]
@@ -262,13 +257,7 @@ fn skipped(options: &Options, text: &str, why: &str) -> Row {
 
 /// Our sessions for a workload, inputs resident: plaintext first, then each regime and algebra.
 fn sides(name: &Name, options: &Options, chosen: &Chosen) -> Result<Vec<Side>> {
-    let workload = match name.workload.as_str() {
-        "mlp" => Some(Workload::MLP),
-        "wbc" => Some(Workload::WBC),
-        "lenet" => Some(Workload::LENET),
-        "angio" => Some(Workload::ANGIO),
-        _ => None,
-    };
+    let workload = Workload::named(&name.workload);
     let (network, product) = match (name.product(), &workload, name.job.as_str()) {
         (Some(sizes), ..) => (product_network(sizes)?, true),
         (None, Some(workload), "infer") => (workload.inference()?, false),
@@ -292,7 +281,13 @@ fn sides(name: &Name, options: &Options, chosen: &Chosen) -> Result<Vec<Side>> {
     regimes
         .into_iter()
         .map(|(regime, algebra, compile)| {
-            let session = resident(&network, &compile, options.seed, cross_entropy, chosen)?;
+            let session = resident(
+                &network,
+                &compile,
+                options.seed,
+                cross_entropy,
+                chosen.device(),
+            )?;
             Ok(Side {
                 regime,
                 algebra,
@@ -310,72 +305,6 @@ fn product_network([_, k, n]: [usize; 3]) -> Result<Network> {
     let c = network.matmul("product", a, b)?;
     network.output("y", c)?;
     Ok(network)
-}
-
-/// A session with random inputs, targets and weights written to it. Its learning rate is tiny, so
-/// that any number of steps stays finite.
-fn resident(
-    network: &Network,
-    compile: &CompileOptions,
-    seed: u64,
-    one_hot: bool,
-    chosen: &Chosen,
-) -> Result<Session> {
-    let plan = Arc::new(Plan::compile(network, compile)?);
-    let algebra = compile.algebra;
-    let key = match algebra {
-        Algebra::Real => None,
-        _ => Some(SecretKey::from_known_seed(algebra.slots(), seed)?),
-    };
-    let public = key.as_ref().map(SecretKey::evaluation_key);
-    let mut session = Session::new(chosen.device(), Arc::clone(&plan), public)?;
-    session.load_parameters(&network.initial_parameters(seed, chosen.dtype)?)?;
-    session.set_learning_rate(1e-6)?;
-    let mut rng = ChaCha20Rng::seed_from_u64(seed);
-    let inputs: Vec<_> = plan
-        .bindings()
-        .iter()
-        .filter(|b| b.role == furthermore::plan::Role::Input)
-        .collect();
-    let mut plaintexts = Vec::new();
-    for binding in &inputs {
-        let count = binding.shape.elements()?;
-        let width = binding.shape.row_elements();
-        let mut values: Vec<f32> = (0..count).map(|_| rng.random::<f32>()).collect();
-        if binding.name == "target" && one_hot {
-            values.fill(0.0);
-            for row in values.chunks_mut(width) {
-                row[rng.random_range(0..width)] = 1.0;
-            }
-        }
-        plaintexts.push(Plaintext::new(binding.shape.clone(), &values)?.to_dtype(chosen.dtype)?);
-    }
-    let Some(key) = &key else {
-        for (binding, plaintext) in inputs.iter().zip(&plaintexts) {
-            session.write(&binding.name, plaintext)?;
-        }
-        return Ok(session);
-    };
-    let mut encryptor = key.encryptor_from_known_seed(algebra, seed)?;
-    if let ([x, target], [images, labels]) = (&inputs[..], &plaintexts[..]) {
-        let (images, labels) =
-            encryptor.encrypt_training_set(images, labels, MaskPolicy::PairedRows)?;
-        session.write(&x.name, &images)?;
-        session.write(&target.name, &labels)?;
-    } else {
-        for (binding, plaintext) in inputs.iter().zip(&plaintexts) {
-            session.write(&binding.name, &encryptor.encrypt(plaintext)?)?;
-        }
-    }
-    if compile.encrypted_parameters {
-        // Weights with masks of their own, as training leaves them.
-        for (weight, tensor) in network.initial_parameters(seed, chosen.dtype)?.iter() {
-            if let Tensor::Plaintext(plaintext) = tensor {
-                session.write(weight, &encryptor.encrypt(plaintext)?)?;
-            }
-        }
-    }
-    Ok(session)
 }
 
 /// Repeats `run` until [`SETTLED`] has passed.

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use furthermore::Algebra;
 use furthermore::network::{Init, Network};
 use furthermore::plan::{CompileOptions, Plan};
 use furthermore::session::Session;
@@ -53,7 +52,27 @@ fn a_run_is_one_submit_and_one_pass() {
     session.read("y").expect("there is one");
     let read = gpu.counters();
     assert_eq!(read.readbacks - after.readbacks, 1);
-    let _ = Algebra::Real;
+}
+
+#[test]
+fn peaks_are_measured_and_commands_are_timed() {
+    let Some(gpu) = gpu() else {
+        return;
+    };
+    let peaks = gpu.peaks().expect("a device that computes");
+    assert!(peaks.flop_per_s > 1e6 && peaks.flop_per_s.is_finite());
+    assert!(peaks.bytes_per_s > 1e6 && peaks.bytes_per_s.is_finite());
+    let mut network = Network::new();
+    let x = network.input("x", [8]).expect("a new name");
+    let y = network.tanh("tanh", x).expect("a new name");
+    network.output("y", y).expect("a new name");
+    let options = CompileOptions::plain(1000, DType::F32);
+    let plan = Arc::new(Plan::compile(&network, &options).expect("it compiles"));
+    let commands = plan.commands().len();
+    let mut session = Session::new(&gpu, plan, None).expect("the device takes it");
+    let times = session.profile().expect("it runs");
+    assert_eq!(times.len(), commands);
+    assert!(times.iter().all(|t| *t >= 0.0) && times.iter().sum::<f64>() > 0.0);
 }
 
 #[test]

@@ -19,7 +19,7 @@ use crate::error::{Error, Result};
 use crate::plan::{Command, Kernel, Region};
 
 /// Invocations of a workgroup of the kernels that have one element for each.
-const WORKGROUP: usize = 256;
+pub(super) const WORKGROUP: usize = 256;
 
 /// A parameter that every run writes anew.
 #[derive(Debug, Clone, Copy)]
@@ -80,7 +80,7 @@ impl Lowered {
         }
     }
 
-    fn operand(mut self, name: &'static str, region: Region) -> Self {
+    pub(super) fn operand(mut self, name: &'static str, region: Region) -> Self {
         self.operands.push((name, region));
         self
     }
@@ -96,7 +96,7 @@ impl Lowered {
         Ok(self)
     }
 
-    fn factor(mut self, name: &'static str, factor: f64) -> Self {
+    pub(super) fn factor(mut self, name: &'static str, factor: f64) -> Self {
         self.parameters.push((name, Value::F32(factor as f32)));
         self
     }

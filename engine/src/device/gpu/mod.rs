@@ -7,6 +7,7 @@ mod adapter;
 mod cache;
 mod context;
 mod lower;
+mod peaks;
 mod program;
 mod record;
 mod transfer;
@@ -26,7 +27,7 @@ pub use context::Counters;
 use self::cache::DiskCache;
 use self::context::Context;
 use self::program::GpuProgram;
-use super::{Device, Program};
+use super::{Device, Peaks, Program};
 use crate::error::{Error, Result};
 use crate::plan::Plan;
 
@@ -140,6 +141,14 @@ impl Gpu {
     /// What this device was asked to do so far.
     pub fn counters(&self) -> Counters {
         self.context.counters()
+    }
+
+    /// Measures what the device can do at most, which takes about a second.
+    ///
+    /// # Errors
+    /// When it fails.
+    pub fn peaks(&self) -> Result<Peaks> {
+        peaks::measure(&self.context)
     }
 
     /// Whether commands can be timed on the device one by one.

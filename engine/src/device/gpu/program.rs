@@ -171,7 +171,7 @@ impl GpuProgram {
     }
 }
 
-fn entry(binding: u32, buffer: &Buffer) -> BindGroupEntry<'_> {
+pub(super) fn entry(binding: u32, buffer: &Buffer) -> BindGroupEntry<'_> {
     BindGroupEntry {
         binding,
         resource: buffer.as_entire_binding(),
