@@ -615,3 +615,33 @@ fn kernels_of_a_graphics_processor_are_timed_on_it() {
         assert!(row["plain_seconds"].as_f64().is_some_and(|s| s > 0.0));
     }
 }
+
+#[test]
+fn tune_keeps_what_it_found() {
+    let required = std::env::var("FURTHERMORE_REQUIRE_GPU").is_ok_and(|v| v == "1");
+    if furthermore::device::Gpu::adapters().is_empty() && !required {
+        println!("skipped: this machine has no graphics adapter");
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let json = folder.path().join("report.json");
+    let output = Command::new(env!("CARGO_BIN_EXE_furthermore-bench"))
+        .args(["tune", "--algebra", "compact2", "--filter"])
+        .args(["block_matmul 1x784x128 (pt-pt|ct-pt)", "--json"])
+        .arg(&json)
+        .env("XDG_CACHE_HOME", folder.path())
+        .env("HOME", folder.path())
+        .output()
+        .expect("the program starts");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    let report: Value = serde_json::from_slice(&fs::read(&json).expect("a report")).expect("JSON");
+    let rows = report["rows"].as_array().expect("rows");
+    assert_eq!(rows.len(), 2);
+    for row in rows {
+        let of = |name: &str| row[name].as_f64().expect("a number");
+        assert!(of("tried") > 1.0 && of("seconds") <= of("untuned_seconds"));
+    }
+    let kept = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(kept.contains("kept for"), "{kept}");
+}

@@ -89,36 +89,14 @@ pub fn run(options: &Options) -> Result<()> {
     let chosen = options.compute.choose()?;
     let hardware = chosen.gpu.as_ref().is_some_and(|g| !g.adapter().software);
     let mut cases = cases(chosen.dtype, &chosen.algebras, hardware)?;
+    // What no plan has, the processor alone can run.
     if chosen.gpu.is_some() {
         for case in &mut cases {
-            case.sides.retain(Side::is_command);
+            case.sides.retain(|side| side.plan().is_some());
         }
         cases.retain(|case| !case.sides.is_empty());
     }
-    for case in &mut cases {
-        let wanted: Vec<bool> = case
-            .sides
-            .iter()
-            .map(|side| {
-                let (kernel, shape) = (&case.kernel, &case.shape);
-                let (regime, algebra) = (side.regime.name(), side.algebra);
-                filter.is_match(&format!("{kernel} {shape} {regime} {algebra}"))
-            })
-            .collect();
-        let any = wanted.contains(&true);
-        let mut wanted = wanted.into_iter();
-        case.sides.retain(|side| {
-            let wanted = wanted.next().unwrap_or(false);
-            wanted || (any && side.regime == Regime::Plain)
-        });
-    }
-    cases.retain(|case| !case.sides.is_empty());
-    if cases.is_empty() {
-        return Err(Error::Option {
-            option: "--filter",
-            reason: format!("'{}' matches no row; --list shows them", options.filter),
-        });
-    }
+    let cases = matching(cases, &filter, |side| side.regime == Regime::Plain)?;
     if options.list {
         for case in &cases {
             for side in &case.sides {
@@ -194,6 +172,36 @@ pub fn run(options: &Options) -> Result<()> {
         Some(path) => report.write(path),
         None => Ok(()),
     }
+}
+
+/// The cases with the sides whose "KERNEL SHAPE REGIME ALGEBRA" matches, and beside them those that
+/// `always` go with any.
+///
+/// # Errors
+/// When none matches.
+pub(super) fn matching(
+    mut cases: Vec<Case>,
+    filter: &Regex,
+    always: impl Fn(&Side) -> bool,
+) -> Result<Vec<Case>> {
+    for case in &mut cases {
+        let (kernel, shape) = (&case.kernel, &case.shape);
+        let matches = |side: &Side| {
+            let (regime, algebra) = (side.regime.name(), side.algebra);
+            filter.is_match(&format!("{kernel} {shape} {regime} {algebra}"))
+        };
+        let any = case.sides.iter().any(&matches);
+        case.sides
+            .retain(|side| matches(side) || (any && always(side)));
+    }
+    cases.retain(|case| !case.sides.is_empty());
+    if cases.is_empty() {
+        return Err(Error::Option {
+            option: "--filter",
+            reason: format!("'{filter}' matches no row; kernels --list shows them"),
+        });
+    }
+    Ok(cases)
 }
 
 /// Seconds a call of each side takes, the sides taking turns.

@@ -4,6 +4,7 @@ pub mod kernels;
 pub mod parity;
 pub mod profile;
 pub mod reproduce;
+pub mod tune;
 pub mod versus;
 
 use furthermore::Algebra;

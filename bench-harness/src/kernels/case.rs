@@ -75,9 +75,12 @@ impl Side {
         }
     }
 
-    /// Whether devices other than the processor can run it.
-    pub fn is_command(&self) -> bool {
-        matches!(self.task, Task::Command(..))
+    /// The plan of one command that it is, where it is one, and the algebra's arithmetic.
+    pub fn plan(&self) -> Option<(&Arc<Plan>, &Arithmetic)> {
+        match &self.task {
+            Task::Command(plan, arithmetic) => Some((plan, arithmetic)),
+            Task::Host(_) => None,
+        }
     }
 
     /// Sets up operands and whatever else the call needs. What is read holds random numbers, what is

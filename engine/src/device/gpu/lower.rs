@@ -13,6 +13,8 @@ use furthermore_kernels_cpu::Arithmetic;
 use furthermore_kernels_cpu::function_map::Function;
 use furthermore_shaders::{Constant, Form, Product, Stored, Value, Variant};
 
+use self::products::Tiled;
+use super::tiles::{Kind, TileTable};
 use crate::algebra::Algebra;
 use crate::device::RunOptions;
 use crate::error::{Error, Result};
@@ -64,6 +66,8 @@ pub(super) struct Lowered {
     pub(super) groups: usize,
     /// Multiplications of one workgroup, about: long commands are cut by them.
     pub(super) work: usize,
+    /// What its tiles were chosen for, where it has tiles.
+    pub(super) kind: Option<Kind>,
 }
 
 impl Lowered {
@@ -77,7 +81,14 @@ impl Lowered {
             scratch: 0,
             groups,
             work,
+            kind: None,
         }
+    }
+
+    fn tiled(tiled: Tiled, groups: usize) -> Self {
+        let mut lowered = Self::new(tiled.variant, groups, tiled.work);
+        lowered.kind = Some(tiled.kind);
+        lowered
     }
 
     pub(super) fn operand(mut self, name: &'static str, region: Region) -> Self {
@@ -139,6 +150,7 @@ pub(super) struct Lowering {
     constants: Vec<f32>,
     /// Bytes of workgroup memory.
     workgroup_bytes: usize,
+    tile_table: TileTable,
 }
 
 impl Lowering {
@@ -147,6 +159,7 @@ impl Lowering {
         arithmetic: &Arithmetic,
         stored: Stored,
         workgroup_bytes: usize,
+        tile_table: TileTable,
     ) -> Self {
         let (dim, slots) = (arithmetic.dim(), arithmetic.slots());
         let mut constants: Vec<f64> = match arithmetic.two() {
@@ -194,6 +207,7 @@ impl Lowering {
             product,
             constants: constants.into_iter().map(|x| x as f32).collect(),
             workgroup_bytes,
+            tile_table,
         }
     }
 
