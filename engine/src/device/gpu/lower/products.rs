@@ -17,6 +17,24 @@ struct Program {
     sums: u32,
 }
 
+/// How an operand of a product lies in memory: in runs of numbers side by side.
+#[derive(Clone, Copy)]
+pub(super) struct Runs {
+    /// Where 4 divides it, it divides every run.
+    pub(super) length: usize,
+    /// The product sums over a run; else it is rows of the left operand or columns of the right.
+    pub(super) along_depth: bool,
+}
+
+impl Runs {
+    /// Whether a tile may be filled with four numbers at a time.
+    fn wide(self, operand: Region, tile: &Tile) -> bool {
+        self.length.is_multiple_of(4)
+            && (operand.planes == 1 || operand.stride.is_multiple_of(4))
+            && (!self.along_depth || tile.depth.is_multiple_of(4))
+    }
+}
+
 impl Lowering {
     fn program(&self, product: Product, a: usize, b: usize) -> Program {
         let (left, right) = (a as u32, b as u32);
@@ -97,12 +115,13 @@ impl Lowering {
         tiles.into_iter().find(fits).unwrap_or(least)
     }
 
-    /// The variant with the product of `a` and `b`, its tiles for a result of `rows x columns`, and
-    /// the multiplications of one workgroup.
+    /// The variant with the product of `a` and `b`, which lie in `runs`, its tiles for a result of
+    /// `rows x columns`, and the multiplications of one workgroup.
     pub(super) fn tiled(
         &self,
         mut variant: Variant,
         [a, b]: [Region; 2],
+        runs: [Runs; 2],
         [rows, depth, columns]: [usize; 3],
     ) -> (Variant, Tile, usize) {
         let product = self.product(a.planes, b.planes);
@@ -113,7 +132,9 @@ impl Lowering {
         variant.tile = Some(tile);
         let variant = variant
             .plaintext("a", a.planes < ciphertext)
-            .plaintext("b", b.planes < ciphertext);
+            .plaintext("b", b.planes < ciphertext)
+            .wide("a", runs[0].wide(a, &tile))
+            .wide("b", runs[1].wide(b, &tile));
         let work = (tile.rows() * tile.columns() * program.terms) as usize;
         (variant, tile, work.saturating_mul(depth))
     }
@@ -133,7 +154,15 @@ impl Lowering {
             .flag("TRANSPOSE_B", shape.transpose_b)
             .flag("HAS_BIAS", bias.is_some())
             .plaintext("bias", bias.is_some_and(|bias| bias.planes < c.planes));
-        let (variant, tile, work) = self.tiled(variant, [a, b], [shape.m, shape.k, shape.n]);
+        let rows = |transposed, [rows, columns]: [usize; 2], along_depth| Runs {
+            length: if transposed { rows } else { columns },
+            along_depth: along_depth != transposed,
+        };
+        let runs = [
+            rows(shape.transpose_a, [shape.m, shape.k], true),
+            rows(shape.transpose_b, [shape.k, shape.n], false),
+        ];
+        let (variant, tile, work) = self.tiled(variant, [a, b], runs, [shape.m, shape.k, shape.n]);
         let groups = shape.batch * tile.count(shape.m, shape.n);
         let mut lowered = Lowered::new(variant, groups, work)
             .function(activation)
