@@ -139,6 +139,9 @@ pub struct Variant {
     pub tile: Option<Tile>,
     /// Planes of operands that are not ciphertexts of `form`: plaintexts among them.
     pub plaintexts: Vec<&'static str>,
+    /// Operands of tiled products that are bound as vectors of four numbers, for those are read at a
+    /// time.
+    pub wide: Vec<&'static str>,
     /// Further constants.
     pub constants: Vec<(&'static str, Constant)>,
 }
@@ -154,6 +157,7 @@ impl Variant {
             product: None,
             tile: None,
             plaintexts: Vec::new(),
+            wide: Vec::new(),
             constants: Vec::new(),
         }
     }
@@ -162,6 +166,14 @@ impl Variant {
     pub fn plaintext(mut self, operand: &'static str, plain: bool) -> Self {
         if plain {
             self.plaintexts.push(operand);
+        }
+        self
+    }
+
+    /// With an operand that is read four numbers at a time.
+    pub fn wide(mut self, operand: &'static str, wide: bool) -> Self {
+        if wide {
+            self.wide.push(operand);
         }
         self
     }
@@ -234,6 +246,8 @@ impl Variant {
                 tile.group_columns
             ));
             line(format_args!("const DEPTH = {}u;", tile.depth));
+            line(format_args!("const WIDE_A = {};", self.wide.contains(&"a")));
+            line(format_args!("const WIDE_B = {};", self.wide.contains(&"b")));
         }
         let product = self.product.map(|product| {
             line(format_args!("const A_PLANES = {}u;", self.planes("a")));
@@ -254,10 +268,18 @@ impl Variant {
                 }
             }
         });
+        // Tiled products combine the coordinates of four elements at a time, others of one.
+        let numbers = if self.tile.is_some() {
+            "vec4<f32>"
+        } else {
+            "f32"
+        };
+        let product = product.map(|fragment| fragment.replace("NUMBERS", numbers));
         let mut parts = vec![form, source::COMMON];
-        parts.extend(product);
+        parts.extend(product.as_deref());
         parts.extend(family.fragments);
-        parts.push(family.source);
+        let kernel = self.declared(family.source);
+        parts.push(&kernel);
         for part in parts {
             text.push('\n');
             text.push_str(part);
@@ -269,6 +291,16 @@ impl Variant {
         Some(text)
     }
 
+    /// A kernel's file with its operands declared as this variant binds them.
+    fn declared(&self, source: &str) -> String {
+        self.wide.iter().fold(source.to_owned(), |source, operand| {
+            source.replace(
+                &format!("> {operand}: array<Stored>;"),
+                &format!("> {operand}: array<vec4<Stored>>;"),
+            )
+        })
+    }
+
     /// The functions by which a kernel reads and writes an operand.
     fn accessors(&self, operand: &str, written: bool) -> String {
         let planes = self.planes(operand);
@@ -277,8 +309,13 @@ impl Variant {
         } else {
             source::OPERAND_PLAINTEXT
         };
+        let access = if self.wide.contains(&operand) {
+            source::OPERAND_VECTORS
+        } else {
+            source::OPERAND_SCALARS
+        };
         let write = if written { source::OPERAND_WRITTEN } else { "" };
-        [source::OPERAND, kind, write]
+        [source::OPERAND, access, kind, write]
             .join("\n")
             .replace("PLANES", &format!("{planes}u"))
             .replace("NAME", operand)

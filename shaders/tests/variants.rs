@@ -52,7 +52,7 @@ fn products(base: &Variant, form: Form) -> Vec<Variant> {
         } else {
             Product::Plain
         });
-        variant.tile = Some(TILE);
+        variant.tile = (base.family != "elementwise").then_some(TILE);
         variant
     };
     regimes.iter().map(with).collect()
@@ -103,6 +103,14 @@ fn windows(base: &Variant) -> Variant {
     })
 }
 
+/// With each of `a` and `b` read number by number and four at a time.
+fn widths(base: &Variant) -> Vec<Variant> {
+    let widths = [(false, false), (true, false), (false, true), (true, true)];
+    widths
+        .map(|(a, b)| base.clone().wide("a", a).wide("b", b))
+        .to_vec()
+}
+
 fn convolutions(base: &Variant, form: Form) -> Vec<Variant> {
     let sizes = [("GROUPS", 2), ("SOURCES", 3), ("TARGETS", 4)];
     let add = |variant: Variant| {
@@ -111,7 +119,8 @@ fn convolutions(base: &Variant, form: Form) -> Vec<Variant> {
         })
     };
     products(&windows(base), form)
-        .into_iter()
+        .iter()
+        .flat_map(widths)
         .map(add)
         .collect()
 }
@@ -121,13 +130,19 @@ fn variants(family: &'static str, entry: &'static str, form: Form) -> Vec<Varian
     let base = Variant::new(family, entry, Stored::F32, form);
     match family {
         "block_matmul" => products(&base, form)
-            .into_iter()
+            .iter()
+            .flat_map(widths)
             .flat_map(|variant| {
-                [(false, false, "identity"), (true, true, "relu")].map(|(transposed, bias, f)| {
+                [
+                    (false, false, false, "identity"),
+                    (true, true, true, "relu"),
+                    (true, false, false, "identity"),
+                ]
+                .map(|(transpose_a, transpose_b, bias, f)| {
                     variant
                         .clone()
-                        .flag("TRANSPOSE_A", transposed)
-                        .flag("TRANSPOSE_B", transposed)
+                        .flag("TRANSPOSE_A", transpose_a)
+                        .flag("TRANSPOSE_B", transpose_b)
                         .flag("HAS_BIAS", bias)
                         .plaintext("bias", bias && form != Form::Real)
                         .constant("FUNCTION", Constant::Name(f))

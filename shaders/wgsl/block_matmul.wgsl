@@ -25,14 +25,14 @@ struct Params {
 const LEFT_ALONG_DEPTH = !TRANSPOSE_A;
 const RIGHT_ALONG_DEPTH = TRANSPOSE_B;
 
-fn left_at(batch: u32, row: u32, depth: u32) -> array<f32, A_PLANES> {
+fn left_index(batch: u32, row: u32, depth: u32) -> u32 {
     let at = select(row * params.k + depth, depth * params.m + row, TRANSPOSE_A);
-    return load_a(batch * params.m * params.k + at);
+    return batch * params.m * params.k + at;
 }
 
-fn right_at(batch: u32, depth: u32, column: u32) -> array<f32, B_PLANES> {
+fn right_index(batch: u32, depth: u32, column: u32) -> u32 {
     let at = select(depth * params.n + column, column * params.k + depth, TRANSPOSE_B);
-    return load_b(batch * params.k * params.n + at);
+    return batch * params.k * params.n + at;
 }
 
 fn write(batch: u32, row: u32, column: u32, product: Coordinates) {

@@ -40,13 +40,13 @@ fn source_at(axis: Axis, to: u32, tap: u32) -> u32 {
     return element_at(axis, to, tap);
 }
 
-fn left_at(batch: u32, row: u32, depth: u32) -> array<f32, A_PLANES> {
+fn left_index(batch: u32, row: u32, depth: u32) -> u32 {
     let source = depth / TAPS;
     let pair = select(row * SOURCES + source, source * TARGETS + row, SWAPPED);
-    return load_a((batch * SOURCES * TARGETS + pair) * TAPS + depth % TAPS);
+    return (batch * SOURCES * TARGETS + pair) * TAPS + depth % TAPS;
 }
 
-fn right_at(batch: u32, depth: u32, column: u32) -> array<f32, B_PLANES> {
+fn right_index(batch: u32, depth: u32, column: u32) -> u32 {
     let tap = depth % TAPS;
     let p = pixel(column, targets(ROWS) * targets(COLUMNS));
     let r = source_at(ROWS, p.number / targets(COLUMNS), tap / COLUMNS_KERNEL);
@@ -55,9 +55,9 @@ fn right_at(batch: u32, depth: u32, column: u32) -> array<f32, B_PLANES> {
         let pixels = sources(ROWS) * sources(COLUMNS);
         let channel = batch * SOURCES + depth / TAPS;
         let number = channel * pixels + r * sources(COLUMNS) + q;
-        return load_b(element(p, GROUPS * SOURCES * pixels, number));
+        return element(p, GROUPS * SOURCES * pixels, number);
     }
-    return array<f32, B_PLANES>();
+    return NOWHERE;
 }
 
 fn write(batch: u32, row: u32, column: u32, product: Coordinates) {

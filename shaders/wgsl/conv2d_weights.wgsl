@@ -29,13 +29,13 @@ const ELEMENTS = ROWS_INPUT * COLUMNS_INPUT;
 
 // A batch is a group of one piece.
 
-fn left_at(batch: u32, row: u32, depth: u32) -> array<f32, A_PLANES> {
+fn left_index(batch: u32, row: u32, depth: u32) -> u32 {
     let p = pixel(depth, PLACES);
     let channel = batch % GROUPS * TARGETS + row;
-    return load_a(element(p, GROUPS * TARGETS * PLACES, channel * PLACES + p.number));
+    return element(p, GROUPS * TARGETS * PLACES, channel * PLACES + p.number);
 }
 
-fn right_at(batch: u32, depth: u32, column: u32) -> array<f32, B_PLANES> {
+fn right_index(batch: u32, depth: u32, column: u32) -> u32 {
     let tap = column % TAPS;
     let p = pixel(depth, PLACES);
     let r = element_at(ROWS, p.number / COLUMNS.output, tap / COLUMNS_KERNEL);
@@ -43,9 +43,9 @@ fn right_at(batch: u32, depth: u32, column: u32) -> array<f32, B_PLANES> {
     if r < ROWS_INPUT && q < COLUMNS_INPUT {
         let channel = batch % GROUPS * SOURCES + column / TAPS;
         let number = channel * ELEMENTS + r * COLUMNS_INPUT + q;
-        return load_b(element(p, GROUPS * SOURCES * ELEMENTS, number));
+        return element(p, GROUPS * SOURCES * ELEMENTS, number);
     }
-    return array<f32, B_PLANES>();
+    return NOWHERE;
 }
 
 fn write(batch: u32, row: u32, column: u32, product: Coordinates) {

@@ -37,6 +37,22 @@ fn matmul(s: &MatmulShape, f: Option<Function>, read: &[&[f64]]) -> Vec<f64> {
     c
 }
 
+/// Which operands are transposed, and sizes m, k and n: multiples of 4 along both operands' rows in
+/// memory, along those of the left alone, and of the right alone. Shaders read such rows four numbers at
+/// a time.
+const RUNS: [([bool; 2], [usize; 3]); 10] = [
+    ([false, false], [20, 12, 36]),
+    ([true, false], [20, 12, 36]),
+    ([false, true], [20, 12, 36]),
+    ([true, true], [20, 12, 36]),
+    ([false, false], [6, 12, 5]),
+    ([true, false], [20, 7, 5]),
+    ([true, true], [20, 7, 36]),
+    ([false, false], [20, 7, 36]),
+    ([true, false], [6, 12, 36]),
+    ([true, true], [6, 12, 5]),
+];
+
 pub(super) fn block_matmul(parity: &Parity) {
     let shape = |batch, m, k, n| MatmulShape {
         batch,
@@ -69,8 +85,16 @@ pub(super) fn block_matmul(parity: &Parity) {
         (shape(1, 3, 0, 2), true, None),
         (shape(1, 0, 4, 2), false, None),
     ];
+    let sizes = RUNS.map(|([transpose_a, transpose_b], [m, k, n])| {
+        let shape = MatmulShape {
+            transpose_a,
+            transpose_b,
+            ..shape(2, m, k, n)
+        };
+        (shape, false, None)
+    });
     parity.everywhere(221, |rig, noise| {
-        for (shape, bias, activation) in shapes {
+        for (shape, bias, activation) in shapes.into_iter().chain(sizes) {
             for &(a_encrypted, b_encrypted) in rig.pairs() {
                 let mut draw =
                     |encrypted, len| rig.tensor(encrypted, || noise.numbers(len, -1.0, 1.0));
@@ -98,8 +122,10 @@ pub(super) fn block_matmul(parity: &Parity) {
 }
 
 /// A shape of a whole and a narrow tile of images, one with everything at once, one past what a
-/// workgroup computes at a time in every direction, and one without a place for the window.
-const SHAPES: [Conv2dShape; 4] = [
+/// workgroup computes at a time in every direction, and one without a place for the window; then
+/// batches of a multiple of 4 images, which shaders read four at a time: with weights that are no such
+/// multiple beside a narrow tile, and that are one, in less than a tile and in a whole one.
+const SHAPES: [Conv2dShape; 7] = [
     Conv2dShape {
         batch: 35,
         in_channels: 2,
@@ -141,6 +167,39 @@ const SHAPES: [Conv2dShape; 4] = [
         kernel: [3, 1],
         stride: [1, 1],
         padding: [[0, 0], [0, 0]],
+        dilation: [1, 1],
+        groups: 1,
+    },
+    Conv2dShape {
+        batch: 36,
+        in_channels: 3,
+        out_channels: 5,
+        input: [4, 5],
+        kernel: [3, 3],
+        stride: [1, 1],
+        padding: [[1, 1], [1, 1]],
+        dilation: [1, 1],
+        groups: 1,
+    },
+    Conv2dShape {
+        batch: 4,
+        in_channels: 4,
+        out_channels: 6,
+        input: [7, 6],
+        kernel: [2, 3],
+        stride: [2, 1],
+        padding: [[0, 1], [2, 1]],
+        dilation: [2, 1],
+        groups: 2,
+    },
+    Conv2dShape {
+        batch: 32,
+        in_channels: 8,
+        out_channels: 18,
+        input: [4, 3],
+        kernel: [1, 2],
+        stride: [1, 1],
+        padding: [[0, 0], [0, 1]],
         dilation: [1, 1],
         groups: 1,
     },

@@ -6,7 +6,11 @@
 // the program's, in registers.
 //
 // The kernel's file says where operands lie and what becomes of an element of the result:
-// `left_at(batch, row, depth)`, `right_at(batch, depth, column)`, `write(batch, row, column, c)`.
+// `left_index(batch, row, depth)`, `right_index(batch, depth, column)`, `write(batch, row, column, c)`.
+//
+// An operand that is WIDE is read four numbers at a time: those at multiples of 4 along its rows in
+// memory lie side by side, and all or none of them are there. Along the depth, an invocation takes the
+// four of four lines and transposes them.
 
 const TILE_ROWS = THREAD_ROWS * GROUP_ROWS;
 const TILE_COLUMNS = THREAD_COLUMNS * GROUP_COLUMNS;
@@ -16,10 +20,18 @@ const COLUMN_VECTORS = THREAD_COLUMNS / 4u;
 // A vector more than a line of the tile has, so that lines start in different banks.
 const LEFT_PITCH = TILE_ROWS / 4u + 1u;
 const RIGHT_PITCH = TILE_COLUMNS / 4u + 1u;
+// Where operands are wide along the depth, that is a multiple of 4.
+const DEPTH_VECTORS = max(DEPTH / 4u, 1u);
+// Loads that fill a vector of a tile.
+const LEFT_LOADS = select(4u, 1u, WIDE_A);
+const RIGHT_LOADS = select(4u, 1u, WIDE_B);
 
 // Whole vectors, since WGSL may write a component by reading and writing all of its vector.
 var<workgroup> left_tile: array<vec4<f32>, LEFT * DEPTH * LEFT_PITCH>;
 var<workgroup> right_tile: array<vec4<f32>, RIGHT * DEPTH * RIGHT_PITCH>;
+
+// Where the right operand has a zero that lies in no memory.
+const NOWHERE = 0xffffffffu;
 
 struct Product {
     rows: u32,
@@ -28,43 +40,110 @@ struct Product {
     depth: vec2<u32>,
 }
 
+// Four rows of one column of the left operand, combined, to where its tile has them.
+fn put_left(coordinates: array<vec4<f32>, A_PLANES>, k: u32, at: u32) {
+    var combined = left(coordinates);
+    for (var t = 0u; t < LEFT; t++) {
+        left_tile[(t * DEPTH + k) * LEFT_PITCH + at] = combined[t];
+    }
+}
+
+// Four columns of one row of the right operand, likewise.
+fn put_right(coordinates: array<vec4<f32>, B_PLANES>, k: u32, at: u32) {
+    var combined = right(coordinates);
+    for (var t = 0u; t < RIGHT; t++) {
+        right_tile[(t * DEPTH + k) * RIGHT_PITCH + at] = combined[t];
+    }
+}
+
 fn stage_left(product: Product, batch: u32, row: u32, depth: u32, local: u32) {
-    for (var i = local; i < DEPTH * TILE_ROWS / 4u; i += THREADS) {
-        // Neighbouring invocations read neighbouring numbers.
-        let k = select(i / (TILE_ROWS / 4u), i % DEPTH, LEFT_ALONG_DEPTH);
-        let at = select(i % (TILE_ROWS / 4u), i / DEPTH, LEFT_ALONG_DEPTH);
-        var vectors: array<vec4<f32>, LEFT>;
-        for (var j = 0u; j < 4u; j++) {
-            let r = row + at * 4u + j;
-            if r < product.rows && depth + k < product.depth.y {
-                var l = left(left_at(batch, r, depth + k));
-                for (var t = 0u; t < LEFT; t++) {
-                    vectors[t][j] = l[t];
+    if WIDE_A && LEFT_ALONG_DEPTH {
+        for (var i = local; i < DEPTH_VECTORS * TILE_ROWS / 4u; i += THREADS) {
+            let k = i % DEPTH_VECTORS * 4u;
+            let at = i / DEPTH_VECTORS;
+            var block: array<array<vec4<f32>, A_PLANES>, 4>;
+            for (var j = 0u; j < 4u; j++) {
+                let r = row + at * 4u + j;
+                if r < product.rows && depth + k < product.depth.y {
+                    block[j] = load4_a(left_index(batch, r, depth + k));
                 }
             }
+            for (var j = 0u; j < 4u; j++) {
+                var column: array<vec4<f32>, A_PLANES>;
+                for (var p = 0u; p < A_PLANES; p++) {
+                    column[p] = vec4(block[0][p][j], block[1][p][j], block[2][p][j], block[3][p][j]);
+                }
+                put_left(column, k + j, at);
+            }
         }
-        for (var t = 0u; t < LEFT; t++) {
-            left_tile[(t * DEPTH + k) * LEFT_PITCH + at] = vectors[t];
+    } else {
+        for (var i = local; i < DEPTH * TILE_ROWS / 4u; i += THREADS) {
+            // Neighbouring invocations read neighbouring numbers.
+            let k = select(i / (TILE_ROWS / 4u), i % DEPTH, LEFT_ALONG_DEPTH);
+            let at = select(i % (TILE_ROWS / 4u), i / DEPTH, LEFT_ALONG_DEPTH);
+            let r = row + at * 4u;
+            var column: array<vec4<f32>, A_PLANES>;
+            for (var j = 0u; j < LEFT_LOADS; j++) {
+                if r + j < product.rows && depth + k < product.depth.y {
+                    let start = left_index(batch, r + j, depth + k);
+                    if WIDE_A {
+                        column = load4_a(start);
+                    } else {
+                        var element = load_a(start);
+                        for (var p = 0u; p < A_PLANES; p++) {
+                            column[p][j] = element[p];
+                        }
+                    }
+                }
+            }
+            put_left(column, k, at);
         }
     }
 }
 
 fn stage_right(product: Product, batch: u32, column: u32, depth: u32, local: u32) {
-    for (var i = local; i < DEPTH * TILE_COLUMNS / 4u; i += THREADS) {
-        let k = select(i / (TILE_COLUMNS / 4u), i % DEPTH, RIGHT_ALONG_DEPTH);
-        let at = select(i % (TILE_COLUMNS / 4u), i / DEPTH, RIGHT_ALONG_DEPTH);
-        var vectors: array<vec4<f32>, RIGHT>;
-        for (var j = 0u; j < 4u; j++) {
-            let c = column + at * 4u + j;
-            if c < product.columns && depth + k < product.depth.y {
-                var r = right(right_at(batch, depth + k, c));
-                for (var t = 0u; t < RIGHT; t++) {
-                    vectors[t][j] = r[t];
+    if WIDE_B && RIGHT_ALONG_DEPTH {
+        for (var i = local; i < DEPTH_VECTORS * TILE_COLUMNS / 4u; i += THREADS) {
+            let k = i % DEPTH_VECTORS * 4u;
+            let at = i / DEPTH_VECTORS;
+            var block: array<array<vec4<f32>, B_PLANES>, 4>;
+            for (var j = 0u; j < 4u; j++) {
+                let c = column + at * 4u + j;
+                if c < product.columns && depth + k < product.depth.y {
+                    let start = right_index(batch, depth + k, c);
+                    if start != NOWHERE {
+                        block[j] = load4_b(start);
+                    }
                 }
             }
+            for (var j = 0u; j < 4u; j++) {
+                var row: array<vec4<f32>, B_PLANES>;
+                for (var p = 0u; p < B_PLANES; p++) {
+                    row[p] = vec4(block[0][p][j], block[1][p][j], block[2][p][j], block[3][p][j]);
+                }
+                put_right(row, k + j, at);
+            }
         }
-        for (var t = 0u; t < RIGHT; t++) {
-            right_tile[(t * DEPTH + k) * RIGHT_PITCH + at] = vectors[t];
+    } else {
+        for (var i = local; i < DEPTH * TILE_COLUMNS / 4u; i += THREADS) {
+            let k = select(i / (TILE_COLUMNS / 4u), i % DEPTH, RIGHT_ALONG_DEPTH);
+            let at = select(i % (TILE_COLUMNS / 4u), i / DEPTH, RIGHT_ALONG_DEPTH);
+            let c = column + at * 4u;
+            var row: array<vec4<f32>, B_PLANES>;
+            for (var j = 0u; j < RIGHT_LOADS; j++) {
+                if c + j < product.columns && depth + k < product.depth.y {
+                    let start = right_index(batch, depth + k, c + j);
+                    if start != NOWHERE && WIDE_B {
+                        row = load4_b(start);
+                    } else if start != NOWHERE {
+                        var element = load_b(start);
+                        for (var p = 0u; p < B_PLANES; p++) {
+                            row[p][j] = element[p];
+                        }
+                    }
+                }
+            }
+            put_right(row, k, at);
         }
     }
 }

@@ -7,20 +7,20 @@ const RIGHT = LEFT;
 const TERMS = LEFT;
 const SUMS = LEFT;
 
-fn left(c: array<f32, A_PLANES>) -> array<f32, LEFT> {
+fn left(c: array<NUMBERS, A_PLANES>) -> array<NUMBERS, LEFT> {
     var coordinates = c;
-    var values: array<f32, LEFT>;
+    var values: array<NUMBERS, LEFT>;
     for (var t = 0u; t < TERMS; t++) {
-        var sum = 0.0;
+        var sum: NUMBERS;
         for (var p = 0u; p < D; p++) {
-            sum = fma(algebra[PRODUCT + t * D + p], coordinates[p], sum);
+            sum = fma(NUMBERS(algebra[PRODUCT + t * D + p]), coordinates[p], sum);
         }
         values[t] = sum;
     }
     return values;
 }
 
-fn right(c: array<f32, B_PLANES>) -> array<f32, RIGHT> {
+fn right(c: array<NUMBERS, B_PLANES>) -> array<NUMBERS, RIGHT> {
     return left(c);
 }
 

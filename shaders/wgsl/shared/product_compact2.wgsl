@@ -6,12 +6,12 @@ const RIGHT = 3u;
 const TERMS = 3u;
 const SUMS = 3u;
 
-fn left(c: array<f32, A_PLANES>) -> array<f32, LEFT> {
-    return array<f32, LEFT>(c[0], c[1], c[0] + c[1]);
+fn left(c: array<NUMBERS, A_PLANES>) -> array<NUMBERS, LEFT> {
+    return array<NUMBERS, LEFT>(c[0], c[1], c[0] + c[1]);
 }
 
-fn right(c: array<f32, B_PLANES>) -> array<f32, RIGHT> {
-    return array<f32, RIGHT>(c[0], c[1], c[0] + c[1]);
+fn right(c: array<NUMBERS, B_PLANES>) -> array<NUMBERS, RIGHT> {
+    return array<NUMBERS, RIGHT>(c[0], c[1], c[0] + c[1]);
 }
 
 fn term_left(t: u32) -> u32 {

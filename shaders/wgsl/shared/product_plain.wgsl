@@ -5,11 +5,11 @@ const RIGHT = B_PLANES;
 const TERMS = max(A_PLANES, B_PLANES);
 const SUMS = TERMS;
 
-fn left(c: array<f32, A_PLANES>) -> array<f32, LEFT> {
+fn left(c: array<NUMBERS, A_PLANES>) -> array<NUMBERS, LEFT> {
     return c;
 }
 
-fn right(c: array<f32, B_PLANES>) -> array<f32, RIGHT> {
+fn right(c: array<NUMBERS, B_PLANES>) -> array<NUMBERS, RIGHT> {
     return c;
 }
 

@@ -6,11 +6,12 @@ use furthermore_kernels_cpu::function_map::Function;
 use furthermore_kernels_cpu::pool::{Pool, PoolShape};
 use furthermore_shaders::{Constant, Variant};
 
+use super::products::Runs;
 use super::{Lowered, Lowering, too_large};
 use crate::error::Result;
 use crate::plan::Region;
 
-/// One axis of a sliding window: elements and places, taps, and how they lie.
+/// One axis of a sliding window: elements and places, taps, and how they runs.
 #[derive(Debug, Clone, Copy)]
 struct Axis {
     input: usize,
@@ -98,6 +99,15 @@ fn windowed(mut variant: Variant, axes: [Axis; 2]) -> Result<Variant> {
     sized(variant, "TILE_IMAGES", TILE_IMAGES)
 }
 
+/// How image tensors runs: a pixel's images side by side, in tiles of a whole number of vectors and one
+/// of what is left.
+fn images_of(batch: usize, along_depth: bool) -> Runs {
+    Runs {
+        length: batch,
+        along_depth,
+    }
+}
+
 /// How a sum that different workgroups add up is cut.
 struct Pieces {
     /// Terms of a piece.
@@ -170,7 +180,13 @@ impl Lowering {
         let variant = sized(variant, "SOURCES", sources)?;
         let variant = sized(variant, "TARGETS", targets)?.flag("SWAPPED", swapped);
         let sizes = [targets, sources * taps, columns];
-        let tiled = self.tiled(variant, [weights, images], sizes);
+        let weight_runs = Runs {
+            // Of the gradient by the images, sums go over output channels, between which runs others.
+            length: if swapped { 1 } else { sources * taps },
+            along_depth: true,
+        };
+        let runs = [weight_runs, images_of(shape.batch, false)];
+        let tiled = self.tiled(variant, [weights, images], runs, sizes);
         let groups = shape.groups * tiled.tile.count(targets, columns);
         Lowered::tiled(tiled, groups)
             .operand("a", weights)
@@ -230,7 +246,8 @@ impl Lowering {
         let variant = sized(variant, "SOURCES", ins)?;
         let variant = sized(variant, "TARGETS", outs)?;
         let sizes = [outs, terms, ins * taps];
-        let mut tiled = self.tiled(variant, [gradient, images], sizes);
+        let runs = [images_of(shape.batch, true); 2];
+        let mut tiled = self.tiled(variant, [gradient, images], runs, sizes);
         let groups = shape.groups * tiled.tile.count(outs, ins * taps);
         let pieces = Pieces::new(groups, terms);
         tiled.work /= pieces.count;

@@ -19,12 +19,32 @@ pub(super) struct Tiled {
     pub(super) work: usize,
 }
 
+/// How an operand of a product lies in memory: in runs of numbers side by side.
+#[derive(Clone, Copy)]
+pub(super) struct Runs {
+    /// Where 4 divides it, it divides every run.
+    pub(super) length: usize,
+    /// The product sums over a run; else it is rows of the left operand or columns of the right.
+    pub(super) along_depth: bool,
+}
+
+impl Runs {
+    /// Whether a tile may be filled with four numbers at a time.
+    fn wide(self, operand: Region, tile: &Tile) -> bool {
+        self.length.is_multiple_of(4)
+            && (operand.planes == 1 || operand.stride.is_multiple_of(4))
+            && (!self.along_depth || tile.depth.is_multiple_of(4))
+    }
+}
+
 impl Lowering {
-    /// A variant with the product of `a` and `b` and its tiles for a result of `rows x columns`.
+    /// A variant with the product of `a` and `b`, which lie in `runs`, and its tiles for a result of
+    /// `rows x columns`.
     pub(super) fn tiled(
         &self,
         mut variant: Variant,
         [a, b]: [Region; 2],
+        runs: [Runs; 2],
         [rows, depth, columns]: [usize; 3],
     ) -> Tiled {
         let product = self.product(a.planes, b.planes);
@@ -37,7 +57,9 @@ impl Lowering {
         variant.tile = Some(tile);
         let variant = variant
             .plaintext("a", a.planes < ciphertext)
-            .plaintext("b", b.planes < ciphertext);
+            .plaintext("b", b.planes < ciphertext)
+            .wide("a", runs[0].wide(a, &tile))
+            .wide("b", runs[1].wide(b, &tile));
         let work = (tile.rows() * tile.columns() * program.terms) as usize;
         Tiled {
             variant,
@@ -62,7 +84,15 @@ impl Lowering {
             .flag("TRANSPOSE_B", shape.transpose_b)
             .flag("HAS_BIAS", bias.is_some())
             .plaintext("bias", bias.is_some_and(|bias| bias.planes < c.planes));
-        let tiled = self.tiled(variant, [a, b], [shape.m, shape.k, shape.n]);
+        let rows = |transposed, [rows, columns]: [usize; 2], along_depth| Runs {
+            length: if transposed { rows } else { columns },
+            along_depth: along_depth != transposed,
+        };
+        let runs = [
+            rows(shape.transpose_a, [shape.m, shape.k], true),
+            rows(shape.transpose_b, [shape.k, shape.n], false),
+        ];
+        let tiled = self.tiled(variant, [a, b], runs, [shape.m, shape.k, shape.n]);
         let groups = shape.batch * tiled.tile.count(shape.m, shape.n);
         let mut lowered = Lowered::tiled(tiled, groups)
             .function(activation)

@@ -1,0 +1,12 @@
+fn number_NAME(plane: u32, at: u32) -> f32 {
+    return f32(NAME[plane * params.NAME_stride + at]);
+}
+
+fn four_NAME(plane: u32, at: u32) -> vec4<f32> {
+    return vec4(
+        number_NAME(plane, at),
+        number_NAME(plane, at + 1u),
+        number_NAME(plane, at + 2u),
+        number_NAME(plane, at + 3u),
+    );
+}
