@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use furthermore::Algebra;
 use furthermore::network::{Init, Network};
-use furthermore::plan::{CompileOptions, Plan};
+use furthermore::plan::{CompileOptions, Kernel, Operand, Plan, Region};
+use furthermore::scheme::SecretKey;
 use furthermore::session::Session;
-use furthermore::tensor::{DType, Plaintext};
+use furthermore::tensor::{Buffer, DType, Plaintext};
 
-use furthermore::device::Gpu;
 use furthermore::device::gpu::GpuOptions;
+use furthermore::device::{Device, Gpu, Source};
 
 use crate::gpu;
 
@@ -53,7 +54,112 @@ fn a_run_is_one_submit_and_one_pass() {
     session.read("y").expect("there is one");
     let read = gpu.counters();
     assert_eq!(read.readbacks - after.readbacks, 1);
-    let _ = Algebra::Real;
+}
+
+/// A region that lies past its buffer or in none, a source that is too short or of other planes, and a
+/// target that is too short: nothing is copied.
+#[test]
+fn copies_that_do_not_fit_are_refused() {
+    let Some(gpu) = gpu() else { return };
+    let key = SecretKey::from_known_seed(2, 7).expect("a key of two slots");
+    let algebra = Algebra::Compact(2);
+    let arithmetic = key.evaluation_key().arithmetic(algebra).expect("its own");
+    let operand = Operand {
+        planes: 2,
+        elements: 100,
+    };
+    let options = CompileOptions::encrypted(1, DType::F32, algebra);
+    let kernel = Kernel::Clip { limit: 1.0 };
+    let plan = Plan::of_command(&options, kernel, &[], &[operand]).expect("it fits");
+    let region = plan.commands()[0].writes[0];
+    let mut program = gpu.load(Arc::new(plan), arithmetic).expect("it is loaded");
+    let numbers = Buffer::zeroed(DType::F32, 2 * region.stride).expect("memory");
+    fn source(buffer: &Buffer) -> Source<'_> {
+        Source {
+            buffer,
+            stride: 112,
+            row: 1,
+            rows: None,
+            embed: None,
+        }
+    }
+    assert_eq!(region.stride, 112);
+    program
+        .upload(&region, source(&numbers))
+        .expect("it is the plan's");
+    let beyond = [
+        Region {
+            buffer: 7,
+            ..region
+        },
+        Region {
+            planes: 3,
+            ..region
+        },
+        Region {
+            elements: 1 << 20,
+            stride: 1 << 20,
+            ..region
+        },
+        Region {
+            stride: region.stride * 4,
+            ..region
+        },
+        Region {
+            planes: usize::MAX,
+            stride: usize::MAX,
+            ..region
+        },
+    ];
+    let large = Buffer::zeroed(DType::F32, 4 << 20).expect("memory");
+    for region in beyond {
+        let from = Source {
+            stride: region.stride,
+            ..source(&large)
+        };
+        program.upload(&region, from).expect_err("it lies beyond");
+        let mut target = Buffer::zeroed(DType::F32, 4 << 20).expect("memory");
+        program
+            .download(&region, &mut target)
+            .expect_err("it lies beyond");
+        program.clear(&region).expect_err("it lies beyond");
+    }
+    let mut short = Buffer::zeroed(DType::F32, region.stride + 99).expect("memory");
+    program
+        .upload(&region, source(&short))
+        .expect_err("a number is missing");
+    program
+        .download(&region, &mut short)
+        .expect_err("a number has no place");
+    let rows = [0, 1];
+    let one_short = Source {
+        row: 49,
+        rows: Some(&rows),
+        ..source(&numbers)
+    };
+    program
+        .upload(&region, one_short)
+        .expect_err("rows have 98 numbers");
+    let far = Source {
+        row: 50,
+        rows: Some(&[0, usize::MAX]),
+        ..source(&numbers)
+    };
+    program
+        .upload(&region, far)
+        .expect_err("there is no such row");
+    let narrow = Source {
+        embed: Some(&[1.0]),
+        ..source(&numbers)
+    };
+    program
+        .upload(&region, narrow)
+        .expect_err("one has two coordinates");
+    let mut target = Buffer::zeroed(DType::F32, 2 * region.stride).expect("memory");
+    program
+        .download(&region, &mut target)
+        .expect("what was copied first is there");
+    assert!(target.as_slice::<f32>().iter().all(|&x| x == 0.0));
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //! adapter is a failure.
 #![cfg(feature = "gpu")]
 
+mod bindings;
 mod device;
 mod runs;
 mod training;

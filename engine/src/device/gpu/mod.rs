@@ -41,6 +41,9 @@ pub struct GpuOptions {
     pub patience: Duration,
     /// Where compiled pipelines are kept between processes.
     pub cache: Option<PathBuf>,
+    /// The most bytes that are bound as one: of larger tensors each plane is a binding of its own.
+    /// The adapter's limit without.
+    pub largest_binding: Option<u64>,
 }
 
 impl Default for GpuOptions {
@@ -50,6 +53,7 @@ impl Default for GpuOptions {
             half: false,
             patience: Duration::from_secs(120),
             cache: None,
+            largest_binding: None,
         }
     }
 }
@@ -121,7 +125,7 @@ impl Gpu {
         } else {
             Stored::F32
         };
-        let context = Context::new(device, queue, description, stored, options.patience, cache);
+        let context = Context::new(device, queue, description, stored, options, cache);
         Ok(Self {
             context: Arc::new(context),
         })
