@@ -13,4 +13,4 @@ mod variant;
 pub use naga;
 pub use reflect::{Access, Binding, Parameter, Shader, ShaderError, Value};
 pub use source::{FAMILIES, Family};
-pub use variant::{Constant, Form, Product, Stored, Tile, Variant};
+pub use variant::{Constant, Form, Product, Stored, Tile, Variant, plane_name};

@@ -1,7 +1,8 @@
 //! Every shader in every variant is valid WGSL. No device is needed.
 
 use furthermore_shaders::{
-    Access, Constant, FAMILIES, Form, Product, Stored, Tile, Value, Variant,
+    Access, Binding, Constant, FAMILIES, Form, Product, Shader, Stored, Tile, Value, Variant,
+    plane_name,
 };
 
 const TILE: Tile = Tile {
@@ -233,6 +234,42 @@ fn variants(family: &'static str, entry: &'static str, form: Form) -> Vec<Varian
     }
 }
 
+/// A variant with all its operands bound plane by plane is valid, and binds each plane as the operand.
+fn binds_planes(shader: &Shader) {
+    let operand = |b: &&Binding| {
+        let constants = ["table", "scratch", "watched"];
+        b.group == 0 && b.access != Access::Uniform && !constants.contains(&b.name.as_str())
+    };
+    let whole: Vec<&Binding> = shader.bindings().iter().filter(operand).collect();
+    let names = [
+        "a",
+        "b",
+        "bias",
+        "c",
+        "g",
+        "gradient",
+        "moment",
+        "parameter",
+        "root",
+    ];
+    let more = ["targets", "velocity", "x", "y"];
+    let mut variant = shader.variant().clone();
+    for name in names.into_iter().chain(more) {
+        if whole.iter().any(|b| b.name == name) {
+            variant.split.push((name, 3));
+        }
+    }
+    assert_eq!(variant.split.len(), whole.len(), "{}", variant.entry);
+    let split = variant.compile().unwrap_or_else(|e| panic!("{e}"));
+    let found: Vec<&Binding> = split.bindings().iter().filter(operand).collect();
+    assert_eq!(found.len(), 3 * whole.len(), "{}", variant.entry);
+    for (operand, plane) in whole.iter().flat_map(|b| (0..3).map(move |p| (b, p))) {
+        let name = plane_name(&operand.name, plane);
+        let bound = found.iter().find(|b| b.name == name);
+        assert_eq!(bound.map(|b| b.access), Some(operand.access), "{name}");
+    }
+}
+
 #[test]
 fn every_variant_is_valid() {
     let mut compiled = 0;
@@ -252,9 +289,7 @@ fn every_variant_is_valid() {
                             .map(|p| p.name.as_str())
                             .collect();
                         assert_eq!(names[0], "command", "{entry}");
-                        let uniform = |b: &&furthermore_shaders::Binding| {
-                            b.group == 0 && b.access == Access::Uniform
-                        };
+                        let uniform = |b: &&Binding| b.group == 0 && b.access == Access::Uniform;
                         assert_eq!(
                             shader.bindings().iter().filter(uniform).count(),
                             1,
@@ -262,6 +297,9 @@ fn every_variant_is_valid() {
                         );
                         assert!(shader.workgroup().iter().product::<u32>() > 1, "{entry}");
                         compiled += 1;
+                        if stored == Stored::F32 {
+                            binds_planes(&shader);
+                        }
                     }
                 }
             }

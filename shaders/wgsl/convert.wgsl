@@ -13,9 +13,12 @@ struct Params {
     planes: u32,
     // Matrices of a plane.
     batch: u32,
-    // Where in a plane they begin, and from one row to the next.
+    // Where in a plane they begin.
     start: u32,
+    // From one row to the next, planes and numbers of a plane.
+    x_plane: u32,
     x_row: u32,
+    y_plane: u32,
     y_row: u32,
 }
 
@@ -43,7 +46,7 @@ fn linear_map(
     if at < params.len {
         var sums: array<f32, MAP_ROWS>;
         for (var j = 0u; j < params.columns; j++) {
-            let number = f32(x[j * params.x_stride + at]);
+            let number = number_x(j, at);
             for (var i = 0u; i < MAP_ROWS; i++) {
                 if row + i < params.rows {
                     let weight = table[(row + i) * params.columns + j];
@@ -56,7 +59,7 @@ fn linear_map(
         }
         for (var i = 0u; i < MAP_ROWS; i++) {
             if row + i < params.rows {
-                y[(row + i) * params.y_stride + at] = Stored(sums[i]);
+                put_y(row + i, at, sums[i]);
             }
         }
     }
@@ -65,7 +68,7 @@ fn linear_map(
 // A column more than a row of the tile has, so that columns too are read from different banks.
 const PITCH = TILE_COLUMNS + 1u;
 
-var<workgroup> staged: array<Stored, TILE_ROWS * PITCH>;
+var<workgroup> staged: array<f32, TILE_ROWS * PITCH>;
 
 // Transposes rows x columns matrices, a tile in each workgroup. Interleaved elements are the columns
 // of a matrix whose rows are planes, and image tiles the transposes of their samples.
@@ -88,8 +91,9 @@ fn transpose(
         let i = k / TILE_COLUMNS;
         let j = k % TILE_COLUMNS;
         if there && row + i < params.rows && column + j < params.columns {
-            let read_at = plane * params.x_stride + start + (row + i) * params.x_row;
-            staged[i * PITCH + j] = x[read_at + column + j];
+            let from_plane = plane + (row + i) * params.x_plane;
+            let line = start + (row + i) * params.x_row;
+            staged[i * PITCH + j] = number_x(from_plane, line + column + j);
         }
     }
     workgroupBarrier();
@@ -97,8 +101,9 @@ fn transpose(
         let i = k % TILE_ROWS;
         let j = k / TILE_ROWS;
         if there && row + i < params.rows && column + j < params.columns {
-            let write_at = plane * params.y_stride + start + (column + j) * params.y_row;
-            y[write_at + row + i] = staged[i * PITCH + j];
+            let to_plane = plane + (column + j) * params.y_plane;
+            let line = start + (column + j) * params.y_row;
+            put_y(to_plane, line + row + i, staged[i * PITCH + j]);
         }
     }
 }

@@ -121,12 +121,12 @@ fn sum(
     let element = share.element % params.len;
     var total = 0.0;
     if plane < params.planes {
-        let start = plane * params.x_stride + start_of(element);
+        let start = start_of(element);
         let end = min((piece + 1u) * params.piece, params.length);
         var chunk = 0.0;
         var count = 0u;
         for (var i = piece * params.piece + share.line; i < end; i += params.lines) {
-            chunk += f32(x[start + i * params.inner]);
+            chunk += number_x(plane, start + i * params.inner);
             count++;
             if count == CHUNK {
                 total += chunk;
@@ -141,7 +141,7 @@ fn sum(
         if params.pieces > 1u {
             scratch[share.element * params.pieces + piece] = all;
         } else {
-            y[plane * params.y_stride + element] = Stored(all * params.scale);
+            put_y(plane, element, all * params.scale);
         }
     }
 }
@@ -163,8 +163,7 @@ fn combine(
     }
     let all = fold(all_slots(total), share, false)[0];
     if share.line == 0u && plane < params.planes {
-        let at = plane * params.y_stride + share.element % params.len;
-        y[at] = Stored(all * params.scale);
+        put_y(plane, share.element % params.len, all * params.scale);
     }
 }
 

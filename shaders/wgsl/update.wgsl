@@ -57,18 +57,16 @@ fn sgd(
     let plane = number / plane_groups;
     let at = number % plane_groups * WORKGROUP + local;
     if plane < params.planes && at < params.len && may_step() {
-        let w = plane * params.parameter_stride + at;
-        let before = f32(parameter[w]);
-        let g = f32(gradient[plane * params.gradient_stride + at]);
+        let before = number_parameter(plane, at);
+        let g = number_gradient(plane, at);
         var step = fma(params.weight_decay, before, g);
         if HAS_VELOCITY {
-            let v = plane * params.velocity_stride + at;
-            step = fma(params.momentum, f32(velocity[v]), step);
-            velocity[v] = Stored(step);
+            step = fma(params.momentum, number_velocity(plane, at), step);
+            put_velocity(plane, at, step);
         }
         let stepped = fma(-run.learning_rate, step, before);
         see_coordinate(stepped);
-        parameter[w] = Stored(stepped);
+        put_parameter(plane, at, stepped);
     }
     report(local);
 }

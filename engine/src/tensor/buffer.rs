@@ -43,9 +43,19 @@ impl DType {
         }
     }
 
-    /// Elements from one plane's start to the next's: planes start on cache lines.
+    /// Elements from one plane's start to the next's: planes start on cache lines, large ones where
+    /// every graphics processor can bind one by itself, stored in half precision too.
     pub(crate) fn plane_stride(self, elements: usize) -> usize {
-        elements.next_multiple_of(LINE / self.size())
+        /// Far from this many elements, a tensor of 64 planes is one binding everywhere.
+        const LARGE: usize = 1 << 18;
+        /// 256 bytes in half precision.
+        const BOUND: usize = 128;
+        let step = if elements < LARGE {
+            LINE / self.size()
+        } else {
+            BOUND
+        };
+        elements.next_multiple_of(step)
     }
 }
 

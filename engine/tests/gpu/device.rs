@@ -2,15 +2,15 @@
 
 use std::sync::Arc;
 
-use furthermore::network::{Function, Init, Network};
-use furthermore::plan::{CompileOptions, Kernel, Operand, Plan};
+use furthermore::Algebra;
+use furthermore::network::{Init, Network};
+use furthermore::plan::{CompileOptions, Kernel, Operand, Plan, Region};
+use furthermore::scheme::SecretKey;
 use furthermore::session::Session;
-use furthermore::tensor::{DType, Plaintext};
+use furthermore::tensor::{Buffer, DType, Plaintext};
 
-use furthermore::device::Gpu;
 use furthermore::device::gpu::GpuOptions;
-use furthermore_kernels_cpu::Arithmetic;
-use furthermore_kernels_cpu::block_matmul::MatmulShape;
+use furthermore::device::{Device, Gpu, Source};
 
 use crate::gpu;
 
@@ -56,83 +56,110 @@ fn a_run_is_one_submit_and_one_pass() {
     assert_eq!(read.readbacks - after.readbacks, 1);
 }
 
+/// A region that lies past its buffer or in none, a source that is too short or of other planes, and a
+/// target that is too short: nothing is copied.
 #[test]
-fn peaks_are_measured_and_commands_are_timed() {
-    let Some(gpu) = gpu() else {
-        return;
+fn copies_that_do_not_fit_are_refused() {
+    let Some(gpu) = gpu() else { return };
+    let key = SecretKey::from_known_seed(2, 7).expect("a key of two slots");
+    let algebra = Algebra::Compact(2);
+    let arithmetic = key.evaluation_key().arithmetic(algebra).expect("its own");
+    let operand = Operand {
+        planes: 2,
+        elements: 100,
     };
-    let peaks = gpu.peaks().expect("a device that computes");
-    assert!(peaks.flop_per_s > 1e6 && peaks.flop_per_s.is_finite());
-    assert!(peaks.bytes_per_s > 1e6 && peaks.bytes_per_s.is_finite());
-    let mut network = Network::new();
-    let x = network.input("x", [8]).expect("a new name");
-    let y = network.tanh("tanh", x).expect("a new name");
-    network.output("y", y).expect("a new name");
-    let options = CompileOptions::plain(1000, DType::F32);
-    let plan = Arc::new(Plan::compile(&network, &options).expect("it compiles"));
-    let commands = plan.commands().len();
-    let mut session = Session::new(&gpu, plan, None).expect("the device takes it");
-    let times = session.profile().expect("it runs");
-    assert_eq!(times.len(), commands);
-    assert!(times.iter().all(|t| *t >= 0.0) && times.iter().sum::<f64>() > 0.0);
-}
-
-#[test]
-fn tuned_tiles_serve_the_next_process() {
-    if gpu().is_none() {
-        return;
+    let options = CompileOptions::encrypted(1, DType::F32, algebra);
+    let kernel = Kernel::Clip { limit: 1.0 };
+    let plan = Plan::of_command(&options, kernel, &[], &[operand]).expect("it fits");
+    let region = plan.commands()[0].writes[0];
+    let mut program = gpu.load(Arc::new(plan), arithmetic).expect("it is loaded");
+    let numbers = Buffer::zeroed(DType::F32, 2 * region.stride).expect("memory");
+    fn source(buffer: &Buffer) -> Source<'_> {
+        Source {
+            buffer,
+            stride: 112,
+            row: 1,
+            rows: None,
+            embed: None,
+        }
     }
-    let folder = tempfile::tempdir().expect("a folder");
-    let options = GpuOptions {
-        cache: Some(folder.path().to_owned()),
-        ..GpuOptions::default()
+    assert_eq!(region.stride, 112);
+    program
+        .upload(&region, source(&numbers))
+        .expect("it is the plan's");
+    let beyond = [
+        Region {
+            buffer: 7,
+            ..region
+        },
+        Region {
+            planes: 3,
+            ..region
+        },
+        Region {
+            elements: 1 << 20,
+            stride: 1 << 20,
+            ..region
+        },
+        Region {
+            stride: region.stride * 4,
+            ..region
+        },
+        Region {
+            planes: usize::MAX,
+            stride: usize::MAX,
+            ..region
+        },
+    ];
+    let large = Buffer::zeroed(DType::F32, 4 << 20).expect("memory");
+    for region in beyond {
+        let from = Source {
+            stride: region.stride,
+            ..source(&large)
+        };
+        program.upload(&region, from).expect_err("it lies beyond");
+        let mut target = Buffer::zeroed(DType::F32, 4 << 20).expect("memory");
+        program
+            .download(&region, &mut target)
+            .expect_err("it lies beyond");
+        program.clear(&region).expect_err("it lies beyond");
+    }
+    let mut short = Buffer::zeroed(DType::F32, region.stride + 99).expect("memory");
+    program
+        .upload(&region, source(&short))
+        .expect_err("a number is missing");
+    program
+        .download(&region, &mut short)
+        .expect_err("a number has no place");
+    let rows = [0, 1];
+    let one_short = Source {
+        row: 49,
+        rows: Some(&rows),
+        ..source(&numbers)
     };
-    let gpu = Gpu::with_options(&options).expect("it was there a moment ago");
-    let shape = MatmulShape {
-        batch: 1,
-        m: 64,
-        k: 40,
-        n: 48,
-        transpose_a: false,
-        transpose_b: false,
+    program
+        .upload(&region, one_short)
+        .expect_err("rows have 98 numbers");
+    let far = Source {
+        row: 50,
+        rows: Some(&[0, usize::MAX]),
+        ..source(&numbers)
     };
-    let kernel = Kernel::BlockMatmul {
-        shape,
-        bias: false,
-        activation: None,
+    program
+        .upload(&region, far)
+        .expect_err("there is no such row");
+    let narrow = Source {
+        embed: Some(&[1.0]),
+        ..source(&numbers)
     };
-    let operand = |elements| Operand {
-        planes: 1,
-        elements,
-    };
-    let plan = |kernel, reads: &[usize], writes: usize| {
-        let reads: Vec<Operand> = reads.iter().map(|&len| operand(len)).collect();
-        let options = CompileOptions::plain(1, DType::F32);
-        let plan = Plan::of_command(&options, kernel, &reads, &[operand(writes)]);
-        Arc::new(plan.expect("operands that fit"))
-    };
-    let product = plan(kernel, &[64 * 40, 40 * 48], 64 * 48);
-    let real = Arithmetic::real();
-    let tuned = gpu.tune(&product, &real).expect("it runs");
-    let tuned = tuned.expect("a product has tiles");
-    assert!(tuned.tried > 1 && tuned.seconds <= tuned.untuned_seconds);
-    gpu.keep_tuned().expect("the folder is there");
-    let next = Gpu::with_options(&options).expect("it was there a moment ago");
-    let again = next.tune(&product, &real).expect("it runs");
-    assert_eq!(again.map(|t| t.tried), Some(tuned.tried));
-    let files = std::fs::read_dir(folder.path()).expect("a folder");
-    let names = files.map(|f| f.expect("an entry").file_name().into_string());
-    let kept: Vec<String> = names.map(|n| n.expect("UTF-8")).collect();
-    assert!(kept.iter().any(|n| n.starts_with("tiles-")), "{kept:?}");
-
-    let tanh = Kernel::FunctionMap {
-        function: Function::Tanh,
-    };
-    let untiled = gpu.tune(&plan(tanh, &[8], 8), &real).expect("it lowers");
-    assert_eq!(untiled, None);
-    let homeless = Gpu::new().expect("it was there a moment ago");
-    let refused = homeless.keep_tuned().expect_err("no folder").to_string();
-    assert!(refused.contains("no cache folder"), "{refused}");
+    program
+        .upload(&region, narrow)
+        .expect_err("one has two coordinates");
+    let mut target = Buffer::zeroed(DType::F32, 2 * region.stride).expect("memory");
+    program
+        .download(&region, &mut target)
+        .expect("what was copied first is there");
+    assert!(target.as_slice::<f32>().iter().all(|&x| x == 0.0));
 }
 
 #[test]

@@ -4,8 +4,10 @@
 //! adapter is a failure.
 #![cfg(feature = "gpu")]
 
+mod bindings;
 mod device;
 mod runs;
+mod timing;
 mod training;
 
 use std::sync::OnceLock;

@@ -31,19 +31,24 @@ fn network() -> Network {
     network.with_sgd(loss, 0.9).expect("gradients")
 }
 
+pub(crate) fn plan(algebra: Algebra) -> Plan {
+    let options = CompileOptions::encrypted(BATCH, DType::F32, algebra);
+    Plan::compile(&network(), &options).expect("a plan")
+}
+
 /// A session on the sines of 1, 2, .. and their labels, inputs and initial weights scaled.
-fn session(
+pub(crate) fn session(
     device: &dyn Device,
     key: &SecretKey,
     algebra: Algebra,
     (inputs, weights): (f32, f32),
 ) -> Session {
-    let network = network();
-    let options = CompileOptions::encrypted(BATCH, DType::F32, algebra);
-    let plan = Arc::new(Plan::compile(&network, &options).expect("a plan"));
+    let plan = Arc::new(plan(algebra));
     let mut session =
         Session::new(device, plan, Some(key.evaluation_key())).expect("it runs the plan");
-    let mut initial = network.initial_parameters(1, DType::F32).expect("weights");
+    let mut initial = network()
+        .initial_parameters(1, DType::F32)
+        .expect("weights");
     let Tensor::Plaintext(first) = initial.get("first.weight").expect("a weight") else {
         panic!("weights start as plaintext");
     };
@@ -83,7 +88,7 @@ fn decrypted(key: &SecretKey, tensor: &Tensor) -> Vec<f64> {
     }
 }
 
-fn weights(key: &SecretKey, parameters: &Parameters) -> Vec<f64> {
+pub(crate) fn weights(key: &SecretKey, parameters: &Parameters) -> Vec<f64> {
     let all = parameters.iter();
     all.flat_map(|(_, tensor)| decrypted(key, tensor)).collect()
 }

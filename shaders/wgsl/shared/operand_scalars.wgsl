@@ -1,5 +1,5 @@
 fn number_NAME(plane: u32, at: u32) -> f32 {
-    return f32(NAME[plane * params.NAME_stride + at]);
+    return f32(word_NAME(plane, at));
 }
 
 fn four_NAME(plane: u32, at: u32) -> vec4<f32> {

@@ -5,5 +5,5 @@ fn number_NAME(plane: u32, at: u32) -> f32 {
 }
 
 fn four_NAME(plane: u32, at: u32) -> vec4<f32> {
-    return vec4<f32>(NAME[(plane * params.NAME_stride + at) / 4u]);
+    return vec4<f32>(word_NAME(plane, at));
 }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use furthermore_kernels_cpu::Arithmetic;
-use furthermore_shaders::{Access, Shader, Stored, Variant};
+use furthermore_shaders::{Access, Binding, Shader, Stored, Variant};
 use wgpu::{
     BindGroupLayout, BindGroupLayoutDescriptor, BindGroupLayoutEntry, BindingType, Buffer,
     BufferBindingType, BufferDescriptor, BufferUsages, CommandEncoder, ComputePipeline,
@@ -16,6 +16,7 @@ use wgpu::{
     ShaderRuntimeChecks, ShaderSource, ShaderStages,
 };
 
+use super::GpuOptions;
 use super::adapter::AdapterDescription;
 use super::cache::DiskCache;
 use super::lower::Lowering;
@@ -40,6 +41,8 @@ pub(super) struct Context {
     pub(super) stored: Stored,
     /// How long a wait for the device may take.
     pub(super) patience: Duration,
+    /// The most bytes of one binding.
+    pub(super) largest_binding: u64,
     pub(super) shared_layout: BindGroupLayout,
     pipelines: Mutex<HashMap<Variant, Arc<Pipeline>>>,
     spare: Mutex<HashMap<u64, Vec<Buffer>>>,
@@ -90,7 +93,7 @@ impl Context {
         queue: Queue,
         adapter: AdapterDescription,
         stored: Stored,
-        patience: Duration,
+        options: &GpuOptions,
         cache: Option<DiskCache>,
         tiles: TileTable,
     ) -> Self {
@@ -111,12 +114,16 @@ impl Context {
             label: Some("what all commands share"),
             entries: &entries,
         });
+        let most = device.limits().max_storage_buffer_binding_size;
         Self {
             device,
             queue,
             adapter,
             stored,
-            patience,
+            patience: options.patience,
+            largest_binding: options
+                .largest_binding
+                .map_or(most, |wanted| wanted.min(most)),
             shared_layout,
             pipelines: Mutex::default(),
             spare: Mutex::default(),
@@ -213,6 +220,15 @@ impl Context {
             return Ok(Arc::clone(found));
         }
         let shader = variant.compile().map_err(|e| self.error(e.to_string()))?;
+        let storage = |b: &&Binding| b.access != Access::Uniform;
+        let bound = shader.bindings().iter().filter(storage).count();
+        let most = self.device.limits().max_storage_buffers_per_shader_stage as usize;
+        if bound > most {
+            return Err(self.error(format!(
+                "{} binds {bound} tensors and planes of tensors, and a shader takes {most}",
+                variant.entry
+            )));
+        }
         let label = Some(variant.entry);
         let entries: Vec<BindGroupLayoutEntry> = shader
             .bindings()
@@ -274,18 +290,15 @@ impl Context {
     /// A zeroed buffer of at least `bytes`, from the spare ones where one is of that size class.
     ///
     /// # Errors
-    /// When one binding cannot be so large, or there is not that much memory.
+    /// When one buffer cannot be so large, or there is not that much memory.
     pub(super) fn buffer(&self, bytes: u64) -> Result<Buffer> {
-        let class = size_class(bytes);
-        let limits = self.device.limits();
-        let most = limits
-            .max_storage_buffer_binding_size
-            .min(limits.max_buffer_size);
-        if class > most {
+        let most = self.device.limits().max_buffer_size;
+        if bytes > most {
             return Err(self.error(format!(
-                "a tensor of {bytes} bytes was asked for, and one binding takes {most}"
+                "a tensor of {bytes} bytes was asked for, and one buffer takes {most}"
             )));
         }
+        let class = size_class(bytes).min(most);
         let spare = locked(&self.spare).get_mut(&class).and_then(Vec::pop);
         if let Some(buffer) = spare {
             let mut encoder = self.device.create_command_encoder(&Default::default());

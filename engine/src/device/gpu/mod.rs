@@ -46,6 +46,9 @@ pub struct GpuOptions {
     pub patience: Duration,
     /// Where compiled pipelines and tuned tiles are kept between processes.
     pub cache: Option<PathBuf>,
+    /// The most bytes that are bound as one: of larger tensors each plane is a binding of its own.
+    /// The adapter's limit without.
+    pub largest_binding: Option<u64>,
 }
 
 impl Default for GpuOptions {
@@ -55,6 +58,7 @@ impl Default for GpuOptions {
             half: false,
             patience: Duration::from_secs(120),
             cache: None,
+            largest_binding: None,
         }
     }
 }
@@ -134,7 +138,7 @@ impl Gpu {
             queue,
             description,
             stored,
-            options.patience,
+            options,
             cache,
             tiles.unwrap_or_default(),
         );

@@ -32,9 +32,7 @@ const REPETITIONS: usize = 5;
 /// When the device fails or has no memory for it.
 pub(super) fn measure(context: &Context) -> Result<Peaks> {
     let limits = context.device.limits();
-    let most = limits
-        .max_storage_buffer_binding_size
-        .min(limits.max_buffer_size);
+    let most = context.largest_binding.min(limits.max_buffer_size);
     let wanted = if context.adapter.software {
         COPIED_BY_SOFTWARE
     } else {
@@ -84,7 +82,7 @@ fn seconds(context: &Context, lowered: Lowered, len: usize) -> Result<f64> {
         entries: &[entry(0, &none), entry(1, &guard), entry(2, &run)],
     });
     let mut recorder = Recorder::new(context, &buffers, &none, &none);
-    recorder.record(lowered, 0)?;
+    recorder.record(lowered, 0, "peak")?;
     let recorded = recorder.finish()?;
     let time = |count: usize| -> Result<f64> {
         let mut encoder = context.device.create_command_encoder(&Default::default());

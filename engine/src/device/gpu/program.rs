@@ -109,11 +109,11 @@ impl GpuProgram {
         for (at, command) in commands.iter().enumerate() {
             let mut count = 0;
             for part in lowering.lower(command)? {
-                count += recorder.record(part, at)?;
+                count += recorder.record(part, at, &command.name)?;
             }
             spans.push(count);
         }
-        let verdict = recorder.record(verdict(&context, updates)?, 0)?;
+        let verdict = recorder.record(verdict(&context, updates)?, 0, "verdict")?;
         let mut regions: Vec<Region> = Vec::new();
         for region in commands
             .iter()
@@ -127,7 +127,8 @@ impl GpuProgram {
         // Planes of another count are those of no tensor with slots.
         regions.retain(|region| region.planes == 1 || region.planes == arithmetic.dim());
         for region in regions {
-            maxima.push((region, recorder.record(lowering.slot_maxima(region)?, 0)?));
+            let lowered = lowering.slot_maxima(region)?;
+            maxima.push((region, recorder.record(lowered, 0, "slot maxima")?));
         }
         let Recorded {
             dispatches: recorded,

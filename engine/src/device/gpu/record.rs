@@ -5,7 +5,7 @@ use std::num::NonZero;
 use std::ops::Range;
 use std::sync::Arc;
 
-use furthermore_shaders::Value;
+use furthermore_shaders::{Value, plane_name};
 use wgpu::{
     BindGroup, BindGroupDescriptor, BindGroupEntry, BindingResource, Buffer, BufferBinding,
     BufferUsages, ComputePass, Queue,
@@ -13,12 +13,15 @@ use wgpu::{
 
 use super::context::{Context, Pipeline};
 use super::lower::{AtRun, Lowered};
+use super::transfer;
 use crate::device::RunOptions;
 use crate::error::Result;
 use crate::plan::Region;
 
 /// Multiplications of one dispatch: some tenths of a second on a slow device.
 const DISPATCH_WORK: usize = 1 << 36;
+/// Bytes of four numbers in single precision.
+const VECTOR: u64 = 16;
 /// Most workgroups along one axis of a dispatch.
 const AXIS_GROUPS: usize = 65_535;
 
@@ -85,9 +88,17 @@ pub(super) struct Recorder<'a> {
     pending: Vec<Pending>,
 }
 
+/// What one binding shows of a buffer.
+#[derive(Debug, Clone, Copy)]
+struct Part {
+    buffer: usize,
+    offset: u64,
+    bytes: u64,
+}
+
 struct Pending {
     pipeline: Arc<Pipeline>,
-    operands: Vec<(&'static str, Region)>,
+    operands: Vec<(String, Part)>,
     parameters: Range<usize>,
     table: Range<usize>,
     groups: [u32; 2],
@@ -126,22 +137,89 @@ impl<'a> Recorder<'a> {
     }
 
     /// The planes' strides as parameters.
-    fn strides(&self, operands: &[(&'static str, Region)]) -> Result<Vec<(String, Value)>> {
+    fn strides(&self, operands: &[(&'static str, Region)]) -> Vec<(String, Value)> {
         let stride = |(name, region): &(&'static str, Region)| {
-            let all = region.stride.saturating_mul(region.planes);
-            if u32::try_from(all).is_err() {
-                let reason = "a tensor has more than 2^32 elements".to_owned();
-                return Err(self.context.error(reason));
-            }
-            Ok((format!("{name}_stride"), Value::U32(region.stride as u32)))
+            // Where it passes what shaders count, planes are bound one by one, and it is not used.
+            let stride = u32::try_from(region.stride).unwrap_or(u32::MAX);
+            (format!("{name}_stride"), Value::U32(stride))
         };
         operands.iter().map(stride).collect()
     }
 
-    /// Adds a dispatch of a command, in parts where it is long, and returns how many these are.
-    pub(super) fn record(&mut self, lowered: Lowered, command: usize) -> Result<usize> {
+    /// How an operand of the command `name` is bound: whole where one binding takes all of it and
+    /// shaders can count its numbers, else plane by plane.
+    fn parts(&self, name: &str, region: &Region) -> Result<Vec<Part>> {
+        let size = transfer::size(self.context.stored);
+        // Whole vectors, since shaders may read them. What that adds is padding.
+        let bytes = |numbers: usize| {
+            let bytes = (numbers as u64).saturating_mul(size);
+            bytes.max(1).next_multiple_of(VECTOR)
+        };
+        let fits = |numbers: usize| {
+            bytes(numbers) <= self.context.largest_binding && u32::try_from(numbers).is_ok()
+        };
+        let span = region.planes.saturating_sub(1) * region.stride + region.elements;
+        if fits(span) {
+            return Ok(vec![Part {
+                buffer: region.buffer,
+                offset: 0,
+                bytes: bytes(span),
+            }]);
+        }
+        if !fits(region.elements) {
+            return Err(self.context.error(format!(
+                "'{name}' binds planes of {} bytes, of a tensor of {}, and one binding takes {} \
+                 bytes and 2^32 numbers",
+                bytes(region.elements),
+                bytes(span),
+                self.context.largest_binding
+            )));
+        }
+        let stride = bytes(region.stride);
+        let limits = self.context.device.limits();
+        let aligned = u64::from(limits.min_storage_buffer_offset_alignment);
+        if !stride.is_multiple_of(aligned) {
+            return Err(self.context.error(format!(
+                "'{name}' binds planes {stride} bytes apart, and bindings start at multiples of \
+                 {aligned}"
+            )));
+        }
+        let part = |plane: usize| Part {
+            buffer: region.buffer,
+            offset: plane as u64 * stride,
+            bytes: bytes(region.elements),
+        };
+        Ok((0..region.planes).map(part).collect())
+    }
+
+    /// Adds a dispatch of the command `name`, in parts where it is long, and returns how many these
+    /// are.
+    pub(super) fn record(
+        &mut self,
+        mut lowered: Lowered,
+        command: usize,
+        name: &str,
+    ) -> Result<usize> {
         if lowered.groups == 0 {
             return Ok(0);
+        }
+        let mut operands = Vec::new();
+        for (operand, region) in &lowered.operands {
+            let parts = self.parts(name, region)?;
+            if let [whole] = parts[..] {
+                operands.push(((*operand).to_owned(), whole));
+                continue;
+            }
+            lowered.variant.split.push((operand, parts.len() as u32));
+            let named = |(plane, part)| (plane_name(operand, plane), part);
+            operands.extend((0..).zip(parts).map(named));
+        }
+        let scratch = (lowered.scratch as u64).saturating_mul(4);
+        if scratch > self.context.largest_binding {
+            return Err(self.context.error(format!(
+                "'{name}' keeps {scratch} bytes of sums, and one binding takes {}",
+                self.context.largest_binding
+            )));
         }
         let pipeline = self.context.pipeline(&lowered.variant)?;
         let mut most = (DISPATCH_WORK / lowered.work.max(1)).clamp(1, AXIS_GROUPS * AXIS_GROUPS);
@@ -151,7 +229,7 @@ impl<'a> Recorder<'a> {
         }
         self.scratch = self.scratch.max(lowered.scratch);
         let table = self.constants(bytemuck::cast_slice(&lowered.table));
-        let strides = self.strides(&lowered.operands)?;
+        let strides = self.strides(&lowered.operands);
         let unknown = Value::F32(0.0);
         let mut values: Vec<(&str, Value)> = lowered.parameters.clone();
         values.extend(
@@ -182,7 +260,7 @@ impl<'a> Recorder<'a> {
             let rows = groups.div_ceil(AXIS_GROUPS);
             self.pending.push(Pending {
                 pipeline: Arc::clone(&pipeline),
-                operands: lowered.operands.clone(),
+                operands: operands.clone(),
                 parameters,
                 table: table.clone(),
                 // Rows may be longer than what is left of the last: shaders look at their element.
@@ -202,12 +280,10 @@ impl<'a> Recorder<'a> {
         let constants = self.context.create(size as u64, usage)?;
         let queue = &self.context.queue;
         queue.write_buffer(&constants, 0, &self.constants);
-        let scratch = (self.scratch > 0).then(|| {
-            let bytes = (self.scratch as u64).saturating_mul(4);
-            self.context.buffer(bytes)
-        });
+        let scratch_bytes = NonZero::new((self.scratch as u64).saturating_mul(4));
+        let scratch = scratch_bytes.map(|bytes| self.context.buffer(bytes.get()));
         let scratch = scratch.transpose()?;
-        let part = |range: &Range<usize>| {
+        let constant = |range: &Range<usize>| {
             BindingResource::Buffer(BufferBinding {
                 buffer: &constants,
                 offset: range.start as u64,
@@ -215,14 +291,20 @@ impl<'a> Recorder<'a> {
             })
         };
         let bind = |pending: Pending| {
-            let resource = |name: &str| match pending.operands.iter().find(|(n, _)| *n == name) {
-                Some((_, region)) => self.buffers[region.buffer].as_entire_binding(),
+            let resource = |name: &str| match pending.operands.iter().find(|(n, _)| n == name) {
+                Some((_, part)) => BindingResource::Buffer(BufferBinding {
+                    buffer: &self.buffers[part.buffer],
+                    offset: part.offset,
+                    size: NonZero::new(part.bytes),
+                }),
                 None if name == "watched" => self.watched.as_entire_binding(),
-                None if name == "params" => part(&pending.parameters),
-                None if name == "table" && !pending.table.is_empty() => part(&pending.table),
-                None if name == "scratch" => {
-                    scratch.as_ref().unwrap_or(self.none).as_entire_binding()
-                }
+                None if name == "params" => constant(&pending.parameters),
+                None if name == "table" && !pending.table.is_empty() => constant(&pending.table),
+                None if name == "scratch" => BindingResource::Buffer(BufferBinding {
+                    buffer: scratch.as_ref().unwrap_or(self.none),
+                    offset: 0,
+                    size: scratch_bytes,
+                }),
                 None => self.none.as_entire_binding(),
             };
             let shader = &pending.pipeline.shader;

@@ -104,7 +104,8 @@ impl Staging {
         let mut kept = self.back.borrow_mut();
         if kept.as_ref().is_none_or(|buffer| buffer.size() < bytes) {
             let usage = BufferUsages::MAP_READ | BufferUsages::COPY_DST;
-            *kept = Some(context.create(bytes.next_power_of_two(), usage)?);
+            let most = context.device.limits().max_buffer_size;
+            *kept = Some(context.create(bytes.next_power_of_two().min(most), usage)?);
         }
         let back = kept.as_ref().expect("it was made where there was none");
         let mut encoder = context.device.create_command_encoder(&Default::default());

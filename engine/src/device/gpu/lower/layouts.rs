@@ -23,7 +23,28 @@ struct Matrices {
     /// Where in a plane they begin.
     start: usize,
     /// From one row to the next, where they are read and where they are written.
-    strides: [usize; 2],
+    steps: [Step; 2],
+}
+
+/// From one row of a matrix to the next.
+#[derive(Clone, Copy)]
+struct Step {
+    planes: usize,
+    /// Of a plane.
+    numbers: usize,
+}
+
+impl Step {
+    /// Rows of a plane, so many numbers long.
+    fn within(numbers: usize) -> Self {
+        Self { planes: 0, numbers }
+    }
+
+    /// Rows that are planes.
+    const PLANE: Self = Self {
+        planes: 1,
+        numbers: 0,
+    };
 }
 
 impl Lowering {
@@ -60,7 +81,7 @@ impl Lowering {
             rows,
             columns,
             start: 0,
-            strides: [columns, rows],
+            steps: [columns, rows].map(Step::within),
         };
         self.matrices(matrices, x, y)
     }
@@ -72,10 +93,11 @@ impl Lowering {
         } else {
             (y, y.elements, y.planes)
         };
-        let strides = if into {
-            [planes.stride, planes.planes]
+        let interleaved = Step::within(planes.planes);
+        let steps = if into {
+            [Step::PLANE, interleaved]
         } else {
-            [planes.planes, planes.stride]
+            [interleaved, Step::PLANE]
         };
         let matrices = Matrices {
             planes: 1,
@@ -83,7 +105,7 @@ impl Lowering {
             rows,
             columns,
             start: 0,
-            strides,
+            steps,
         };
         self.matrices(matrices, x, y)
     }
@@ -112,7 +134,7 @@ impl Lowering {
                 rows,
                 columns,
                 start: first * elements,
-                strides: [columns, rows],
+                steps: [columns, rows].map(Step::within),
             };
             self.matrices(matrices, x, y)
         };
@@ -137,7 +159,9 @@ impl Lowering {
             .size("rows", rows)?
             .size("columns", columns)?
             .size("start", matrices.start)?
-            .size("x_row", matrices.strides[0])?
-            .size("y_row", matrices.strides[1])
+            .size("x_plane", matrices.steps[0].planes)?
+            .size("x_row", matrices.steps[0].numbers)?
+            .size("y_plane", matrices.steps[1].planes)?
+            .size("y_row", matrices.steps[1].numbers)
     }
 }
