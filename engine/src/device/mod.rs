@@ -6,6 +6,7 @@ mod eager;
 #[cfg(feature = "gpu")]
 pub mod gpu;
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -124,6 +125,9 @@ fn fits(operand: &'static str, has: usize, needs: usize) -> Result<()> {
     }))
 }
 
+/// A run under way.
+pub type Running<'a> = Pin<Box<dyn Future<Output = Result<()>> + Send + 'a>>;
+
 /// A plan loaded on a device, with its buffers.
 pub trait Program: Send {
     /// Copies a tensor into a region.
@@ -152,6 +156,12 @@ pub trait Program: Send {
     /// cancelled; when the device fails. Parameters are then as they were before the run, unless it
     /// is an update itself that left the range of numbers.
     fn run(&mut self, options: &RunOptions<'_>) -> Result<()>;
+
+    /// As [`Program::run`], without blocking the thread that awaits it where the device is another
+    /// than the processor. The run has to be awaited to its end.
+    fn run_async<'a>(&'a mut self, options: &'a RunOptions<'a>) -> Running<'a> {
+        Box::pin(async move { self.run(options) })
+    }
 
     /// Runs every command once and returns the seconds that each took.
     ///

@@ -263,6 +263,24 @@ impl Session {
         self.step(|program, options| program.run(options))
     }
 
+    /// As [`Session::run`], for event loops: the thread that awaits it is not blocked while a graphics
+    /// processor computes. The CPU computes in the thread that awaits. The run has to be awaited to its
+    /// end: its outputs cannot be read before, and what was dropped half-way is still computed.
+    ///
+    /// # Errors
+    /// See [`Session::run`].
+    pub async fn run_async(&mut self) -> Result<()> {
+        let options = RunOptions {
+            learning_rate: self.learning_rate,
+            step: self.steps.saturating_add(1),
+            guard: self.guard,
+            cancel: self.cancel.as_ref(),
+        };
+        self.program.run_async(&options).await?;
+        self.steps = options.step;
+        Ok(())
+    }
+
     /// Runs the plan once and returns the seconds that each of its commands took on the device.
     ///
     /// # Errors

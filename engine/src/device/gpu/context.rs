@@ -64,7 +64,7 @@ pub struct Counters {
     pub readbacks: usize,
 }
 
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // What is kept is whole whenever the lock is let go, also by a panic.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

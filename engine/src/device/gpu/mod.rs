@@ -6,6 +6,7 @@
 mod adapter;
 mod cache;
 mod context;
+mod done;
 mod lower;
 mod peaks;
 mod program;

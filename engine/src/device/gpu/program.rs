@@ -15,7 +15,7 @@ use super::record::{Constants, Dispatch, Recorded, Recorder};
 use super::tiles::TileTable;
 use super::transfer::{self, Staging};
 use crate::device::diagnose::{Replay, diagnose, update_not_finite, warn_apart};
-use crate::device::{Program, RunOptions, Source};
+use crate::device::{Program, RunOptions, Running, Source};
 use crate::error::{Error, Result};
 use crate::plan::{Plan, Region, Watch};
 use crate::tensor::{Buffer as HostBuffer, DType};
@@ -43,6 +43,8 @@ pub(super) struct GpuProgram {
     maxima: Vec<(Region, Vec<Dispatch>)>,
     guard: Buffer,
     guard_back: Buffer,
+    /// The guard's record of a run is on its way, or was when the run was given up.
+    mapping: bool,
     run: Buffer,
     constants: Constants,
     staging: Staging,
@@ -159,6 +161,7 @@ impl GpuProgram {
             maxima,
             guard,
             guard_back,
+            mapping: false,
             run,
             constants,
             staging: Staging::default(),
@@ -219,6 +222,18 @@ impl Program for GpuProgram {
         self.run_with(options, None)
     }
 
+    fn run_async<'a>(&'a mut self, options: &'a RunOptions<'a>) -> Running<'a> {
+        Box::pin(async move {
+            self.submit(options, None)?;
+            let (context, back) = (Arc::clone(&self.context), self.guard_back.clone());
+            let mut record = Vec::new();
+            let take = |data: &[u8]| record.extend_from_slice(bytemuck::cast_slice(data));
+            transfer::read_async(&context, &back, back.size(), take).await?;
+            self.mapping = false;
+            self.judge(&record, options)
+        })
+    }
+
     fn profile(&mut self, options: &RunOptions<'_>) -> Result<Vec<f64>> {
         let commands = self.dispatches.len();
         if !self.context.times_commands() {
@@ -273,6 +288,14 @@ impl GpuProgram {
 
     /// One submit, one pass, and the guard's record read back.
     fn run_with(&mut self, options: &RunOptions<'_>, times: Option<&QuerySet>) -> Result<()> {
+        self.submit(options, times)?;
+        let record = self.read_guard()?;
+        self.mapping = false;
+        self.judge(&record, options)
+    }
+
+    /// Submits a run; what the guard sees is on its way back then.
+    fn submit(&mut self, options: &RunOptions<'_>, times: Option<&QuerySet>) -> Result<()> {
         if options
             .cancel
             .is_some_and(crate::device::Cancel::is_cancelled)
@@ -281,6 +304,9 @@ impl GpuProgram {
             return Err(Error::Cancelled {
                 operation: first.map(|c| c.name.clone()).unwrap_or_default(),
             });
+        }
+        if std::mem::take(&mut self.mapping) {
+            self.guard_back.unmap();
         }
         self.set_run(options);
         let mut encoder = self
@@ -308,8 +334,9 @@ impl GpuProgram {
                 dispatch(&mut pass, &self.verdict);
             }
         }
-        let record = self.read_guard(encoder)?;
-        self.judge(&record, options)
+        self.submit_with_guard(encoder);
+        self.mapping = true;
+        Ok(())
     }
 
     /// Writes what differs from run to run.
@@ -321,10 +348,14 @@ impl GpuProgram {
         self.constants.write(queue, options);
     }
 
-    /// Submits what was recorded and reads the guard's record.
-    fn read_guard(&self, mut encoder: CommandEncoder) -> Result<Vec<u32>> {
+    /// Submits what was recorded and the guard's record after it.
+    fn submit_with_guard(&self, mut encoder: CommandEncoder) {
         encoder.copy_buffer_to_buffer(&self.guard, 0, &self.guard_back, 0, self.guard.size());
         self.context.submit(encoder);
+    }
+
+    /// Reads the guard's record once it is there.
+    fn read_guard(&self) -> Result<Vec<u32>> {
         let mut record = Vec::new();
         transfer::read(&self.context, &self.guard_back, self.guard.size(), |data| {
             record.extend_from_slice(bytemuck::cast_slice(data));
@@ -408,7 +439,8 @@ impl GpuProgram {
             pass.set_bind_group(1, &self.shared, &[]);
             dispatch(&mut pass, dispatches);
         }
-        self.read_guard(encoder)
+        self.submit_with_guard(encoder);
+        self.read_guard()
     }
 }
 

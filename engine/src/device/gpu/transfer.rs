@@ -1,6 +1,7 @@
 //! Numbers to the device and back.
 
 use std::cell::RefCell;
+use std::sync::Arc;
 
 use furthermore_kernels_cpu::{Planes, PlanesMut};
 use furthermore_shaders::Stored;
@@ -140,11 +141,39 @@ pub(super) fn read(
     bytes: u64,
     take: impl FnOnce(&[u8]),
 ) -> Result<()> {
-    let slice = buffer.slice(..bytes);
-    slice.map_async(MapMode::Read, |_| ());
-    context.count_readback();
+    map(context, buffer, bytes);
     context.wait()?;
-    let view = slice
+    take_mapped(context, buffer, bytes, take)
+}
+
+/// As [`read`], without blocking the thread that awaits it.
+///
+/// # Errors
+/// As there.
+pub(super) async fn read_async(
+    context: &Arc<Context>,
+    buffer: &Buffer,
+    bytes: u64,
+    take: impl FnOnce(&[u8]),
+) -> Result<()> {
+    map(context, buffer, bytes);
+    Context::done(context)?.await?;
+    take_mapped(context, buffer, bytes, take)
+}
+
+fn map(context: &Context, buffer: &Buffer, bytes: u64) {
+    buffer.slice(..bytes).map_async(MapMode::Read, |_| ());
+    context.count_readback();
+}
+
+fn take_mapped(
+    context: &Context,
+    buffer: &Buffer,
+    bytes: u64,
+    take: impl FnOnce(&[u8]),
+) -> Result<()> {
+    let view = buffer
+        .slice(..bytes)
         .get_mapped_range()
         .map_err(|e| context.error(e.to_string()))?;
     take(&view);
