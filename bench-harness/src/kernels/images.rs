@@ -2,10 +2,10 @@
 
 use furthermore_kernels_cpu::conv2d::{
     Conv2dPass, Conv2dShape, conv2d, conv2d_gradient_bias, conv2d_gradient_input,
-    conv2d_gradient_weights, scratch_len,
+    conv2d_gradient_weights, conv2d_pooled, pooled_scratch_len, scratch_len,
 };
 use furthermore_kernels_cpu::pool::{Pool, PoolShape, pool, pool_gradient};
-use furthermore_kernels_cpu::{Arithmetic, Element, Exec};
+use furthermore_kernels_cpu::{Arithmetic, Element, Exec, PlanesMut};
 
 use super::operands::{Operand, call};
 use super::{Algebras, Call, Case, Regime, Side};
@@ -31,28 +31,27 @@ pub(super) fn cases<T: Element>(exec: Exec, algebras: &Algebras) -> Vec<Case> {
     let mut cases = Vec::new();
     for (kernel, pass) in passes {
         for [ins, outs, size, kernel_size, padding] in LAYERS {
-            let shape = Conv2dShape {
-                batch: BATCH,
-                in_channels: ins,
-                out_channels: outs,
-                input: [size; 2],
-                kernel: [kernel_size; 2],
-                stride: [1; 2],
-                padding: [[padding; 2]; 2],
-                dilation: [1; 2],
-                groups: 1,
-            };
+            let shape = layer(ins, outs, size, kernel_size, padding);
             let sides = algebras.of_two().map(|(regime, algebra, arithmetic)| {
                 convolution::<T>(exec, regime, algebra, arithmetic, shape, pass)
             });
             cases.push(Case {
                 kernel: kernel.to_owned(),
-                shape: format!(
-                    "{BATCH}x{ins}x{size}x{size} * {outs}x{ins}x{kernel_size}x{kernel_size}"
-                ),
+                shape: name(&shape),
                 sides: sides.collect(),
             });
         }
+    }
+    for [ins, outs, size, kernel_size, padding] in LAYERS {
+        let shape = layer(ins, outs, size, kernel_size, padding);
+        let sides = algebras.of_two().map(|(regime, algebra, arithmetic)| {
+            pooled::<T>(exec, regime, algebra, arithmetic, shape)
+        });
+        cases.push(Case {
+            kernel: "conv2d_pooled 2x2".to_owned(),
+            shape: name(&shape),
+            sides: sides.collect(),
+        });
     }
     cases.push(bias::<T>(exec, algebras));
     for kind in [Pool::Average, Pool::Max] {
@@ -61,6 +60,76 @@ pub(super) fn cases<T: Element>(exec: Exec, algebras: &Algebras) -> Vec<Case> {
         }
     }
     cases
+}
+
+fn layer(ins: usize, outs: usize, size: usize, kernel: usize, padding: usize) -> Conv2dShape {
+    Conv2dShape {
+        batch: BATCH,
+        in_channels: ins,
+        out_channels: outs,
+        input: [size; 2],
+        kernel: [kernel; 2],
+        stride: [1; 2],
+        padding: [[padding; 2]; 2],
+        dilation: [1; 2],
+        groups: 1,
+    }
+}
+
+fn name(shape: &Conv2dShape) -> String {
+    let (ins, outs) = (shape.in_channels, shape.out_channels);
+    let [[rows, columns], [height, width]] = [shape.input, shape.kernel];
+    format!("{BATCH}x{ins}x{rows}x{columns} * {outs}x{ins}x{height}x{width}")
+}
+
+/// With averages of relu in the epilogue and what their gradient needs saved.
+fn pooled<T: Element>(
+    exec: Exec,
+    regime: Regime,
+    algebra: furthermore::Algebra,
+    arithmetic: &Arithmetic,
+    shape: Conv2dShape,
+) -> Side {
+    let (window, dim) = ([2, 2], arithmetic.dim());
+    let right = if regime == Regime::CtPt { 1 } else { dim };
+    let slots = arithmetic.slots();
+    let (input, weights, output) = (
+        shape.input_len(),
+        shape.weight_len(),
+        shape.output_len() / (window[0] * window[1]),
+    );
+    let [rows, columns] = shape.output();
+    let products = arithmetic.product(dim, right).terms.len();
+    let elements = dim * input + right * weights + dim * output;
+    let steps = slots * shape.steps_len();
+    let arithmetic = arithmetic.clone();
+    Side {
+        regime,
+        algebra,
+        flop: (2 * shape.batch * rows * columns * weights * products) as f64,
+        bytes: (elements * size_of::<T>() + steps * size_of::<u32>()) as f64,
+        prepare: Box::new(move || -> Result<Call> {
+            let arithmetic = arithmetic.clone();
+            let x = Operand::<T>::random(dim, input);
+            let w = Operand::<T>::random(right, weights);
+            let mut y = Operand::<T>::zeros(dim, output);
+            let mut steps = vec![0; steps];
+            let len = pooled_scratch_len::<T>(&exec, &arithmetic, &shape, window, dim, right);
+            let mut scratch = Operand::<T>::zeros(1, len.map_err(furthermore::Error::from)?);
+            call(move || {
+                let (x, w, y) = (x.view()?, w.view()?, &mut y.view_mut()?);
+                let words = shape.steps_len();
+                let steps = &mut PlanesMut::new(&mut steps, slots, words, words)?;
+                let scratch = &mut scratch.view_mut()?;
+                let scratch = scratch.plane_mut(0);
+                let (steps, arithmetic) = (Some(steps), &arithmetic);
+                conv2d_pooled(
+                    &exec, arithmetic, &shape, window, x, w, None, y, steps, scratch,
+                )
+                .map(drop)
+            })
+        }),
+    }
 }
 
 fn convolution<T: Element>(
@@ -117,25 +186,21 @@ fn convolution<T: Element>(
 }
 
 fn bias<T: Element>(exec: Exec, algebras: &Algebras) -> Case {
-    let (channels, pixels) = (16, 32 * 32);
-    let len = BATCH * channels * pixels;
+    let sizes = [BATCH, 16, 32, 32];
+    let (channels, len) = (sizes[1], sizes.iter().product());
     let sides = algebras.of_one().map(|(regime, algebra, arithmetic)| {
-        let dim = arithmetic.dim();
+        let (dim, arithmetic) = (arithmetic.dim(), arithmetic.clone());
         Side {
             regime,
             algebra,
             flop: (dim * len) as f64,
             bytes: (dim * len * size_of::<T>()) as f64,
             prepare: Box::new(move || {
-                let gradient = Operand::<T>::random(dim, len);
+                let (arithmetic, gradient) = (arithmetic.clone(), Operand::<T>::random(dim, len));
                 let mut sums = Operand::<T>::zeros(dim, channels);
                 call(move || {
-                    conv2d_gradient_bias(
-                        &exec,
-                        [BATCH, channels, pixels],
-                        gradient.view()?,
-                        &mut sums.view_mut()?,
-                    )
+                    let (g, to) = (gradient.view()?, &mut sums.view_mut()?);
+                    conv2d_gradient_bias(&exec, &arithmetic, sizes, g, to)
                 })
             }),
         }

@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use furthermore_kernels_cpu::block_matmul::{self, Epilogue, block_matmul};
-use furthermore_kernels_cpu::conv2d::{self, Conv2dPass};
+use furthermore_kernels_cpu::conv2d::{self, Conv2dPass, Gradient};
 use furthermore_kernels_cpu::elementwise::Broadcast;
 use furthermore_kernels_cpu::reduce::Axis;
 use furthermore_kernels_cpu::{
@@ -114,8 +114,18 @@ fn scratch_len<T: Element>(
             ));
         }
         Kernel::Conv2d { shape, .. } => (shape, Conv2dPass::Forward),
-        Kernel::Conv2dGradientInput { shape } => (shape, Conv2dPass::GradientInput),
-        Kernel::Conv2dGradientWeights { shape } => (shape, Conv2dPass::GradientWeights),
+        Kernel::Conv2dPooled { shape, window, .. } => {
+            return Ok(conv2d::pooled_scratch_len::<T>(
+                exec,
+                arithmetic,
+                shape,
+                *window,
+                planes(0),
+                planes(1),
+            )?);
+        }
+        Kernel::Conv2dGradientInput { shape, .. } => (shape, Conv2dPass::GradientInput),
+        Kernel::Conv2dGradientWeights { shape, .. } => (shape, Conv2dPass::GradientWeights),
         _ => return Ok(0),
     };
     Ok(conv2d::scratch_len::<T>(
@@ -158,6 +168,15 @@ fn view_mut<'a, T: Element>(buffer: &'a mut Buffer, region: &Region) -> Result<P
         region.stride,
         region.elements,
     )?)
+}
+
+/// Slots of a tensor.
+fn slots(arithmetic: &Arithmetic, region: &Region) -> usize {
+    if region.planes == 1 {
+        1
+    } else {
+        arithmetic.slots()
+    }
 }
 
 impl<T: Element> Program for CpuProgram<T> {
@@ -340,6 +359,20 @@ impl<T: Element> CpuProgram<T> {
     ) -> Result<SlotMaxima> {
         let (exec, arithmetic, buffers) = (&self.exec, &self.arithmetic, &self.buffers);
         let read = |i: usize| view::<T>(buffers, &command.reads[i]);
+        // What a convolution's gradients read: the last region are the bits saved with averages.
+        let gradient = |i: usize, pooled: Option<[usize; 2]>| -> Result<Gradient<'_, T>> {
+            let planes = read(i)?;
+            let (Some(window), Some(region)) = (pooled, command.reads.last()) else {
+                return Ok(planes.into());
+            };
+            let words = bytemuck::cast_slice(buffers[region.buffer].as_slice::<T>());
+            let slots = slots(arithmetic, &command.reads[i]);
+            Ok(Gradient::Pooled {
+                averages: planes,
+                steps: Planes::new(words, slots, region.stride, region.elements)?,
+                window,
+            })
+        };
         let [first, second] = targets;
         let Some(written) = command.writes.first() else {
             return Ok(reduce::slot_maxima(exec, arithmetic, read(0)?)?);
@@ -380,16 +413,39 @@ impl<T: Element> CpuProgram<T> {
                     scratch,
                 )?);
             }
-            Kernel::Conv2dGradientInput { shape } => {
-                let (g, w, scratch) = (read(0)?, read(1)?, self.scratch.as_mut_slice::<T>());
+            Kernel::Conv2dPooled {
+                shape,
+                bias,
+                window,
+            } => {
+                let bias = if *bias { Some(read(2)?) } else { None };
+                let (x, w, scratch) = (read(0)?, read(1)?, self.scratch.as_mut_slice::<T>());
+                let mut steps = match command.writes.get(1) {
+                    Some(region) => {
+                        let words = bytemuck::cast_slice_mut(second.as_mut_slice::<T>());
+                        let (slots, len) = (slots(arithmetic, written), region.elements);
+                        Some(PlanesMut::new(words, slots, region.stride, len)?)
+                    }
+                    None => None,
+                };
+                let steps = steps.as_mut();
+                return Ok(conv2d::conv2d_pooled(
+                    exec, arithmetic, shape, *window, x, w, bias, target, steps, scratch,
+                )?);
+            }
+            Kernel::Conv2dGradientInput { shape, pooled } => {
+                let (g, w) = (gradient(0, *pooled)?, read(1)?);
+                let scratch = self.scratch.as_mut_slice::<T>();
                 conv2d::conv2d_gradient_input(exec, arithmetic, shape, g, w, target, scratch)?;
             }
-            Kernel::Conv2dGradientWeights { shape } => {
-                let (x, g, scratch) = (read(0)?, read(1)?, self.scratch.as_mut_slice::<T>());
+            Kernel::Conv2dGradientWeights { shape, pooled } => {
+                let (x, g) = (read(0)?, gradient(1, *pooled)?);
+                let scratch = self.scratch.as_mut_slice::<T>();
                 conv2d::conv2d_gradient_weights(exec, arithmetic, shape, x, g, target, scratch)?;
             }
-            Kernel::Conv2dGradientBias { sizes } => {
-                conv2d::conv2d_gradient_bias(exec, *sizes, read(0)?, target)?;
+            Kernel::Conv2dGradientBias { sizes, pooled } => {
+                let g = gradient(0, *pooled)?;
+                conv2d::conv2d_gradient_bias(exec, arithmetic, *sizes, g, target)?;
             }
             Kernel::Pool {
                 pool,

@@ -2,9 +2,11 @@
 
 use std::ops::Range;
 
+use furthermore_kernels_cpu::conv2d::Conv2dShape;
 use furthermore_kernels_cpu::function_map::Function;
 use furthermore_kernels_cpu::pool::Pool;
 
+use super::averaged::Averaged;
 use super::memory::{self, Storage};
 use super::{Binding, Command, CompileOptions, Kernel, Plan, Region, Role, Watch};
 use crate::algebra::{Algebra, SLOTS};
@@ -72,7 +74,7 @@ struct Chain {
 
 /// How a tensor lies in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Layout {
+pub(super) enum Layout {
     /// Row-major, sample after sample.
     Rows,
     /// In tiles of images, as convolutions and pooling like it.
@@ -88,24 +90,26 @@ fn operand_layout(op: &Op, nth: usize, result: Layout) -> Layout {
     }
 }
 
-struct Compiler<'a> {
-    network: &'a Network,
-    options: &'a CompileOptions,
-    shapes: Vec<Shape>,
-    encrypted: Vec<bool>,
-    live: Vec<bool>,
+pub(super) struct Compiler<'a> {
+    pub(super) network: &'a Network,
+    pub(super) options: &'a CompileOptions,
+    pub(super) shapes: Vec<Shape>,
+    pub(super) encrypted: Vec<bool>,
+    pub(super) live: Vec<bool>,
     /// When the value is last read, in node order.
     last_use: Vec<usize>,
     /// By the end of a chain.
     chains: Vec<Option<Chain>>,
     /// The value is inside a chain and never exists.
-    inside: Vec<bool>,
+    pub(super) inside: Vec<bool>,
     /// The value is relu of another, which the averages that read it take themselves.
-    rectified: Vec<bool>,
-    storages: Vec<Storage>,
-    regions: Vec<Option<Region>>,
+    pub(super) rectified: Vec<bool>,
+    /// By an average that is one operation with its convolution, and by the gradient between them.
+    pub(super) averaged: Vec<Option<Averaged>>,
+    pub(super) storages: Vec<Storage>,
+    pub(super) regions: Vec<Option<Region>>,
     /// How the region lies in memory.
-    layouts: Vec<Layout>,
+    pub(super) layouts: Vec<Layout>,
     /// The same value in the other layout, where something has asked for it.
     converted: Vec<Option<Region>>,
     commands: Vec<Command>,
@@ -155,6 +159,7 @@ impl<'a> Compiler<'a> {
             chains: vec![None; count],
             inside: vec![false; count],
             rectified: vec![false; count],
+            averaged: vec![None; count],
             storages: Vec::new(),
             regions: vec![None; count],
             layouts: vec![Layout::Rows; count],
@@ -167,7 +172,7 @@ impl<'a> Compiler<'a> {
         Ok(compiler)
     }
 
-    fn is_output(&self, value: Value) -> bool {
+    pub(super) fn is_output(&self, value: Value) -> bool {
         self.network.outputs().iter().any(|(_, v)| *v == value)
     }
 
@@ -184,6 +189,7 @@ impl<'a> Compiler<'a> {
             _ => None,
         };
         self.rectify(&users);
+        self.average_convolutions(&users);
         for product in self.network.values().filter(|v| self.live[v.0]) {
             let is_product = matches!(self.network.node(product).op, Op::MatMul { .. });
             if !is_product && !matches!(self.network.node(product).op, Op::Conv2d(_)) {
@@ -340,7 +346,7 @@ impl<'a> Compiler<'a> {
         region
     }
 
-    fn result(&mut self, value: Value) -> Region {
+    pub(super) fn result(&mut self, value: Value) -> Region {
         let pinned = self.is_output(value);
         self.create(value, pinned)
     }
@@ -354,7 +360,13 @@ impl<'a> Compiler<'a> {
         self.last_use[operand.0] == by.0 && !self.storages[self.region(operand).buffer].pinned
     }
 
-    fn command(&mut self, value: Value, kernel: Kernel, reads: &[Region], writes: &[Region]) {
+    pub(super) fn command(
+        &mut self,
+        value: Value,
+        kernel: Kernel,
+        reads: &[Region],
+        writes: &[Region],
+    ) {
         let watch = Watch::Ratio;
         let name = self.network.node(value).name.clone();
         let (reads, writes) = (reads.to_vec(), writes.to_vec());
@@ -393,6 +405,9 @@ impl<'a> Compiler<'a> {
         if let Some(chain) = self.chains[value.0] {
             return self.emit_product(&chain);
         }
+        if let Some(averaged) = self.averaged[value.0] {
+            return self.emit_averaged(value, &averaged);
+        }
         if self.emit_rectified_gradient(value)? {
             return Ok(());
         }
@@ -400,12 +415,22 @@ impl<'a> Compiler<'a> {
         let node = network.node(value);
         let layout = self.result_layout(value);
         self.layouts[value.0] = layout;
-        let reads: Vec<Region> = (0..node.operands.len())
+        let mut reads: Vec<Region> = (0..node.operands.len())
             .map(|nth| {
                 let (operand, _) = self.pooled(node.operands[nth]);
+                let operand = self
+                    .averaged_gradient(operand)
+                    .map_or(operand, |(by, _)| by);
                 self.operand(operand, operand_layout(&node.op, nth, layout))
             })
             .collect();
+        let mut pooled = None;
+        for operand in &node.operands {
+            if let Some((_, window)) = self.averaged_gradient(*operand) {
+                pooled = Some(window);
+                reads.push(self.region(*operand));
+            }
+        }
         let columns = node
             .operands
             .first()
@@ -427,7 +452,7 @@ impl<'a> Compiler<'a> {
                         &convolution,
                     ),
                 )?;
-                self.plain_call(value, Kernel::Conv2dGradientInput { shape }, &reads);
+                self.plain_call(value, Kernel::Conv2dGradientInput { shape, pooled }, &reads);
             }
             Op::Conv2dGradientWeights { convolution, .. } => {
                 let shape = self.sizes(
@@ -438,14 +463,18 @@ impl<'a> Compiler<'a> {
                         &convolution,
                     ),
                 )?;
-                self.plain_call(value, Kernel::Conv2dGradientWeights { shape }, &reads);
+                self.plain_call(
+                    value,
+                    Kernel::Conv2dGradientWeights { shape, pooled },
+                    &reads,
+                );
             }
             Op::Conv2dGradientBias => {
                 let &[batch, channels, rows, columns] = &*self.shapes[operands[0].0] else {
                     return self.refuse(value, "its operand is no image");
                 };
-                let sizes = [batch, channels, rows * columns];
-                self.plain_call(value, Kernel::Conv2dGradientBias { sizes }, &reads);
+                let sizes = [batch, channels, rows, columns];
+                self.plain_call(value, Kernel::Conv2dGradientBias { sizes, pooled }, &reads);
             }
             Op::Pool { pool, window } => {
                 let shape = self.sizes(value, pool_shape(&self.shapes[operands[0].0], &window))?;
@@ -635,33 +664,43 @@ impl<'a> Compiler<'a> {
         Ok(())
     }
 
+    /// A convolution's sizes, whether it has a bias, and what it reads.
+    pub(super) fn convolution(&mut self, value: Value) -> Result<(Conv2dShape, bool, Vec<Region>)> {
+        let node = self.network.node(value);
+        let (&Op::Conv2d(convolution), &[x, weights, ref bias @ ..]) =
+            (&node.op, &node.operands[..])
+        else {
+            return self.refuse(value, "it is no convolution");
+        };
+        if let [bias] = bias
+            && self.encrypted[bias.0]
+            && !self.encrypted[x.0]
+            && !self.encrypted[weights.0]
+        {
+            let reason = "its bias is encrypted and neither images nor weights are";
+            return self.refuse(value, reason);
+        }
+        let shape = self.sizes(
+            value,
+            conv2d_shape(&self.shapes[x.0], &self.shapes[weights.0], &convolution),
+        )?;
+        let layout = |nth| operand_layout(&node.op, nth, Layout::Tiles);
+        let operands = node.operands.iter().enumerate();
+        let reads = operands
+            .map(|(nth, v)| self.operand(*v, layout(nth)))
+            .collect();
+        Ok((shape, !bias.is_empty(), reads))
+    }
+
     fn emit_product(&mut self, chain: &Chain) -> Result<()> {
         let network = self.network;
         let node = network.node(chain.product);
-        if let (&Op::Conv2d(convolution), &[x, weights, ref bias @ ..]) =
-            (&node.op, &node.operands[..])
-        {
+        if let Op::Conv2d(_) = node.op {
+            let (shape, bias, reads) = self.convolution(chain.product)?;
             self.layouts[chain.end.0] = Layout::Tiles;
-            if let [bias] = bias
-                && self.encrypted[bias.0]
-                && !self.encrypted[x.0]
-                && !self.encrypted[weights.0]
-            {
-                let reason = "its bias is encrypted and neither images nor weights are";
-                return self.refuse(chain.product, reason);
-            }
-            let shape = self.sizes(
-                chain.product,
-                conv2d_shape(&self.shapes[x.0], &self.shapes[weights.0], &convolution),
-            )?;
-            let layout = |nth| operand_layout(&node.op, nth, Layout::Tiles);
-            let operands = node.operands.iter().enumerate();
-            let reads: Vec<Region> = operands
-                .map(|(nth, v)| self.operand(*v, layout(nth)))
-                .collect();
             let kernel = Kernel::Conv2d {
                 shape,
-                bias: !bias.is_empty(),
+                bias,
                 activation: chain.activation,
             };
             self.plain_call(chain.end, kernel, &reads);

@@ -1,6 +1,7 @@
 //! Plans: a network compiled for a batch, an algebra and an element type, into a list of commands
 //! and a memory map of whole buffers. A plan is data; every device runs the same one.
 
+mod averaged;
 mod compile;
 mod memory;
 
@@ -67,7 +68,8 @@ impl CompileOptions {
 pub struct Region {
     /// Which buffer.
     pub buffer: usize,
-    /// Planes: 1 for plaintext, the algebra's dimension for ciphertexts.
+    /// Planes: 1 for plaintext, the algebra's dimension for ciphertexts, 0 for bits, which are no
+    /// tensor.
     pub planes: usize,
     /// Elements of a plane.
     pub elements: usize,
@@ -97,20 +99,37 @@ pub enum Kernel {
         /// Applied last.
         activation: Option<Function>,
     },
+    /// Reads what [`Kernel::Conv2d`] does; writes the averages of relu of the convolution over windows
+    /// side by side and, to a second region, the bits that its gradients need.
+    Conv2dPooled {
+        /// Sizes.
+        shape: Conv2dShape,
+        /// A third operand is added to every pixel.
+        bias: bool,
+        /// Rows and columns of the window.
+        window: [usize; 2],
+    },
     /// Reads the result's gradient and the weights, writes the images' gradient.
     Conv2dGradientInput {
         /// Sizes of the convolution.
         shape: Conv2dShape,
+        /// The gradient is by averages over such windows, and the last region read the bits that were
+        /// saved with them; so below.
+        pooled: Option<[usize; 2]>,
     },
     /// Reads the images and the result's gradient, writes the weights' gradient.
     Conv2dGradientWeights {
         /// Sizes of the convolution.
         shape: Conv2dShape,
+        /// The gradient is by averages.
+        pooled: Option<[usize; 2]>,
     },
     /// Reads the result's gradient, writes the bias's: the sum of each channel.
     Conv2dGradientBias {
-        /// Images, channels and pixels.
-        sizes: [usize; 3],
+        /// Images, channels, rows and columns.
+        sizes: [usize; 4],
+        /// The gradient is by averages.
+        pooled: Option<[usize; 2]>,
     },
     /// Reads images, writes the mean or maximum of each window.
     Pool {
@@ -185,6 +204,7 @@ impl Kernel {
         match self {
             Kernel::BlockMatmul { .. } => "block_matmul",
             Kernel::Conv2d { .. }
+            | Kernel::Conv2dPooled { .. }
             | Kernel::Conv2dGradientInput { .. }
             | Kernel::Conv2dGradientWeights { .. }
             | Kernel::Conv2dGradientBias { .. } => "conv2d",
