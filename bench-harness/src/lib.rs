@@ -4,6 +4,7 @@
 pub mod commands;
 pub mod data;
 pub mod kernels;
+pub mod parity;
 pub mod workloads;
 
 mod environment;

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use furthermore_bench::commands::{kernels, reproduce, versus};
+use furthermore_bench::commands::{kernels, parity, reproduce, versus};
 
 /// Neural networks on MORE-encrypted tensors: reproduce the claims and measure their cost.
 ///
@@ -22,6 +22,8 @@ enum Command {
     Reproduce(reproduce::Options),
     /// Time every kernel by itself, plain and encrypted, against what the machine can do.
     Kernels(kernels::Options),
+    /// Hold every kernel on every device to an oracle in f64.
+    Parity(parity::Options),
     /// Alternate with another program on the same workloads, and print our time over its.
     Versus(versus::Options),
 }
@@ -36,6 +38,7 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Reproduce(options) => reproduce::run(&options),
         Command::Kernels(options) => kernels::run(&options),
+        Command::Parity(options) => parity::run(&options),
         Command::Versus(options) => versus::run(&options),
     };
     match result {

@@ -8,6 +8,11 @@ pub const MAX_SLOTS: usize = 8;
 /// A linear combination of coordinates: pairs of plane and coefficient.
 pub type Combination = Vec<(usize, f64)>;
 
+/// Whether a combination is a plane as it is, which can be copied or read in place.
+pub(crate) fn is_plane(combination: &Combination) -> bool {
+    matches!(combination[..], [(_, 1.0)])
+}
+
 /// One real product of a bilinear program.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Term {
@@ -53,9 +58,7 @@ impl Bilinear {
         };
         Self { left, right, terms }
     }
-}
 
-impl Bilinear {
     /// What kernels rely on when they follow the program without looking.
     fn check(&self, dim: usize) {
         for combination in self.left.iter().chain(&self.right) {

@@ -2,7 +2,8 @@
 
 use thiserror::Error;
 
-/// A kernel was handed slices that do not fit its shape, or numbers it has no result for.
+/// A kernel was handed slices that do not fit its shape, or numbers it has no result for. Nothing is
+/// written then.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum KernelError {
     /// An operand's slice or element count is not what the shape needs.
@@ -17,7 +18,7 @@ pub enum KernelError {
         /// Elements given.
         has: usize,
     },
-    /// An operand's number of planes is neither one nor the algebra's dimension.
+    /// An operand has a number of planes that the operation does not take.
     #[error("{kernel}: {operand} has {has} planes where {needs} are needed")]
     PlaneCount {
         /// The kernel.
@@ -37,7 +38,7 @@ pub enum KernelError {
         /// What is wrong with it.
         reason: &'static str,
     },
-    /// A constant is infinite or not a number in the kernel's element type.
+    /// One of several constants is infinite or not a number in the kernel's element type.
     #[error("{kernel}: number {index} of {operand} is not finite")]
     NotFinite {
         /// The kernel.
@@ -47,7 +48,7 @@ pub enum KernelError {
         /// Which number of it, from 0.
         index: usize,
     },
-    /// A number is outside what the kernel takes.
+    /// A single number is outside what the kernel takes.
     #[error("{kernel}: {parameter} is {has} where {needs} is needed")]
     Parameter {
         /// The kernel.

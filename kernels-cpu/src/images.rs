@@ -7,6 +7,8 @@
 
 use std::ops::Range;
 
+use crate::sizes::product;
+
 /// Images whose pixels lie side by side: two AVX-512 vectors of f32.
 pub const TILE_IMAGES: usize = 32;
 
@@ -19,8 +21,7 @@ pub(crate) fn tile(batch: usize, tile: usize) -> (usize, usize) {
 
 /// Whether a tensor of these sizes can exist, so that what kernels compute of them stays in range.
 pub(crate) fn in_range(sizes: &[usize]) -> bool {
-    let product = sizes.iter().copied().fold(1, usize::saturating_mul);
-    product <= 1 << (usize::BITS / 4 * 3)
+    product(sizes) <= 1 << (usize::BITS / 4 * 3)
 }
 
 /// One axis of a sliding window. Positions of the result are `target`s, those it reads `source`s.

@@ -26,6 +26,7 @@ mod images;
 mod isa;
 mod planes;
 mod simd;
+mod sizes;
 mod slots;
 mod threads;
 

@@ -77,9 +77,9 @@ impl<'a, T> Planes<'a, T> {
         self.len
     }
 
-    /// Whether a plane has no element.
+    /// Whether there is no element: no plane, whatever its length, or planes of none.
     pub fn is_empty(&self) -> bool {
-        self.len == 0
+        self.count == 0 || self.len == 0
     }
 
     /// Elements from one plane's start to the next's.
@@ -101,7 +101,11 @@ impl<'a, T> Planes<'a, T> {
     pub(crate) fn part(&self, start: usize, len: usize) -> Self {
         assert!(start + len <= self.len);
         Self {
-            data: if len == 0 { &[] } else { &self.data[start..] },
+            data: if self.count == 0 || len == 0 {
+                &[]
+            } else {
+                &self.data[start..]
+            },
             len,
             ..*self
         }
@@ -169,9 +173,9 @@ impl<'a, T> PlanesMut<'a, T> {
         self.len
     }
 
-    /// Whether a plane has no element.
+    /// Whether there is no element: no plane, whatever its length, or planes of none.
     pub fn is_empty(&self) -> bool {
-        self.len == 0
+        self.count == 0 || self.len == 0
     }
 
     /// Plane `i`.
@@ -188,7 +192,7 @@ impl<'a, T> PlanesMut<'a, T> {
     pub(crate) fn part_mut(&mut self, start: usize, len: usize) -> PlanesMut<'_, T> {
         assert!(start + len <= self.len);
         PlanesMut {
-            data: if len == 0 {
+            data: if self.count == 0 || len == 0 {
                 &mut []
             } else {
                 &mut self.data[start..]
@@ -307,9 +311,9 @@ impl<T> RawPlanes<T> {
         }
     }
 
-    /// Where plane `i` starts.
+    /// Where plane `i` starts; a stride without elements may be any number.
     pub(crate) fn plane(&self, i: usize) -> *mut T {
         debug_assert!(i < self.count);
-        self.start.wrapping_add(i * self.stride)
+        self.start.wrapping_add(i.wrapping_mul(self.stride))
     }
 }

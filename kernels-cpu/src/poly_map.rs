@@ -141,30 +141,6 @@ fn work<T: Element>(terms: usize, slots: usize) -> usize {
     terms * slots * size_of::<T>() / 32
 }
 
-/// Slots of `count` elements; those of the lanes past them are zero. A plaintext has its value in each.
-///
-/// # Safety
-/// The planes, one or `form.dim()`, are valid for reading `at..at + count`, `count <= LANES`.
-#[inline(always)]
-unsafe fn load<T: Element, S: Simd<T>, F, const D: usize, const N: usize>(
-    form: &F,
-    planes: &RawPlanes<T>,
-    at: usize,
-    count: usize,
-) -> [S; N]
-where
-    F: Form<T, S, D, N>,
-{
-    // SAFETY: the caller's promise.
-    unsafe {
-        if planes.count == form.dim() {
-            form.split(&slots::load(planes, form.dim(), at, count))
-        } else {
-            [S::load_some(planes.plane(0).wrapping_add(at), count); N]
-        }
-    }
-}
-
 /// Calls `body(v, at, count)` for each vector `v` of a group of `held` elements at `at`; vectors past
 /// them have no element.
 #[inline(always)]
@@ -229,7 +205,7 @@ impl<T: Element, S: Simd<T>> WithForm<T, S> for Evaluate<'_, T> {
                     #[inline(always)]
                     |v, at, lanes| {
                         // SAFETY: whoever made the body owns `at..at + len` of both tensors.
-                        let slots = unsafe { load(&form, &self.source, at, lanes) };
+                        let slots = unsafe { slots::values(&form, &self.source, at, lanes) };
                         if !self.gradient {
                             watch.see(&slots, count);
                         }
@@ -253,7 +229,8 @@ impl<T: Element, S: Simd<T>> WithForm<T, S> for Evaluate<'_, T> {
                         }
                         if self.gradient {
                             // SAFETY: as above.
-                            let g: [S; N] = unsafe { load(&form, &self.target, at, lanes) };
+                            let g: [S; N] =
+                                unsafe { slots::values(&form, &self.target, at, lanes) };
                             watch.see(&g, count);
                             for k in 0..count {
                                 y[k] = y[k].mul(g[k]);
@@ -443,8 +420,8 @@ impl<T: Element, S: Simd<T>> WithForm<T, S> for Moments<'_, T> {
                                 // have these elements. Lanes past them are zero and add nothing.
                                 let (a, g): ([S; N], [S; N]) = unsafe {
                                     (
-                                        load(&form, &self.input, at, lanes),
-                                        load(&form, &self.gradient, at, lanes),
+                                        slots::values(&form, &self.input, at, lanes),
+                                        slots::values(&form, &self.gradient, at, lanes),
                                     )
                                 };
                                 for k in 0..count {

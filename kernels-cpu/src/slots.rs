@@ -229,6 +229,31 @@ pub(crate) unsafe fn load<T: Element, S: Simd<T>, const D: usize>(
     c
 }
 
+/// The slots of `lanes` elements from `at` on; a plaintext has its value in each slot of `form`.
+/// Lanes past them are zero.
+///
+/// # Safety
+/// The elements are valid for reading, in one plane or in as many as the form has; `lanes <= LANES`.
+#[inline(always)]
+pub(crate) unsafe fn values<T: Element, S: Simd<T>, F, const D: usize, const N: usize>(
+    form: &F,
+    planes: &RawPlanes<T>,
+    at: usize,
+    lanes: usize,
+) -> [S; N]
+where
+    F: Form<T, S, D, N>,
+{
+    // SAFETY: the caller's promise.
+    unsafe {
+        if planes.count == form.dim() {
+            form.split(&load(planes, form.dim(), at, lanes))
+        } else {
+            [S::load_some(planes.plane(0).wrapping_add(at), lanes); N]
+        }
+    }
+}
+
 /// Stores `count` elements of each plane at `at`.
 ///
 /// # Safety

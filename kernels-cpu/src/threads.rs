@@ -20,6 +20,9 @@ pub struct Exec {
 /// which one core moves some 100 KiB.
 const MIN_BYTES_PER_PIECE: usize = 128 << 10;
 
+/// Real multiplications that are worth a thread, for the same reason.
+pub(crate) const MIN_PRODUCTS_PER_PIECE: usize = 1 << 19;
+
 impl Exec {
     /// The current rayon pool's thread count with instruction set `isa`.
     pub fn new(isa: Isa) -> Self {
@@ -49,7 +52,8 @@ impl Exec {
         body: impl Fn(Range<usize>) -> R + Sync,
         combine: impl Fn(R, R) -> R + Sync,
     ) -> R {
-        let worth = (len * bytes / MIN_BYTES_PER_PIECE).clamp(1, self.threads.max(1));
+        let worth = len.saturating_mul(bytes) / MIN_BYTES_PER_PIECE;
+        let worth = worth.clamp(1, self.threads.max(1));
         halves(0..len, worth, grain, &body, &combine)
     }
 }

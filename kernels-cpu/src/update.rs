@@ -49,6 +49,9 @@ pub fn sgd<T: Element>(
     if let Some((_, velocity)) = &velocity {
         velocity.expect(NAME, "velocity", &[planes], len)?;
     }
+    if parameter.is_empty() {
+        return Ok(true);
+    }
     let step = Sgd {
         rate: T::of(-learning_rate),
         decay: T::of(weight_decay),
@@ -151,6 +154,24 @@ pub struct Adam {
     pub weight_decay: f64,
 }
 
+impl Adam {
+    /// Whether these numbers make a step; [`adam`] asks.
+    ///
+    /// # Errors
+    /// When a decay is outside 0..1 or epsilon too small.
+    pub fn check(&self) -> Result<(), KernelError> {
+        for (name, beta) in [("beta1", self.beta1), ("beta2", self.beta2)] {
+            if !(0.0..1.0).contains(&beta) {
+                return parameter_error(name, "a number of 0..1", beta);
+            }
+        }
+        if !(MIN_EPSILON..f64::INFINITY).contains(&self.epsilon) {
+            return parameter_error("epsilon", "at least 1e-6", self.epsilon);
+        }
+        Ok(())
+    }
+}
+
 /// Step `step` (the first is 1) of Adam (Kingma and Ba, arXiv:1412.6980), as PyTorch computes it:
 ///
 /// ```text
@@ -179,14 +200,7 @@ pub fn adam<T: Element>(
     if step == 0 {
         return parameter_error("step", "at least 1", step);
     }
-    for (name, beta) in [("beta1", options.beta1), ("beta2", options.beta2)] {
-        if !(0.0..1.0).contains(&beta) {
-            return parameter_error(name, "a number of 0..1", beta);
-        }
-    }
-    if !(MIN_EPSILON..f64::INFINITY).contains(&options.epsilon) {
-        return parameter_error("epsilon", "at least 1e-6", options.epsilon);
-    }
+    options.check()?;
     let (planes, len) = (parameter.count(), parameter.len());
     parameter.expect(NAME, "parameter", &[1, arithmetic.dim()], len)?;
     gradient.expect(NAME, "gradient", &[planes], len)?;

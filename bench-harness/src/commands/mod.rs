@@ -1,6 +1,7 @@
 //! The commands, one a file, and what they share.
 
 pub mod kernels;
+pub mod parity;
 pub mod reproduce;
 pub mod versus;
 

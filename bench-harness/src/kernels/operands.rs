@@ -51,11 +51,6 @@ impl<T: Element> Operand<T> {
         Planes::new(&self.data, self.planes, self.stride, self.len)
     }
 
-    /// The first `len` elements of each plane, to write.
-    pub(crate) fn head_mut(&mut self, len: usize) -> Result<PlanesMut<'_, T>, KernelError> {
-        PlanesMut::new(&mut self.data, self.planes, self.stride, len.min(self.len))
-    }
-
     /// To write.
     pub(crate) fn view_mut(&mut self) -> Result<PlanesMut<'_, T>, KernelError> {
         PlanesMut::new(&mut self.data, self.planes, self.stride, self.len)

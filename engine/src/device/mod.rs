@@ -1,16 +1,21 @@
 //! Devices: what runs a plan.
 
 mod cpu;
+mod diagnose;
 mod eager;
+#[cfg(feature = "gpu")]
+pub mod gpu;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use furthermore_kernels_cpu::Arithmetic;
+use furthermore_kernels_cpu::{Arithmetic, Element, KernelError, Planes, PlanesMut};
 
 pub use cpu::Cpu;
+#[cfg(feature = "gpu")]
+pub use gpu::Gpu;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::plan::{Plan, Region};
 use crate::scheme::Guard;
 use crate::tensor::Buffer;
@@ -48,13 +53,16 @@ impl Cancel {
 pub struct RunOptions<'a> {
     /// Step size of updates.
     pub learning_rate: f64,
+    /// Which step of its parameters' this run takes, from 1; Adam's bias correction counts on it.
+    pub step: u64,
     /// Limits on how far slots grow apart.
     pub guard: Guard,
     /// Looked at between commands.
     pub cancel: Option<&'a Cancel>,
 }
 
-/// Where a tensor to upload lies: planes at `stride` in `buffer`, one or as many as the region has.
+/// Where a tensor to upload lies: planes at `stride` in `buffer`, one or as many as the region has. For a
+/// region of bits, `buffer` starts with its words and the rest is without meaning.
 #[derive(Debug, Clone, Copy)]
 pub struct Source<'a> {
     /// The numbers.
@@ -69,18 +77,80 @@ pub struct Source<'a> {
     pub embed: Option<&'a [f64]>,
 }
 
+impl<'a> Source<'a> {
+    /// The numbers by plane, long enough for what `region` takes of them.
+    ///
+    /// # Errors
+    /// When they do not fit it.
+    fn planes<T: Element>(&self, region: &Region) -> Result<Planes<'a, T>> {
+        let reach = match self.rows {
+            None => region.elements,
+            Some(rows) => {
+                let most = rows.iter().max().map_or(0, |row| row.saturating_add(1));
+                fits("rows", rows.len().saturating_mul(self.row), region.elements)?;
+                most.saturating_mul(self.row)
+            }
+        };
+        let planes = match self.embed {
+            Some(one) => {
+                fits("the embedding", one.len(), region.planes)?;
+                1
+            }
+            None => region.planes,
+        };
+        let numbers = self.buffer.as_slice::<T>();
+        Ok(Planes::new(numbers, planes, self.stride, reach)?)
+    }
+}
+
+/// The words of a region of bits as so many planes, in what holds them from its start.
+///
+/// # Errors
+/// When there are fewer.
+fn words<'a>(held: &'a [u32], region: &Region, planes: usize) -> Result<Planes<'a, u32>> {
+    let len = region.elements / planes.max(1);
+    Ok(Planes::new(held, planes, len, len)?)
+}
+
+/// As [`words`], to write.
+///
+/// # Errors
+/// As there.
+fn words_mut<'a>(
+    held: &'a mut [u32],
+    region: &Region,
+    planes: usize,
+) -> Result<PlanesMut<'a, u32>> {
+    let len = region.elements / planes.max(1);
+    Ok(PlanesMut::new(held, planes, len, len)?)
+}
+
+/// Holds what a caller gave to the number that is needed.
+fn fits(operand: &'static str, has: usize, needs: usize) -> Result<()> {
+    if has == needs {
+        return Ok(());
+    }
+    Err(Error::Kernel(KernelError::Length {
+        kernel: "upload",
+        operand,
+        needs,
+        has,
+    }))
+}
+
 /// A plan loaded on a device, with its buffers.
 pub trait Program: Send {
     /// Copies a tensor into a region.
     ///
     /// # Errors
-    /// When the device fails.
+    /// When the source does not hold the region's elements, the region is none of the plan's, or the
+    /// device fails.
     fn upload(&mut self, region: &Region, source: Source<'_>) -> Result<()>;
 
-    /// Copies a region's planes out, `region.stride` apart.
+    /// Copies a region's planes out, `region.stride` apart, or the words of one of bits.
     ///
     /// # Errors
-    /// When the device fails.
+    /// When the target is too short, the region is none of the plan's, or the device fails.
     fn download(&self, region: &Region, target: &mut Buffer) -> Result<()>;
 
     /// Fills a region with zeros.
@@ -96,6 +166,12 @@ pub trait Program: Send {
     /// cancelled; when the device fails. Parameters are then as they were before the run, unless it
     /// is an update itself that left the range of numbers.
     fn run(&mut self, options: &RunOptions<'_>) -> Result<()>;
+
+    /// Runs every command once and returns the seconds that each took.
+    ///
+    /// # Errors
+    /// See [`Program::run`].
+    fn profile(&mut self, options: &RunOptions<'_>) -> Result<Vec<f64>>;
 
     /// Bytes it holds: buffers and scratch.
     fn bytes(&self) -> usize;

@@ -175,6 +175,11 @@ impl Network {
         &self.nodes[value.0]
     }
 
+    /// Whether `value` is one of the named outputs.
+    pub(crate) fn is_output(&self, value: Value) -> bool {
+        self.outputs.iter().any(|(_, output)| *output == value)
+    }
+
     /// All values, each after those it is computed from.
     pub(crate) fn values(&self) -> impl DoubleEndedIterator<Item = Value> + use<> {
         (0..self.nodes.len()).map(Value)

@@ -94,7 +94,7 @@ mod tests {
     fn command(reads: &[usize], writes: &[usize]) -> Command {
         Command {
             name: String::new(),
-            kernel: Kernel::Multiply,
+            kernel: Kernel::SlotMaxima,
             reads: reads.iter().map(|&s| region(s)).collect(),
             writes: writes.iter().map(|&s| region(s)).collect(),
             watch: Watch::Finite,

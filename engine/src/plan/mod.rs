@@ -1,16 +1,18 @@
 //! Plans: a network compiled for a batch, an algebra and an element type, into a list of commands
 //! and a memory map of whole buffers. A plan is data; every device runs the same one.
 
-mod averaged;
 mod compile;
+mod fuse;
+mod kernel;
+mod layout;
 mod memory;
+mod operands;
 
-use furthermore_kernels_cpu::block_matmul::MatmulShape;
-use furthermore_kernels_cpu::conv2d::Conv2dShape;
-use furthermore_kernels_cpu::function_map::Function;
-use furthermore_kernels_cpu::pool::{Pool, PoolShape};
+pub use kernel::{Kernel, Reduction};
 
-use crate::algebra::Algebra;
+use memory::Storage;
+
+use crate::algebra::{Algebra, SLOTS};
 use crate::error::{Error, Result};
 use crate::tensor::{DType, Shape};
 
@@ -63,162 +65,75 @@ impl CompileOptions {
     }
 }
 
-/// A tensor in a plan: planes of a buffer.
+impl CompileOptions {
+    /// Whether keys of the algebra's size exist.
+    fn check_algebra(&self) -> Result<()> {
+        match self.algebra {
+            Algebra::Blocks(n) | Algebra::Compact(n) if !SLOTS.contains(&n) => {
+                Err(Error::UnknownAlgebra(self.algebra.to_string()))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// What a tensor of a single command's plan holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Operand {
+    /// Planes: 1 for plaintext, the algebra's dimension for ciphertexts, 0 for bits.
+    pub planes: usize,
+    /// Elements of a plane, or words of 32 bits.
+    pub elements: usize,
+}
+
+/// A tensor in a plan: planes of a buffer, or bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Region {
     /// Which buffer.
     pub buffer: usize,
-    /// Planes: 1 for plaintext, the algebra's dimension for ciphertexts, 0 for bits, which are no
-    /// tensor.
+    /// Planes: 1 for plaintext, the algebra's dimension for ciphertexts, 0 for bits.
     pub planes: usize,
-    /// Elements of a plane.
+    /// Elements of a plane, or words of 32 bits.
     pub elements: usize,
-    /// Elements from one plane to the next.
+    /// Elements from one plane to the next; of the buffer, those that bits take.
     pub stride: usize,
 }
 
-/// A kernel with its parameters. Its family is the name of its file in every crate.
-#[derive(Debug, Clone, PartialEq)]
-#[non_exhaustive]
-pub enum Kernel {
-    /// Reads a, b and, with `bias`, a row; writes their product.
-    BlockMatmul {
-        /// Sizes and transpositions.
-        shape: MatmulShape,
-        /// A third operand is added to every row.
-        bias: bool,
-        /// Applied last.
-        activation: Option<Function>,
-    },
-    /// Reads images, weights and, with `bias`, a number for each channel; writes the convolution.
-    Conv2d {
-        /// Sizes.
-        shape: Conv2dShape,
-        /// A third operand is added to every pixel.
-        bias: bool,
-        /// Applied last.
-        activation: Option<Function>,
-    },
-    /// Reads what [`Kernel::Conv2d`] does; writes the averages of relu of the convolution over windows
-    /// side by side and, to a second region, the bits that its gradients need.
-    Conv2dPooled {
-        /// Sizes.
-        shape: Conv2dShape,
-        /// A third operand is added to every pixel.
-        bias: bool,
-        /// Rows and columns of the window.
-        window: [usize; 2],
-    },
-    /// Reads the result's gradient and the weights, writes the images' gradient.
-    Conv2dGradientInput {
-        /// Sizes of the convolution.
-        shape: Conv2dShape,
-        /// The gradient is by averages over such windows, and the last region read the bits that were
-        /// saved with them; so below.
-        pooled: Option<[usize; 2]>,
-    },
-    /// Reads the images and the result's gradient, writes the weights' gradient.
-    Conv2dGradientWeights {
-        /// Sizes of the convolution.
-        shape: Conv2dShape,
-        /// The gradient is by averages.
-        pooled: Option<[usize; 2]>,
-    },
-    /// Reads the result's gradient, writes the bias's: the sum of each channel.
-    Conv2dGradientBias {
-        /// Images, channels, rows and columns.
-        sizes: [usize; 4],
-        /// The gradient is by averages.
-        pooled: Option<[usize; 2]>,
-    },
-    /// Reads images, writes the mean or maximum of each window.
-    Pool {
-        /// Which.
-        pool: Pool,
-        /// Sizes.
-        shape: PoolShape,
-        /// The mean is that of relu(x).
-        rectified: bool,
-    },
-    /// Reads images and the result's gradient, writes the images' gradient.
-    PoolGradient {
-        /// Which.
-        pool: Pool,
-        /// Sizes of the pooling.
-        shape: PoolShape,
-        /// The mean was that of relu(x).
-        rectified: bool,
-    },
-    /// Reads a tensor, writes it in image tiles, or the other way.
-    Tiles {
-        /// Images.
-        batch: usize,
-        /// Into tiles, otherwise out of them.
-        into: bool,
-    },
-    /// Reads x, writes f(x); in place where both are one region.
-    FunctionMap {
-        /// The function.
-        function: Function,
-    },
-    /// Reads what the function saved and multiplies the written gradient by the derivative.
-    FunctionMapGradient {
-        /// The function.
-        function: Function,
-    },
-    /// Reads a and b, writes `alpha a + beta b`.
-    Linear {
-        /// Factor of a.
-        alpha: f64,
-        /// Factor of b.
-        beta: f64,
-    },
-    /// Reads a and b, writes their product element by element.
-    Multiply,
-    /// Reads a matrix, writes the sum of its rows.
-    SumRows,
-    /// Reads a tensor and writes nothing: the guard looks at its slots.
-    SlotMaxima,
-    /// Reads logits and targets, writes the loss.
-    SoftmaxCrossEntropy {
-        /// Classes.
-        columns: usize,
-    },
-    /// Reads logits and targets, writes the gradient by the logits.
-    SoftmaxCrossEntropyGradient {
-        /// Classes.
-        columns: usize,
-    },
-    /// Reads predictions and targets, writes the loss.
-    MeanSquaredError,
-    /// Reads a gradient, steps a parameter and, with momentum, its velocity.
-    Sgd {
-        /// What part of the velocity is kept.
-        momentum: f64,
-    },
-}
-
-impl Kernel {
-    /// The kernel family, as files, tests and reports name it.
-    pub fn family(&self) -> &'static str {
-        match self {
-            Kernel::BlockMatmul { .. } => "block_matmul",
-            Kernel::Conv2d { .. }
-            | Kernel::Conv2dPooled { .. }
-            | Kernel::Conv2dGradientInput { .. }
-            | Kernel::Conv2dGradientWeights { .. }
-            | Kernel::Conv2dGradientBias { .. } => "conv2d",
-            Kernel::Pool { .. } | Kernel::PoolGradient { .. } => "pool",
-            Kernel::Tiles { .. } => "convert",
-            Kernel::FunctionMap { .. } | Kernel::FunctionMapGradient { .. } => "function_map",
-            Kernel::Linear { .. } | Kernel::Multiply => "elementwise",
-            Kernel::SumRows
-            | Kernel::SlotMaxima
-            | Kernel::SoftmaxCrossEntropy { .. }
-            | Kernel::SoftmaxCrossEntropyGradient { .. }
-            | Kernel::MeanSquaredError => "reduce",
-            Kernel::Sgd { .. } => "update",
+impl Region {
+    /// Planes as the engine lays them out: each starts on a cache line.
+    ///
+    /// # Errors
+    /// When their bytes cannot be addressed.
+    fn new(buffer: usize, planes: usize, elements: usize, dtype: DType) -> Result<Region> {
+        // A device may store elements in half precision, of which a word takes two.
+        let taken = if planes == 0 {
+            elements.saturating_mul(2)
+        } else {
+            elements
+        };
+        let addressable = isize::MAX as usize / dtype.size() / 2;
+        if taken > addressable || planes > addressable / dtype.plane_stride(taken).max(1) {
+            let elements = planes.max(1).saturating_mul(taken);
+            return Err(Error::Memory {
+                bytes: elements.saturating_mul(dtype.size()),
+            });
         }
+        Ok(Region {
+            buffer,
+            planes,
+            elements,
+            stride: dtype.plane_stride(taken),
+        })
+    }
+
+    /// Elements of its buffer.
+    fn storage(&self) -> usize {
+        self.planes.max(1) * self.stride
+    }
+
+    /// Whether it holds bits, which no element type counts.
+    pub(crate) fn is_bits(&self) -> bool {
+        self.planes == 0
     }
 }
 
@@ -285,6 +200,53 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// A plan of one command, each operand in a buffer of its own, in the kernel's order; of the
+    /// options, algebra and element type count. Its regions are written and read through
+    /// [`Program::upload`](crate::device::Program::upload) and
+    /// [`Program::download`](crate::device::Program::download). The guard looks at what the command
+    /// sees, within the limits of each run.
+    ///
+    /// # Errors
+    /// When the kernel does not take operands of that number, those planes or those lengths, or they
+    /// are larger than memory can address.
+    pub fn of_command(
+        options: &CompileOptions,
+        kernel: Kernel,
+        reads: &[Operand],
+        writes: &[Operand],
+    ) -> Result<Plan> {
+        options.check_algebra()?;
+        let mut storages = Vec::new();
+        let mut regions = |operands: &[Operand]| -> Result<Vec<Region>> {
+            let region = |operand: &Operand| {
+                let &Operand { planes, elements } = operand;
+                let region = Region::new(storages.len(), planes, elements, options.dtype)?;
+                storages.push(Storage {
+                    elements: region.storage(),
+                    pinned: true,
+                });
+                Ok(region)
+            };
+            operands.iter().map(region).collect()
+        };
+        let command = Command {
+            name: kernel.family().to_owned(),
+            reads: regions(reads)?,
+            writes: regions(writes)?,
+            kernel,
+            watch: Watch::Ratio,
+        };
+        command.check(options.algebra)?;
+        let mut commands = vec![command];
+        let buffers = memory::assign(&storages, &mut commands, std::iter::empty());
+        Ok(Plan {
+            options: options.clone(),
+            commands,
+            bindings: Vec::new(),
+            buffers,
+        })
+    }
+
     /// What it was compiled for.
     pub fn options(&self) -> &CompileOptions {
         &self.options

@@ -60,7 +60,8 @@ impl SecretKey {
     /// Decrypts: the message slot of every element.
     ///
     /// # Errors
-    /// When the ciphertext is under another key.
+    /// When the ciphertext is under another key, or the environment forces an instruction set that is
+    /// not here.
     pub fn decrypt(&self, ciphertext: &Ciphertext) -> Result<Plaintext> {
         let found = ciphertext.key().id();
         if found != self.id() {
@@ -73,7 +74,7 @@ impl SecretKey {
         }
         let functional = self.message_functional(ciphertext.algebra())?;
         let mut plaintext = Plaintext::zeros(ciphertext.shape().clone(), ciphertext.dtype())?;
-        let exec = Exec::new(Isa::best());
+        let exec = Exec::new(Isa::from_env()?);
         with_dtype!(ciphertext.dtype(), T => {
             let from = ciphertext.planes::<T>()?;
             let inputs: Vec<&[T]> = (0..from.count()).map(|i| from.plane(i)).collect();
@@ -103,7 +104,7 @@ impl Encryptor<'_> {
     /// Encrypts a tensor, with masks in the tensor's range.
     ///
     /// # Errors
-    /// When a number is not finite.
+    /// When a number is not finite, or the environment forces an instruction set that is not here.
     pub fn encrypt(&mut self, messages: &Plaintext) -> Result<Ciphertext> {
         self.encrypt_with(messages, MaskPolicy::Uniform)
     }
@@ -111,7 +112,8 @@ impl Encryptor<'_> {
     /// Encrypts a tensor with masks drawn by `policy`.
     ///
     /// # Errors
-    /// When a number is not finite, or the policy does not fit the tensor.
+    /// When a number is not finite, the policy does not fit the tensor, or the environment forces an
+    /// instruction set that is not here.
     pub fn encrypt_with(
         &mut self,
         messages: &Plaintext,
@@ -129,7 +131,8 @@ impl Encryptor<'_> {
     /// rows of probabilities.
     ///
     /// # Errors
-    /// When a number is not finite, rows differ in number, or the policy does not fit.
+    /// When a number is not finite, rows differ in number, the policy does not fit, or the environment
+    /// forces an instruction set that is not here.
     pub fn encrypt_training_set(
         &mut self,
         inputs: &Plaintext,
@@ -183,7 +186,7 @@ impl Encryptor<'_> {
         let arithmetic = key.arithmetic(self.algebra)?;
         let shape = messages.shape().clone();
         let mut ciphertext = Ciphertext::zeros(shape, messages.dtype(), self.algebra, key)?;
-        let exec = Exec::new(Isa::best());
+        let exec = Exec::new(Isa::from_env()?);
         with_dtype!(messages.dtype(), T => {
             let inputs: Vec<&[T]> = slots.iter().map(|s| s.buffer().as_slice::<T>()).collect();
             let mut to = ciphertext.planes_mut::<T>()?;

@@ -21,6 +21,8 @@ pub struct Session {
     /// Coordinates of the algebra's one.
     one: Vec<f64>,
     learning_rate: f64,
+    /// Runs since optimiser states were zero.
+    steps: u64,
     guard: Guard,
     cancel: Option<Cancel>,
 }
@@ -68,6 +70,7 @@ impl Session {
             key,
             one,
             learning_rate: 0.0,
+            steps: 0,
             guard,
             cancel: None,
         })
@@ -260,10 +263,13 @@ impl Session {
         let (learning_rate, guard) = (self.learning_rate, self.guard);
         let options = RunOptions {
             learning_rate,
+            step: self.steps.saturating_add(1),
             guard,
             cancel: self.cancel.as_ref(),
         };
-        self.program.run(&options)
+        self.program.run(&options)?;
+        self.steps = options.step;
+        Ok(())
     }
 
     /// Reads an output, a parameter or an optimiser's state.
@@ -310,6 +316,7 @@ impl Session {
         for binding in of_role(Role::State) {
             self.program.clear(&binding.region)?;
         }
+        self.steps = 0;
         Ok(())
     }
 

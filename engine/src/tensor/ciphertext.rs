@@ -51,7 +51,8 @@ impl Ciphertext {
     /// which the scheme was published.
     ///
     /// # Errors
-    /// When `algebra` does not fit the key, or the count of numbers not the shape.
+    /// When `algebra` does not fit the key, the count of numbers not the shape, or the environment
+    /// forces an instruction set that is not here.
     pub fn from_interleaved<T: Element>(
         shape: impl Into<Shape>,
         algebra: Algebra,
@@ -69,22 +70,20 @@ impl Ciphertext {
                 found: numbers.len(),
             });
         }
-        convert::deinterleave(
-            &Exec::new(Isa::best()),
-            numbers,
-            &mut ciphertext.planes_mut()?,
-        )?;
+        let exec = Exec::new(Isa::from_env()?);
+        convert::deinterleave(&exec, numbers, &mut ciphertext.planes_mut()?)?;
         Ok(ciphertext)
     }
 
     /// The elements one after another, coordinates innermost: for Blocks(n) [..., n, n].
     ///
     /// # Errors
-    /// When the element type is not `T`.
+    /// When the element type is not `T`, or the environment forces an instruction set that is not
+    /// here.
     pub fn to_interleaved<T: Element>(&self) -> Result<Vec<T>> {
         let planes = self.planes::<T>()?;
         let mut numbers = vec![T::zero(); planes.count() * planes.len()];
-        convert::interleave(&Exec::new(Isa::best()), planes, &mut numbers)?;
+        convert::interleave(&Exec::new(Isa::from_env()?), planes, &mut numbers)?;
         Ok(numbers)
     }
 
@@ -92,14 +91,15 @@ impl Ciphertext {
     /// same, and the map between them needs no secret.
     ///
     /// # Errors
-    /// When `algebra` does not fit the key.
+    /// When `algebra` does not fit the key, or the environment forces an instruction set that is not
+    /// here.
     pub fn convert(&self, algebra: Algebra) -> Result<Self> {
         let mut to = Self::zeros(self.shape.clone(), self.dtype, algebra, &self.key)?;
         let matrix = self.key.conversion(self.algebra, algebra)?;
         with_dtype!(self.dtype, T => {
             let from = self.planes::<T>()?;
             let inputs: Vec<&[T]> = (0..from.count()).map(|i| from.plane(i)).collect();
-            let exec = Exec::new(Isa::best());
+            let exec = Exec::new(Isa::from_env()?);
             convert::linear_map(&exec, &matrix, &inputs, &mut to.planes_mut::<T>()?)?;
         });
         Ok(to)

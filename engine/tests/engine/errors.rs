@@ -1,5 +1,6 @@
 //! What is refused before anything runs, and that the message says what was wrong and where.
 
+use std::process::Command;
 use std::sync::Arc;
 
 use furthermore::Algebra;
@@ -8,6 +9,7 @@ use furthermore::plan::{CompileOptions, Plan};
 use furthermore::scheme::{MaskPolicy, SecretKey};
 use furthermore::session::Session;
 use furthermore::tensor::{Ciphertext, DType, Plaintext, Shape};
+use furthermore_kernels_cpu::{ISA_VARIABLE, Isa};
 
 use crate::support::{DTYPES, cpu, encrypt, key, ones, refused, tensor};
 
@@ -232,4 +234,46 @@ fn sizes_past_memory_are_refused() {
     let options = CompileOptions::encrypted(1, DType::F64, Algebra::Blocks(8));
     let plan = Plan::compile(&network, &options).expect("a plan is only data");
     assert!(plan.bytes() >= 1 << 62);
+}
+
+/// Not a test by itself: what the next test runs in processes with an environment of their own.
+#[test]
+fn report_conversions() {
+    let (key, blocks) = (key(2, 1), Algebra::Blocks(2));
+    let numbers = [1.0f32, 2.0, 3.0, 4.0];
+    let evaluation = key.evaluation_key();
+    let zeros = Ciphertext::zeros([1], DType::F32, blocks, evaluation).expect("it fits the key");
+    let mut encryptor = key.encryptor(blocks).expect("it fits the key");
+    for outcome in [
+        encryptor.encrypt(&ones(&[1])).map(drop),
+        key.decrypt(&zeros).map(drop),
+        zeros.convert(Algebra::Compact(2)).map(drop),
+        zeros.to_interleaved::<f32>().map(drop),
+        Ciphertext::from_interleaved([1], blocks, evaluation, &numbers).map(drop),
+    ] {
+        match outcome {
+            Ok(()) => println!("done"),
+            Err(error) => println!("refused: {error}"),
+        }
+    }
+}
+
+/// What is computed without a device takes the instruction set that the environment forces, as devices
+/// do, and no other where that is not here.
+#[test]
+fn conversions_take_the_forced_instruction_set() {
+    let with = |value: &str| {
+        let this = std::env::current_exe().expect("a test knows where it is");
+        let mut command = Command::new(this);
+        command.args(["--exact", "errors::report_conversions", "--nocapture"]);
+        let output = command.env(ISA_VARIABLE, value).output();
+        let output = output.expect("a test can run itself");
+        String::from_utf8(output.stdout).expect("messages are text")
+    };
+    for isa in Isa::available() {
+        assert_eq!(with(isa.name()).matches("done").count(), 5, "{isa}");
+    }
+    let refused = with("bogus");
+    let message = "refused: instruction set 'bogus'";
+    assert_eq!(refused.matches(message).count(), 5, "{refused}");
 }

@@ -2,6 +2,7 @@
 //! once. What a run allocates is counted by a program of its own, `allocations.rs`.
 
 mod blocks;
+mod commands;
 mod errors;
 mod errors_network;
 mod errors_run;

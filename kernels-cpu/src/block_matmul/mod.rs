@@ -1,9 +1,9 @@
 //! Matrix products of planes: an algebra's bilinear program over one real packed GEMM.
 //!
 //! A product of ciphertext matrices is R real products between linear combinations of planes. Planes
-//! are read in place where that is fast, combinations are formed while packing, and every real product adds its accumulator tile straight
-//! into the result's planes, so no pass over memory is spent on them; bias and activation are
-//! applied to a block of the result while it is in cache.
+//! are read in place where that is fast, combinations are formed while packing, and every real product
+//! adds its accumulator tile straight into the result's planes, so no pass over memory is spent on
+//! them; bias and activation are applied to a block of the result while it is in cache.
 //!
 //! The loops, outermost first, for one thread's rectangle of the result:
 //!
@@ -23,13 +23,14 @@ mod task;
 
 pub(crate) use task::Task;
 
-use crate::algebra::{Arithmetic, Bilinear, Combination};
+use crate::algebra::{Arithmetic, Bilinear, is_plane};
 use crate::element::Element;
 use crate::error::KernelError;
 use crate::function_map::Function;
 use crate::planes::{Planes, PlanesMut};
+use crate::sizes::product;
 use crate::slots::SlotMaxima;
-use crate::threads::Exec;
+use crate::threads::{Exec, MIN_PRODUCTS_PER_PIECE};
 
 const NAME: &str = "block_matmul";
 
@@ -41,8 +42,6 @@ const PACKED_B_BYTES: usize = 1 << 20;
 const ROWS_BLOCK: usize = 144;
 /// Rows of A packed at a time.
 const ROWS_RESIDENT: usize = 5 * ROWS_BLOCK;
-/// Real multiplications worth a thread: some 10 microseconds' worth, what waking one takes.
-const MIN_PRODUCTS_PER_PIECE: usize = 1 << 19;
 
 /// The shape of `C = op(A) op(B)`: op(A) is m x k, op(B) k x n, C m x n, all row-major; or of `batch`
 /// such products, whose matrices follow each other in each plane.
@@ -104,10 +103,6 @@ struct Cut {
 
 /// Rows of A from which packing B pays: below, it is read where it is.
 const MIN_ROWS_TO_PACK_B: usize = 256;
-/// Whether a combination is a plane as it is, which can be read in place.
-fn is_plane(combination: &Combination) -> bool {
-    matches!(combination[..], [(_, 1.0)])
-}
 
 impl Cut {
     fn new<T: Element>(exec: &Exec, program: &Bilinear, shape: &MatmulShape) -> Cut {
@@ -116,8 +111,7 @@ impl Cut {
             tile_columns = micro::FLAT_VECTORS * exec.isa.lanes::<T>();
         }
         let sizes = [shape.m, shape.n, shape.k, program.terms.len()];
-        let work = sizes.into_iter().fold(1, usize::saturating_mul);
-        let pieces = (work / MIN_PRODUCTS_PER_PIECE).clamp(1, exec.threads.max(1));
+        let pieces = (product(&sizes) / MIN_PRODUCTS_PER_PIECE).clamp(1, exec.threads.max(1));
         let row_tiles = shape.m.div_ceil(tile_rows).max(1);
         let column_tiles = shape.n.div_ceil(tile_columns).max(1);
         // The cut with the smallest largest rectangle; among equals the one nearest to square, which
@@ -127,10 +121,12 @@ impl Cut {
             .map(|r| (r, pieces / r))
             .min_by_key(|&(r, c)| {
                 let (rows, columns) = (row_tiles.div_ceil(r), column_tiles.div_ceil(c));
-                (rows * columns, rows * tile_rows + columns * tile_columns)
+                let sides = [(rows, tile_rows), (columns, tile_columns)];
+                let [height, width] = sides.map(|(tiles, tile)| product(&[tiles, tile]));
+                (product(&[rows, columns]), height.saturating_add(width))
             })
             .expect("one piece is always a cut");
-        let columns = column_tiles.div_ceil(column_pieces) * tile_columns;
+        let columns = product(&[column_tiles.div_ceil(column_pieces), tile_columns]);
         // Rows split evenly, not by tiles: tiles of any height up to the full one exist.
         let rows = shape.m.div_ceil(row_pieces).max(1);
 
@@ -185,10 +181,9 @@ impl Schedule {
             ..*exec
         };
         let sizes = [shape.batch, shape.m, shape.n, shape.k, program.terms.len()];
-        let work = sizes.into_iter().fold(1, usize::saturating_mul);
         Self {
             cut: Cut::new::<T>(&single, program, shape),
-            batch_pieces: (work / MIN_PRODUCTS_PER_PIECE).clamp(1, exec.threads.max(1)),
+            batch_pieces: (product(&sizes) / MIN_PRODUCTS_PER_PIECE).clamp(1, exec.threads.max(1)),
         }
     }
 
@@ -230,12 +225,11 @@ pub fn block_matmul<T: Element>(
 ) -> Result<SlotMaxima, KernelError> {
     let either = [1, arithmetic.dim()];
     let lens = [(shape.m, shape.k), (shape.k, shape.n), (shape.m, shape.n)];
-    let [a_len, b_len, c_len] = lens.map(|(rows, columns)| rows.saturating_mul(columns));
-    let all = |len: usize| len.saturating_mul(shape.batch);
-    a.expect(NAME, "A", &either, all(a_len))?;
-    b.expect(NAME, "B", &either, all(b_len))?;
+    let [a_len, b_len, c_len] = lens.map(|(rows, columns)| product(&[rows, columns]));
+    a.expect(NAME, "A", &either, product(&[shape.batch, a_len]))?;
+    b.expect(NAME, "B", &either, product(&[shape.batch, b_len]))?;
     let planes = arithmetic.result_planes(a.count(), b.count());
-    c.expect(NAME, "C", &[planes], all(c_len))?;
+    c.expect(NAME, "C", &[planes], product(&[shape.batch, c_len]))?;
     if let Some(bias) = &epilogue.bias {
         bias.expect(NAME, "bias", &[1, planes], shape.n)?;
     }

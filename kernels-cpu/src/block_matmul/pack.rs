@@ -8,8 +8,8 @@ use crate::planes::Planes;
 use crate::simd::Simd;
 use crate::slots;
 
-/// A stored matrix: element (row, column) of plane i at `plane(i)[row * row_stride + column * column_stride]`,
-/// one of the strides 1.
+/// A stored matrix: element (row, column) of plane i at
+/// `plane(i)[row * row_stride + column * column_stride]`, one of the strides 1.
 #[derive(Clone, Copy)]
 pub(super) struct Stored<'a, T> {
     pub(super) planes: Planes<'a, T>,

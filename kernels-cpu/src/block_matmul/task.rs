@@ -4,8 +4,8 @@ use std::ops::Range;
 
 use super::micro::{self, Left, Right, Target};
 use super::pack::{self, Stored};
-use super::{Cut, Epilogue, MatmulShape, ROWS_BLOCK, ROWS_RESIDENT, is_plane};
-use crate::algebra::{Arithmetic, Bilinear};
+use super::{Cut, Epilogue, MatmulShape, ROWS_BLOCK, ROWS_RESIDENT};
+use crate::algebra::{Arithmetic, Bilinear, is_plane};
 use crate::element::Element;
 use crate::function_map;
 use crate::isa::Isa;

@@ -20,19 +20,20 @@ mod weights;
 
 pub(crate) use forward::Convolve;
 pub(crate) use pack::PackWeights;
-pub use pooled::Gradient;
 use pooled::Source;
 pub(crate) use pooled::{Averages, PooledSums, Unpooled};
+pub use pooled::{Gradient, pooled_sizes, steps_len};
 pub(crate) use weights::{ChannelSums, Correlate};
 
 use schedule::{Geometry, Schedule, aligned, piece, pieces, row_pitch};
 
-use crate::algebra::{Arithmetic, Combination};
+use crate::algebra::Arithmetic;
 use crate::element::Element;
 use crate::error::KernelError;
 use crate::function_map::Function;
 use crate::images::{self, Axis};
 use crate::planes::{Planes, PlanesMut, RawPlanes};
+use crate::sizes::product;
 use crate::slots::SlotMaxima;
 use crate::threads::Exec;
 
@@ -75,8 +76,7 @@ impl Conv2dShape {
 
     /// Elements of a plane of the output.
     pub fn output_len(&self) -> usize {
-        let [rows, columns] = self.output();
-        product(&[self.batch, self.out_channels, rows, columns])
+        product(&self.output_sizes())
     }
 
     /// Elements of a plane of the weights.
@@ -90,9 +90,10 @@ impl Conv2dShape {
         ])
     }
 
-    /// Words of a slot's steps, which [`conv2d_pooled`] saves: one bit an image.
-    pub fn steps_len(&self) -> usize {
-        pooled::words(pooled::result_sizes(self))
+    /// Images, channels, rows and columns of the output.
+    pub fn output_sizes(&self) -> [usize; 4] {
+        let [rows, columns] = self.output();
+        [self.batch, self.out_channels, rows, columns]
     }
 
     /// Real multiplications of one product of planes: lanes without an image work too.
@@ -160,15 +161,6 @@ impl Conv2dShape {
     }
 }
 
-fn product(sizes: &[usize]) -> usize {
-    sizes.iter().copied().fold(1, usize::saturating_mul)
-}
-
-/// Whether a combination is a plane as it is, which is copied or read in place.
-fn is_plane(combination: &Combination) -> bool {
-    matches!(combination[..], [(_, 1.0)])
-}
-
 /// What is computed of a convolution's result while it is in cache.
 #[derive(Clone, Copy)]
 enum Epilogue {
@@ -231,7 +223,7 @@ pub fn pooled_scratch_len<T: Element>(
     weights_planes: usize,
 ) -> Result<usize, KernelError> {
     shape.check()?;
-    pooled::pooled_sizes(pooled::result_sizes(shape), window)?;
+    pooled_sizes(shape.output_sizes(), window)?;
     let program = arithmetic.product(input_planes, weights_planes);
     let planes = arithmetic.result_planes(input_planes, weights_planes);
     let (geometry, window) = (Geometry::new(shape, false), Some(window));
@@ -280,8 +272,8 @@ pub fn conv2d<T: Element>(
 /// Computes the averages of `relu(input * weights + bias)`, relu slot by slot, over windows side by side,
 /// which have to tile the convolution's result.
 ///
-/// `steps`, a plane of [`Conv2dShape::steps_len`] words for each slot of the result, takes what the
-/// gradients by it need. `scratch` needs [`pooled_scratch_len`] elements of any content. Returns the
+/// `steps`, a plane of [`steps_len`] words for each slot of the result, takes what the gradients by it
+/// need. `scratch` needs [`pooled_scratch_len`] elements of any content. Returns the
 /// magnitudes of relu's arguments.
 ///
 /// # Errors
@@ -299,11 +291,11 @@ pub fn conv2d_pooled<T: Element>(
     scratch: &mut [T],
 ) -> Result<SlotMaxima, KernelError> {
     let planes = check_operands(arithmetic, shape, &input, &weights, &bias)?;
-    let sizes = pooled::pooled_sizes(pooled::result_sizes(shape), window)?;
+    let sizes = pooled_sizes(shape.output_sizes(), window)?;
     output.expect(NAME, "output", &[planes], product(&sizes))?;
     let slots = pooled::slots_of(arithmetic, planes);
     if let Some(steps) = &steps {
-        steps.expect(NAME, "steps", &[slots], shape.steps_len())?;
+        steps.expect(NAME, "steps", &[slots], steps_len(shape.output_sizes()))?;
     }
     let steps = steps.map(PlanesMut::raw);
     let (source, epilogue) = (
@@ -349,7 +341,7 @@ pub fn conv2d_gradient_input<'a, T: Element>(
 ) -> Result<(), KernelError> {
     shape.check()?;
     let (gradient, either) = (gradient.into(), [1, arithmetic.dim()]);
-    gradient.expect(arithmetic, &either, pooled::result_sizes(shape))?;
+    gradient.expect(arithmetic, &either, shape.output_sizes())?;
     weights.expect(NAME, "weights", &either, shape.weight_len())?;
     let planes = arithmetic.result_planes(gradient.count(), weights.count());
     output.expect(NAME, "output", &[planes], shape.input_len())?;
@@ -463,7 +455,7 @@ pub fn conv2d_gradient_weights<'a, T: Element>(
     shape.check()?;
     let (gradient, either) = (gradient.into(), [1, arithmetic.dim()]);
     input.expect(NAME, "input", &either, shape.input_len())?;
-    gradient.expect(arithmetic, &either, pooled::result_sizes(shape))?;
+    gradient.expect(arithmetic, &either, shape.output_sizes())?;
     let planes = arithmetic.result_planes(input.count(), gradient.count());
     output.expect(NAME, "output", &[planes], shape.weight_len())?;
     weights::run(exec, arithmetic, shape, input, gradient, output, scratch)

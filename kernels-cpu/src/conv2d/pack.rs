@@ -2,10 +2,10 @@
 
 use std::ops::Range;
 
+use super::Geometry;
 use super::micro::tile_channels;
 use super::pooled::Source;
-use super::{Geometry, is_plane};
-use crate::algebra::{Bilinear, Combination};
+use crate::algebra::{Bilinear, Combination, is_plane};
 use crate::element::Element;
 use crate::planes::{Planes, RawPlanes};
 use crate::simd::{Simd, WithSimd};

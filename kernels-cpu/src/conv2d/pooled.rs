@@ -9,7 +9,7 @@
 use std::ops::Range;
 
 use super::pack::Tile;
-use super::{Conv2dShape, Geometry, NAME};
+use super::{Geometry, NAME};
 use crate::algebra::{Arithmetic, Combination};
 use crate::element::Element;
 use crate::error::KernelError;
@@ -17,6 +17,7 @@ use crate::images::{self, TILE_IMAGES};
 use crate::isa::Isa;
 use crate::planes::{Planes, PlanesMut, RawPlanes};
 use crate::simd::{MAX_LANES, Simd, WithSimd};
+use crate::sizes::product;
 use crate::slots::{self, Form, SlotMaxima, Watch, WithForm, with_form};
 use crate::threads::Exec;
 
@@ -68,18 +69,16 @@ impl<'a, T: Element> Gradient<'a, T> {
         sizes: [usize; 4],
     ) -> Result<(), KernelError> {
         match self {
-            Gradient::Dense(dense) => {
-                dense.expect(NAME, "gradient", planes, super::product(&sizes))
-            }
+            Gradient::Dense(dense) => dense.expect(NAME, "gradient", planes, product(&sizes)),
             Gradient::Pooled {
                 averages,
                 steps,
                 window,
             } => {
                 let pooled = pooled_sizes(sizes, *window)?;
-                averages.expect(NAME, "gradient", planes, super::product(&pooled))?;
+                averages.expect(NAME, "gradient", planes, product(&pooled))?;
                 let slots = slots_of(arithmetic, averages.count());
-                steps.expect(NAME, "steps", &[slots], words(sizes))
+                steps.expect(NAME, "steps", &[slots], steps_len(sizes))
             }
         }
     }
@@ -107,16 +106,16 @@ pub(super) fn slots_of(arithmetic: &Arithmetic, planes: usize) -> usize {
     if planes == 1 { 1 } else { arithmetic.slots() }
 }
 
-/// Words of one slot's steps.
-pub(super) fn words([batch, channels, rows, columns]: [usize; 4]) -> usize {
-    super::product(&[batch.div_ceil(TILE_IMAGES), channels, rows, columns])
+/// Words of a slot's steps for results of these images, channels, rows and columns: one bit an image.
+pub fn steps_len([batch, channels, rows, columns]: [usize; 4]) -> usize {
+    product(&[batch.div_ceil(TILE_IMAGES), channels, rows, columns])
 }
 
-/// Sizes of averages over windows.
+/// Sizes of averages over windows that tile results of these images, channels, rows and columns.
 ///
 /// # Errors
-/// When the windows do not tile the images.
-pub(super) fn pooled_sizes(
+/// When the windows do not tile them.
+pub fn pooled_sizes(
     [batch, channels, rows, columns]: [usize; 4],
     window: [usize; 2],
 ) -> Result<[usize; 4], KernelError> {
@@ -482,10 +481,4 @@ impl<T: Element, S: Simd<T>> WithForm<T, S> for PooledSums<'_, T> {
             }
         }
     }
-}
-
-/// Sizes of a convolution's result: images, channels, rows and columns.
-pub(super) fn result_sizes(shape: &Conv2dShape) -> [usize; 4] {
-    let [rows, columns] = shape.output();
-    [shape.batch, shape.out_channels, rows, columns]
 }

@@ -6,10 +6,8 @@ use super::Conv2dShape;
 use crate::algebra::Bilinear;
 use crate::element::Element;
 use crate::images::{Axis, TILE_IMAGES};
-use crate::threads::Exec;
-
-/// Real multiplications worth a thread: some 10 microseconds' worth, what waking one takes.
-const MIN_PRODUCTS_PER_PIECE: usize = 1 << 19;
+use crate::sizes::product;
+use crate::threads::{Exec, MIN_PRODUCTS_PER_PIECE};
 
 /// A convolution as the kernels see it: target channels that sum over source channels, either way.
 #[derive(Debug, Clone, Copy)]
@@ -94,7 +92,8 @@ pub(super) fn piece(len: usize, pieces: usize, i: usize) -> Range<usize> {
 
 /// Elements rounded up so that what follows starts on a cache line.
 pub(super) fn aligned<T>(elements: usize) -> usize {
-    elements.next_multiple_of(64 / size_of::<T>())
+    let rounded = elements.checked_next_multiple_of(64 / size_of::<T>());
+    rounded.unwrap_or(usize::MAX)
 }
 
 /// Bytes of the rows of a source that lie packed at a time, and of the results computed from them in
@@ -142,7 +141,8 @@ impl Schedule {
         let width = geometry.batch.min(TILE_IMAGES);
         let channels = geometry.groups * geometry.sources;
         let source_row = channels * row_pitch::<T>(columns.source_len() * width);
-        let target_row = planes * geometry.groups * geometry.targets * columns.targets() * width;
+        let target_channels = planes * geometry.groups * geometry.targets;
+        let target_row = product(&[target_channels, columns.targets(), width]);
         let most = SOURCE_BYTES / size_of::<T>();
         let results = RESULT_BYTES / size_of::<T>();
         let limit = rows.targets().min(results / target_row.max(1));
@@ -153,20 +153,19 @@ impl Schedule {
         }
         let source_rows = rows.most_sources(chunk);
         let staged_channel = match pooled {
-            Some(_) => row_pitch::<T>(chunk.saturating_mul(columns.targets() * width)),
+            Some(_) => row_pitch::<T>(product(&[chunk, columns.targets(), width])),
             None => 0,
         };
-        let staged = staged_channel.saturating_mul(geometry.groups * geometry.targets);
         Self {
             pieces: pieces(exec, geometry.rows() / grain, products),
             rows: chunk,
             source_rows,
             grain,
             staged_channel,
-            staged: staged.saturating_mul(planes),
-            weights: aligned::<T>(program.right.len() * geometry.weights()),
-            bias: aligned::<T>(planes * geometry.groups * geometry.targets),
-            window: aligned::<T>(source_rows * source_row),
+            staged: product(&[staged_channel, target_channels]),
+            weights: aligned::<T>(product(&[program.right.len(), geometry.weights()])),
+            bias: aligned::<T>(target_channels),
+            window: aligned::<T>(product(&[source_rows, source_row])),
         }
     }
 
@@ -176,12 +175,12 @@ impl Schedule {
     }
 
     pub(super) fn scratch_len(&self) -> usize {
-        let own = self.pieces.saturating_mul(self.piece());
-        own.saturating_add(self.weights + self.bias)
+        let own = product(&[self.pieces, self.piece()]);
+        own.saturating_add(self.weights).saturating_add(self.bias)
     }
 }
 
 /// Elements from one packed row to the next.
 pub(super) fn row_pitch<T>(len: usize) -> usize {
-    aligned::<T>(len) + 64 / size_of::<T>()
+    aligned::<T>(len).saturating_add(64 / size_of::<T>())
 }

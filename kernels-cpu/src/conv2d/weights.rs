@@ -5,13 +5,14 @@ use std::ops::Range;
 use super::micro::{self, MAX_GRADIENT_CHANNELS, Strip, TILE_TAPS};
 use super::pack::{self, Tile};
 use super::pooled::{Gradient, Source};
-use super::{Conv2dShape, Geometry, aligned, enough, is_plane, piece, pieces, row_pitch};
-use crate::algebra::{Arithmetic, Bilinear, Term};
+use super::{Conv2dShape, Geometry, aligned, enough, piece, pieces, row_pitch};
+use crate::algebra::{Arithmetic, Bilinear, Term, is_plane};
 use crate::element::Element;
 use crate::error::KernelError;
 use crate::images::{self, Axis, TILE_IMAGES};
 use crate::planes::{Planes, PlanesMut, RawPlanes};
 use crate::simd::{MAX_LANES, Simd, WithSimd};
+use crate::sizes::product;
 use crate::slots;
 use crate::threads::Exec;
 
@@ -43,26 +44,32 @@ impl Scratch {
         let width = shape.batch.min(TILE_IMAGES);
         let formed = program.left.iter().filter(|c| !is_plane(c)).count();
         Self {
-            sums: aligned::<T>(program.terms.len() * geometry.weights() * exec.isa.lanes::<T>()),
-            partial: aligned::<T>(planes * geometry.weights()),
-            input: aligned::<T>(formed * geometry.source_image() * width),
+            sums: aligned::<T>(product(&[
+                program.terms.len(),
+                geometry.weights(),
+                exec.isa.lanes::<T>(),
+            ])),
+            partial: aligned::<T>(product(&[planes, geometry.weights()])),
+            input: aligned::<T>(product(&[formed, geometry.source_image(), width])),
             gradient: gradient_len::<T>(geometry.axes[1].output * width),
             pieces: pieces(exec, geometry.rows(), products),
         }
     }
 
     fn piece(&self) -> usize {
-        self.sums + self.partial + self.input + self.gradient
+        let parts = [self.sums, self.partial, self.input, self.gradient];
+        parts.into_iter().fold(0, usize::saturating_add)
     }
 
     pub(super) fn len(&self) -> usize {
-        self.pieces.saturating_mul(self.piece())
+        product(&[self.pieces, self.piece()])
     }
 }
 
 /// Elements of the packed gradient: a chunk, or one row of the tallest tile where that is more.
 fn gradient_len<T>(row: usize) -> usize {
-    (GRADIENT_BYTES / size_of::<T>()).max(MAX_GRADIENT_CHANNELS * row_pitch::<T>(row))
+    let tallest = product(&[MAX_GRADIENT_CHANNELS, row_pitch::<T>(row)]);
+    tallest.max(GRADIENT_BYTES / size_of::<T>())
 }
 
 /// The gradient by the weights, of operands that were checked.
@@ -371,8 +378,9 @@ impl<T: Element> Correlate<'_, T> {
             + source * g.source_weights
             + tap_row * g.kernel[1]
             + taps.start;
-        // SAFETY: inside the image the strip lies in the input's tile and in the chunk; at the border a tap off the image
-        // reads zeros, as many as a tile has images. The sums have a vector for each weight.
+        // SAFETY: inside the image the strip lies in the input's tile and in the chunk; at the border
+        // a tap off the image reads zeros, as many as a tile has images. The sums have a vector for
+        // each weight.
         unsafe {
             let sums = sums.add(weight * S::LANES);
             let pitch = g.target_weights * S::LANES;

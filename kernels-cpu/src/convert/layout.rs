@@ -7,6 +7,7 @@ use crate::element::Element;
 use crate::error::KernelError;
 use crate::planes::{Planes, PlanesMut};
 use crate::simd::{Simd, WithSimd};
+use crate::sizes::product;
 use crate::threads::Exec;
 
 use super::NAME;
@@ -305,7 +306,7 @@ pub fn transpose<T: Element>(
     input: Planes<'_, T>,
     output: &mut PlanesMut<'_, T>,
 ) -> Result<(), KernelError> {
-    let len = batch.saturating_mul(rows).saturating_mul(columns);
+    let len = product(&[batch, rows, columns]);
     input.expect(NAME, "input", &[input.count()], len)?;
     output.expect(NAME, "output", &[input.count()], len)?;
     if len == 0 {

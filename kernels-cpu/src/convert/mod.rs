@@ -15,6 +15,7 @@ use crate::element::Element;
 use crate::error::KernelError;
 use crate::planes::{Planes, PlanesMut, RawPlanes};
 use crate::simd::{Simd, WithSimd};
+use crate::sizes::product;
 use crate::threads::Exec;
 
 const NAME: &str = "convert";
@@ -33,7 +34,7 @@ pub fn linear_map<T: Element>(
     output: &mut PlanesMut<'_, T>,
 ) -> Result<(), KernelError> {
     let (len, columns) = (output.len(), inputs.len());
-    let needs = output.count() * columns;
+    let needs = product(&[output.count(), columns]);
     if matrix.len() != needs {
         let has = matrix.len();
         return Err(KernelError::Length {
@@ -45,6 +46,9 @@ pub fn linear_map<T: Element>(
     }
     for input in inputs {
         Planes::plain(input).expect(NAME, "input", &[1], len)?;
+    }
+    if output.is_empty() {
+        return Ok(());
     }
     let (count, target) = (output.count(), output.raw());
     exec.spans(

@@ -18,26 +18,29 @@ pub const MAX_AXES: usize = 6;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Broadcast {
     /// Innermost first, those after `count` unused.
-    axes: [Axis; MAX_AXES],
+    axes: [BroadcastAxis; MAX_AXES],
     count: usize,
     len: usize,
     a_len: usize,
     b_len: usize,
 }
 
+/// An axis along which two operands go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-struct Axis {
-    size: usize,
-    /// Elements from one to the next, 0 where one repeats.
-    a: usize,
-    b: usize,
+pub struct BroadcastAxis {
+    /// Places along it.
+    pub size: usize,
+    /// Elements of a from one place to the next, 0 where one repeats.
+    pub a: usize,
+    /// Those of b.
+    pub b: usize,
 }
 
 impl Broadcast {
     /// Operands of the same shape.
     pub fn same(len: usize) -> Self {
-        let mut axes = [Axis::default(); MAX_AXES];
-        axes[0] = Axis {
+        let mut axes = [BroadcastAxis::default(); MAX_AXES];
+        axes[0] = BroadcastAxis {
             size: len,
             a: 1,
             b: 1,
@@ -72,7 +75,7 @@ impl Broadcast {
                     has: y,
                 });
             }
-            let axis = Axis {
+            let axis = BroadcastAxis {
                 size: if x == 1 { y } else { x },
                 a: if x == 1 { 0 } else { made.a_len },
                 b: if y == 1 { 0 } else { made.b_len },
@@ -91,7 +94,7 @@ impl Broadcast {
     }
 
     /// Adds an axis outside the others, or lengthens the outermost where both operands go on alike.
-    fn push(&mut self, axis: Axis) -> Result<(), KernelError> {
+    fn push(&mut self, axis: BroadcastAxis) -> Result<(), KernelError> {
         if let Some(last) = self.axes[..self.count].last_mut() {
             let past = |stride: usize| stride.saturating_mul(last.size);
             if (axis.a, axis.b) == (past(last.a), past(last.b)) {
@@ -120,6 +123,22 @@ impl Broadcast {
     /// Whether the output has no element.
     pub fn is_empty(&self) -> bool {
         self.len == 0
+    }
+
+    /// Elements of a plane of a.
+    pub fn a_len(&self) -> usize {
+        self.a_len
+    }
+
+    /// Elements of a plane of b.
+    pub fn b_len(&self) -> usize {
+        self.b_len
+    }
+
+    /// The axes, innermost first: output element `i` takes the operands' elements whose places along
+    /// them are the digits of `i` to the bases of their sizes. There is one at least.
+    pub fn axes(&self) -> &[BroadcastAxis] {
+        &self.axes[..self.count]
     }
 
     /// Checks both operands' planes and lengths.
@@ -154,7 +173,7 @@ impl Broadcast {
         range: Range<usize>,
         mut body: impl FnMut(usize, usize, usize, usize),
     ) {
-        let axes = &self.axes[..self.count];
+        let axes = self.axes();
         let mut index = [0; MAX_AXES];
         let (mut at, mut a, mut b, mut rest) = (range.start, 0, 0, range.start);
         if range.is_empty() {

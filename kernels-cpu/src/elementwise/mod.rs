@@ -4,7 +4,7 @@ mod broadcast;
 mod divide;
 mod multiply;
 
-pub use broadcast::{Broadcast, MAX_AXES};
+pub use broadcast::{Broadcast, BroadcastAxis, MAX_AXES};
 pub use divide::divide;
 pub use multiply::multiply;
 

@@ -54,8 +54,9 @@ impl<T: Element, S: Simd<T>> WithForm<T, S> for Span<'_, T> {
     }
 }
 
-/// Vectors of slots in a strip: no more than half of AVX-512's registers (a gradient has two strips), so that nothing that could be
-/// called a buffer ever holds slots, and enough that a call for each costs little.
+/// Vectors of slots in a strip: no more than half of AVX-512's registers (a gradient has two strips),
+/// so that nothing that could be called a buffer ever holds slots, and enough that a call for each
+/// costs little.
 const STRIP: usize = 16;
 
 impl<T: Element> Span<'_, T> {

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::softmax::{EXP_BYTES, rows_of};
-use super::{NAME, Softmax, put, sum_lanes, values};
+use super::{NAME, Softmax, put, sum_lanes};
 use crate::algebra::Arithmetic;
 use crate::element::Element;
 use crate::error::KernelError;
@@ -23,6 +23,20 @@ fn expect_pair<T: Element>(
     targets.expect(NAME, "targets", &[planes, 1], len)
 }
 
+/// Checks a loss, which is one element, or a gradient, as many as there are predictions.
+fn expect_result<T: Element>(
+    loss: bool,
+    predicted: &Planes<'_, T>,
+    output: &PlanesMut<'_, T>,
+) -> Result<(), KernelError> {
+    let (operand, len) = if loss {
+        ("loss", 1)
+    } else {
+        ("gradient", predicted.len())
+    };
+    output.expect(NAME, operand, &[predicted.count()], len)
+}
+
 /// Mean over rows of `-sum(target ln softmax(predicted))`, slot by slot, the row's maximum taken
 /// off before the exponential. Writes one element and returns the magnitudes of the logits' slots.
 ///
@@ -36,19 +50,7 @@ pub fn softmax_cross_entropy<T: Element>(
     columns: usize,
     loss: &mut PlanesMut<'_, T>,
 ) -> Result<SlotMaxima, KernelError> {
-    expect_pair(arithmetic, &logits, &targets)?;
-    let rows = rows_of("predictions", &logits, columns)?;
-    loss.expect(NAME, "loss", &[logits.count()], 1)?;
-    let body = Softmax {
-        arithmetic,
-        input: logits.raw(),
-        target: Some(targets.raw()),
-        output: loss.raw(),
-        rows: (0..rows, rows),
-        columns,
-        logarithm: true,
-    };
-    Ok(T::run_softmax(exec.isa, body))
+    cross_entropy(exec, arithmetic, true, logits, targets, columns, loss)
 }
 
 /// Gradient of [`softmax_cross_entropy`] by the logits: `(softmax(logits) - target) / rows`.
@@ -63,28 +65,32 @@ pub fn softmax_cross_entropy_gradient<T: Element>(
     columns: usize,
     gradient: &mut PlanesMut<'_, T>,
 ) -> Result<SlotMaxima, KernelError> {
+    cross_entropy(exec, arithmetic, false, logits, targets, columns, gradient)
+}
+
+/// The loss, or its gradient.
+fn cross_entropy<T: Element>(
+    exec: &Exec,
+    arithmetic: &Arithmetic,
+    loss: bool,
+    logits: Planes<'_, T>,
+    targets: Planes<'_, T>,
+    columns: usize,
+    output: &mut PlanesMut<'_, T>,
+) -> Result<SlotMaxima, KernelError> {
     expect_pair(arithmetic, &logits, &targets)?;
     let rows = rows_of("predictions", &logits, columns)?;
-    gradient.expect(NAME, "gradient", &[logits.count()], logits.len())?;
-    let (input, target, output) = (logits.raw(), targets.raw(), gradient.raw());
-    Ok(exec.spans(
-        rows,
-        1,
-        EXP_BYTES * columns * input.count,
-        |range| {
-            let body = Softmax {
-                arithmetic,
-                input,
-                target: Some(target),
-                output,
-                rows: (range, rows),
-                columns,
-                logarithm: false,
-            };
-            T::run_softmax(exec.isa, body)
-        },
-        SlotMaxima::merge,
-    ))
+    expect_result(loss, &logits, output)?;
+    let body = Softmax {
+        arithmetic,
+        input: logits.raw(),
+        target: Some(targets.raw()),
+        output: output.raw(),
+        rows: (0..rows, rows),
+        columns,
+        logarithm: loss,
+    };
+    Ok(body.compute(exec))
 }
 
 /// Mean over all elements of `(predicted - target)^2`, slot by slot. Writes one element and returns
@@ -100,7 +106,7 @@ pub fn mean_squared_error<T: Element>(
     loss: &mut PlanesMut<'_, T>,
 ) -> Result<SlotMaxima, KernelError> {
     let wanted = Wanted::SquaredError;
-    mean_loss(exec, arithmetic, wanted, predicted, targets, loss)
+    pointwise(exec, arithmetic, wanted, predicted, targets, loss)
 }
 
 /// Mean over all elements of the binary cross entropy of `sigmoid(logit)` against the target,
@@ -117,29 +123,7 @@ pub fn binary_cross_entropy<T: Element>(
     loss: &mut PlanesMut<'_, T>,
 ) -> Result<SlotMaxima, KernelError> {
     let wanted = Wanted::BinaryCrossEntropy;
-    mean_loss(exec, arithmetic, wanted, logits, targets, loss)
-}
-
-fn mean_loss<T: Element>(
-    exec: &Exec,
-    arithmetic: &Arithmetic,
-    wanted: Wanted,
-    predicted: Planes<'_, T>,
-    targets: Planes<'_, T>,
-    loss: &mut PlanesMut<'_, T>,
-) -> Result<SlotMaxima, KernelError> {
-    expect_pair(arithmetic, &predicted, &targets)?;
-    loss.expect(NAME, "loss", &[predicted.count()], 1)?;
-    let len = predicted.len();
-    let body = Pointwise {
-        arithmetic,
-        wanted,
-        predicted: predicted.raw(),
-        target: targets.raw(),
-        output: loss.raw(),
-        elements: (0..len, len),
-    };
-    Ok(T::run_pointwise(exec.isa, body))
+    pointwise(exec, arithmetic, wanted, logits, targets, loss)
 }
 
 /// Gradient of [`binary_cross_entropy`] by the logits: `(sigmoid(x) - t) / n` of n elements.
@@ -153,24 +137,39 @@ pub fn binary_cross_entropy_gradient<T: Element>(
     targets: Planes<'_, T>,
     gradient: &mut PlanesMut<'_, T>,
 ) -> Result<SlotMaxima, KernelError> {
-    expect_pair(arithmetic, &logits, &targets)?;
-    gradient.expect(NAME, "gradient", &[logits.count()], logits.len())?;
-    let len = logits.len();
-    let (predicted, target, output) = (logits.raw(), targets.raw(), gradient.raw());
+    let wanted = Wanted::BinaryCrossEntropyGradient;
+    pointwise(exec, arithmetic, wanted, logits, targets, gradient)
+}
+
+fn pointwise<T: Element>(
+    exec: &Exec,
+    arithmetic: &Arithmetic,
+    wanted: Wanted,
+    predicted: Planes<'_, T>,
+    targets: Planes<'_, T>,
+    output: &mut PlanesMut<'_, T>,
+) -> Result<SlotMaxima, KernelError> {
+    expect_pair(arithmetic, &predicted, &targets)?;
+    expect_result(wanted.is_loss(), &predicted, output)?;
+    let len = predicted.len();
+    let body = Pointwise {
+        arithmetic,
+        wanted,
+        predicted: predicted.raw(),
+        target: targets.raw(),
+        output: output.raw(),
+        elements: (0..len, len),
+    };
+    if wanted.is_loss() {
+        return Ok(T::run_pointwise(exec.isa, body));
+    }
     Ok(exec.spans(
         len,
         exec.isa.lanes::<T>(),
-        EXP_BYTES * predicted.count,
+        EXP_BYTES * predicted.count(),
         |range| {
-            let body = Pointwise {
-                arithmetic,
-                wanted: Wanted::BinaryCrossEntropyGradient,
-                predicted,
-                target,
-                output,
-                elements: (range, len),
-            };
-            T::run_pointwise(exec.isa, body)
+            let elements = (range, len);
+            T::run_pointwise(exec.isa, Pointwise { elements, ..body })
         },
         SlotMaxima::merge,
     ))
@@ -182,6 +181,14 @@ enum Wanted {
     SquaredError,
     BinaryCrossEntropy,
     BinaryCrossEntropyGradient,
+}
+
+impl Wanted {
+    /// Whether one element comes of all, which one thread adds up.
+    #[inline(always)]
+    fn is_loss(self) -> bool {
+        !matches!(self, Wanted::BinaryCrossEntropyGradient)
+    }
 }
 
 pub(crate) struct Pointwise<'a, T> {
@@ -221,8 +228,8 @@ impl<T: Element, S: Simd<T>> WithForm<T, S> for Pointwise<'_, T> {
                 // SAFETY: the callers checked that both tensors have these elements.
                 let (mut x, y): ([S; N], [S; N]) = unsafe {
                     (
-                        values(&form, &self.predicted, at, lanes),
-                        values(&form, &self.target, at, lanes),
+                        slots::values(&form, &self.predicted, at, lanes),
+                        slots::values(&form, &self.target, at, lanes),
                     )
                 };
                 watch.see(&x, form.slots());
@@ -241,14 +248,14 @@ impl<T: Element, S: Simd<T>> WithForm<T, S> for Pointwise<'_, T> {
                         }
                     }
                 }
-                if matches!(self.wanted, Wanted::BinaryCrossEntropyGradient) {
+                if !self.wanted.is_loss() {
                     let c = form.join(&x);
                     // SAFETY: the gradient has as many elements, and every thread its own.
                     unsafe { slots::store(&self.output, form.dim(), at, lanes, &c) };
                 }
             },
         );
-        if !matches!(self.wanted, Wanted::BinaryCrossEntropyGradient) {
+        if self.wanted.is_loss() {
             for k in 0..form.slots() {
                 total[k] = S::splat(sum_lanes(total[k]) * scale);
             }

@@ -3,12 +3,13 @@
 
 use std::ops::Range;
 
-use super::{Axis, NAME, max_lanes, put, values};
+use super::{Axis, NAME, max_lanes, put};
 use crate::algebra::Arithmetic;
 use crate::element::Element;
 use crate::error::KernelError;
 use crate::planes::{Planes, PlanesMut, RawPlanes};
 use crate::simd::{Simd, WithSimd};
+use crate::sizes::product;
 use crate::slots::{self, Edge, Form, SlotMaxima, Watch, WithForm, with_form};
 use crate::threads::Exec;
 
@@ -76,11 +77,12 @@ fn pass<T: Element>(
 ) -> SlotMaxima {
     let axis = *axis;
     let lanes = exec.isa.lanes::<T>();
-    let bytes = axis.length * axis.inner.min(lanes) * input.count * size_of::<T>();
+    let passes = if gradient.is_some() { 3 } else { 1 };
+    let elements = product(&[passes, axis.length, axis.inner.min(lanes)]);
     exec.spans(
         axis.outer * axis.inner.div_ceil(lanes),
         1,
-        if gradient.is_some() { 3 * bytes } else { bytes },
+        product(&[elements, input.count, size_of::<T>()]),
         |tasks| {
             let body = Max {
                 arithmetic,
@@ -147,7 +149,8 @@ impl<T: Element, S: Simd<T>> WithForm<T, S> for Max<'_, T> {
                 } else {
                     lanes
                 };
-                let x: [S; N] = unsafe { values(&form, &self.input, from + step * stride, lanes) };
+                let x: [S; N] =
+                    unsafe { slots::values(&form, &self.input, from + step * stride, lanes) };
                 if self.gradient.is_none() {
                     watch.see(&x, count);
                 }
@@ -164,7 +167,7 @@ impl<T: Element, S: Simd<T>> WithForm<T, S> for Max<'_, T> {
                 unsafe { slots::store(&self.output, dim, to, lanes, &form.join(&top)) };
                 continue;
             };
-            let mut left: [S; N] = unsafe { values(&form, gradient, to, lanes) };
+            let mut left: [S; N] = unsafe { slots::values(&form, gradient, to, lanes) };
             watch.see(&left, count);
             if inner == 1 {
                 unsafe { self.scatter(&form, from, &top, &left) };
@@ -172,7 +175,7 @@ impl<T: Element, S: Simd<T>> WithForm<T, S> for Max<'_, T> {
             }
             for step in 0..length {
                 let at = from + step * inner;
-                let mut x: [S; N] = unsafe { values(&form, &self.input, at, lanes) };
+                let mut x: [S; N] = unsafe { slots::values(&form, &self.input, at, lanes) };
                 for k in 0..count {
                     // What is left of the gradient goes on past anything below the maximum.
                     let passed = left[k].where_positive(top[k].sub(x[k]));
@@ -216,7 +219,7 @@ impl<T: Element> Max<'_, T> {
                     return;
                 }
                 // SAFETY: as above.
-                let x: [S; N] = unsafe { values(form, &self.input, from + at, lanes) };
+                let x: [S; N] = unsafe { slots::values(form, &self.input, from + at, lanes) };
                 for k in 0..count {
                     let below = S::splat(T::one()).where_positive(top[k].sub(x[k])).lanes();
                     let hit = below[..lanes].iter().position(|below| *below == T::zero());

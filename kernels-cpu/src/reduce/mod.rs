@@ -26,6 +26,7 @@ use crate::element::Element;
 use crate::error::KernelError;
 use crate::planes::{Planes, RawPlanes};
 use crate::simd::{Simd, WithSimd};
+use crate::sizes::product;
 use crate::slots::{self, Form, SlotMaxima, Watch, WithForm, with_form};
 use crate::threads::Exec;
 
@@ -44,18 +45,21 @@ pub struct Axis {
 }
 
 impl Axis {
-    /// Elements before reducing; sizes past the largest number are the largest.
-    fn full(&self) -> usize {
-        self.reduced().saturating_mul(self.length)
+    /// Elements of a plane before reducing; sizes past the largest number are the largest.
+    pub fn full(&self) -> usize {
+        product(&[self.outer, self.length, self.inner])
     }
 
-    /// Elements left.
-    fn reduced(&self) -> usize {
-        self.outer.saturating_mul(self.inner)
+    /// Elements of a plane that are left.
+    pub fn reduced(&self) -> usize {
+        product(&[self.outer, self.inner])
     }
 
-    /// Refuses an axis of no elements where something has to come of it.
-    fn expect_elements(&self) -> Result<(), KernelError> {
+    /// Whether there is something along the axis to take a mean or a maximum of.
+    ///
+    /// # Errors
+    /// When there is not, and something is left to write.
+    pub fn expect_elements(&self) -> Result<(), KernelError> {
         if self.length == 0 && self.reduced() > 0 {
             return Err(KernelError::Length {
                 kernel: NAME,
@@ -100,31 +104,6 @@ fn max_lanes<T: Element, S: Simd<T>>(x: S) -> S {
         #[inline(always)]
         |a, b| if a > b { a } else { b },
     ))
-}
-
-/// The slots of `lanes` elements from `at` on; a plaintext has its value in each slot of `form`.
-/// Lanes past them are zero.
-///
-/// # Safety
-/// The elements are valid for reading, in one plane or in as many as the form has.
-#[inline(always)]
-unsafe fn values<T: Element, S: Simd<T>, F, const D: usize, const N: usize>(
-    form: &F,
-    planes: &RawPlanes<T>,
-    at: usize,
-    lanes: usize,
-) -> [S; N]
-where
-    F: Form<T, S, D, N>,
-{
-    // SAFETY: the caller's promise.
-    unsafe {
-        if planes.count == form.dim() {
-            form.split(&slots::load(planes, form.dim(), at, lanes))
-        } else {
-            [S::load_some(planes.plane(0).wrapping_add(at), lanes); N]
-        }
-    }
 }
 
 /// Writes element `at`, whose slots are in the first lanes.

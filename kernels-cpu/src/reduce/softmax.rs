@@ -2,12 +2,13 @@
 
 use std::ops::Range;
 
-use super::{NAME, max_lanes, put, sum_lanes, values};
+use super::{NAME, max_lanes, put, sum_lanes};
 use crate::algebra::Arithmetic;
 use crate::element::Element;
 use crate::error::KernelError;
 use crate::planes::{Planes, PlanesMut, RawPlanes};
 use crate::simd::{Simd, WithSimd, functions};
+use crate::sizes::product;
 use crate::slots::{self, Edge, Form, SlotMaxima, Watch, WithForm, with_form};
 use crate::threads::Exec;
 
@@ -65,25 +66,16 @@ fn normalised<T: Element>(
     output.expect(NAME, "output", &[1, arithmetic.dim()], output.len())?;
     input.expect(NAME, "input", &[output.count()], output.len())?;
     let rows = rows_of("input", &input, columns)?;
-    let (input, output) = (input.raw(), output.raw());
-    Ok(exec.spans(
-        rows,
-        1,
-        EXP_BYTES * columns * input.count,
-        |range| {
-            let body = Softmax {
-                arithmetic,
-                input,
-                target: None,
-                output,
-                rows: (range, rows),
-                columns,
-                logarithm,
-            };
-            T::run_softmax(exec.isa, body)
-        },
-        SlotMaxima::merge,
-    ))
+    let body = Softmax {
+        arithmetic,
+        input: input.raw(),
+        target: None,
+        output: output.raw(),
+        rows: (0..rows, rows),
+        columns,
+        logarithm,
+    };
+    Ok(body.compute(exec))
 }
 
 /// What follows from the maximum and the sum of exponentials of each row.
@@ -97,6 +89,26 @@ pub(crate) struct Softmax<'a, T> {
     pub(super) rows: (Range<usize>, usize),
     pub(super) columns: usize,
     pub(super) logarithm: bool,
+}
+
+impl<T: Element> Softmax<'_, T> {
+    /// Computes all rows, several threads sharing them where each has results of its own.
+    pub(super) fn compute(self, exec: &Exec) -> SlotMaxima {
+        if self.logarithm && self.target.is_some() {
+            return T::run_softmax(exec.isa, self);
+        }
+        let all = self.rows.1;
+        exec.spans(
+            all,
+            1,
+            product(&[EXP_BYTES, self.columns, self.input.count]),
+            |range| {
+                let rows = (range, all);
+                T::run_softmax(exec.isa, Softmax { rows, ..self })
+            },
+            SlotMaxima::merge,
+        )
+    }
 }
 
 impl<T: Element> WithSimd<T> for Softmax<'_, T> {
@@ -131,7 +143,7 @@ impl<T: Element, S: Simd<T>> WithForm<T, S> for Softmax<'_, T> {
                 S::LANES,
                 #[inline(always)]
                 |at, lanes| {
-                    let x: [S; N] = unsafe { values(&form, &self.input, base + at, lanes) };
+                    let x: [S; N] = unsafe { slots::values(&form, &self.input, base + at, lanes) };
                     watch.see(&x, count);
                     for k in 0..count {
                         top[k] = edge.fill(x[k], lanes, T::neg_infinity()).max(top[k]);
@@ -147,7 +159,7 @@ impl<T: Element, S: Simd<T>> WithForm<T, S> for Softmax<'_, T> {
                 S::LANES,
                 #[inline(always)]
                 |at, lanes| {
-                    let x: [S; N] = unsafe { values(&form, &self.input, base + at, lanes) };
+                    let x: [S; N] = unsafe { slots::values(&form, &self.input, base + at, lanes) };
                     for k in 0..count {
                         let e = functions::exp(x[k].sub(top[k]));
                         sum[k] = sum[k].add(edge.fill(e, lanes, T::zero()));
@@ -168,7 +180,7 @@ impl<T: Element, S: Simd<T>> WithForm<T, S> for Softmax<'_, T> {
                 #[inline(always)]
                 |at, lanes| {
                     let at = base + at;
-                    let mut x: [S; N] = unsafe { values(&form, &self.input, at, lanes) };
+                    let mut x: [S; N] = unsafe { slots::values(&form, &self.input, at, lanes) };
                     for k in 0..count {
                         let shifted = x[k].sub(top[k]);
                         x[k] = if self.logarithm {
@@ -178,7 +190,7 @@ impl<T: Element, S: Simd<T>> WithForm<T, S> for Softmax<'_, T> {
                         };
                     }
                     if let Some(target) = &self.target {
-                        let y: [S; N] = unsafe { values(&form, target, at, lanes) };
+                        let y: [S; N] = unsafe { slots::values(&form, target, at, lanes) };
                         for k in 0..count {
                             if self.logarithm {
                                 // Targets of lanes past the row are zero.
@@ -255,7 +267,7 @@ fn backward<T: Element>(
     Ok(exec.spans(
         rows,
         1,
-        EXP_BYTES * columns * planes,
+        product(&[EXP_BYTES, columns, planes]),
         |rows| {
             let body = SoftmaxGradient {
                 arithmetic,
@@ -365,8 +377,8 @@ impl<T: Element> SoftmaxGradient<'_, T> {
         // SAFETY: the caller's promise.
         unsafe {
             (
-                values(form, &self.saved, at, lanes),
-                values(form, &self.gradient, at, lanes),
+                slots::values(form, &self.saved, at, lanes),
+                slots::values(form, &self.gradient, at, lanes),
             )
         }
     }

@@ -8,7 +8,7 @@ use crate::support::{
 };
 use furthermore_kernels_cpu::conv2d::{
     Conv2dPass, Conv2dShape, Gradient, conv2d_gradient_bias, conv2d_gradient_input,
-    conv2d_gradient_weights, conv2d_pooled, pooled_scratch_len,
+    conv2d_gradient_weights, conv2d_pooled, pooled_scratch_len, steps_len,
 };
 use furthermore_kernels_cpu::{Element, Exec, KernelError, Planes, PlanesMut, TILE_IMAGES};
 
@@ -174,7 +174,8 @@ fn averages<T: Element>() {
                     for saves in [true, false] {
                         let mut scratch = Guarded::<T>::poisoned(1, needs, 0);
                         let mut result = Guarded::<T>::poisoned(form.dim, places, 3);
-                        let mut steps = Steps::poisoned(form.slots, shape.steps_len());
+                        let mut steps =
+                            Steps::poisoned(form.slots, steps_len(shape.output_sizes()));
                         let seen = conv2d_pooled(
                             &exec,
                             &algebra.arithmetic,
@@ -257,7 +258,7 @@ impl<T: Element> Unpooled<T> {
         let places = pooled(&images, window).len();
         // Away from zero, so that each bit shows.
         let averages = Operand::<T>::drawn(algebra, kind, || noise.slots(places, 0.5, 1.0));
-        let steps = Steps::drawn(noise, form.slots, shape.steps_len());
+        let steps = Steps::drawn(noise, form.slots, steps_len(shape.output_sizes()));
         let share = 1.0 / (window[0] * window[1]) as f64;
         let mut dense = vec![vec![0.0; images.len()]; form.slots];
         let mut whole = dense.clone();

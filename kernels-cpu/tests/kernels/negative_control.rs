@@ -224,6 +224,7 @@ fn comparison_refuses() {
 
 /// A write before, after or between the planes is found, of NaN as of a number.
 #[test]
+#[cfg_attr(asan, ignore = "AddressSanitizer takes the guards' place")]
 fn stray_writes_are_found() {
     let clean = Guarded::<f32>::poisoned(2, 5, 3);
     clean.intact().expect("nothing was written");
@@ -243,6 +244,32 @@ fn stray_writes_are_found() {
         c.intact()
             .expect("an element of a plane is there to be written");
     }
+}
+
+/// Not a test by itself: what the next test has AddressSanitizer find.
+#[cfg(asan)]
+#[test]
+#[ignore = "reads past a buffer"]
+fn read_past_the_last_plane() {
+    let planes = Guarded::<f32>::poisoned(2, 5, 3);
+    let last = planes.view().plane(1).as_ptr_range().end;
+    // SAFETY: none. There is no element, and this is to be the end of the process.
+    std::hint::black_box(unsafe { last.read() });
+}
+
+/// A read of one element past the last plane ends the process, and AddressSanitizer says where.
+#[cfg(asan)]
+#[test]
+fn stray_reads_are_found() {
+    let this = std::env::current_exe().expect("a test knows where it is");
+    let test = "negative_control::read_past_the_last_plane";
+    let output = std::process::Command::new(this)
+        .args(["--exact", test, "--ignored"])
+        .output()
+        .expect("a test can run itself");
+    assert!(!output.status.success(), "the read went unnoticed");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("heap-buffer-overflow"), "{said}");
 }
 
 /// Tolerances grow with roundings, and f64's are finer.

@@ -1,6 +1,6 @@
 //! What reductions refuse.
 
-use super::{EXEC, compact, ones, out, refused, untouched};
+use super::{ABSURD, EXEC, compact, ones, out, refused, untouched};
 use furthermore_kernels_cpu::reduce::{
     Axis, binary_cross_entropy, binary_cross_entropy_gradient, log_softmax, max, max_gradient,
     mean, mean_squared_error, slot_maxima, softmax, softmax_cross_entropy,
@@ -185,5 +185,59 @@ fn reductions() {
         let outcome = binary_cross_entropy_gradient(&EXEC, arithmetic, x, x, out);
         refused(outcome, name("gradient"), planes, sizes);
         untouched(&to);
+    }
+}
+
+/// Axes whose products pass every number are refused, or have nothing to do where one is zero.
+#[test]
+fn absurd_sizes() {
+    let compact = compact();
+    let arithmetic = &compact.arithmetic;
+    let empty = || Planes::<f32>::new(&[], 2, usize::MAX, 0).expect("nothing is needed");
+    let mut nothing = [0.0f32; 0];
+    let mut to = PlanesMut::new(&mut nothing, 2, usize::MAX, 0).expect("as above");
+    for outer in ABSURD {
+        for length in ABSURD {
+            for inner in ABSURD {
+                let axis = Axis {
+                    outer,
+                    length,
+                    inner,
+                };
+                let fits = outer == 0 || inner == 0;
+                let (x, to) = (empty(), &mut to);
+                for outcome in [
+                    sum(&EXEC, &axis, x, to),
+                    mean(&EXEC, &axis, x, to),
+                    max(&EXEC, arithmetic, &axis, x, to).map(drop),
+                    max_gradient(&EXEC, arithmetic, &axis, x, x, to).map(drop),
+                ] {
+                    assert_eq!(outcome.is_ok(), fits, "{axis:?}: {outcome:?}");
+                }
+                // Without a plane any length fits.
+                let [full, reduced] = [length, 1].map(|length| {
+                    [outer, length, inner]
+                        .into_iter()
+                        .fold(1, usize::saturating_mul)
+                });
+                let none = Planes::<f32>::new(&[], 0, 0, full).expect("nothing is needed");
+                let mut to = PlanesMut::new(&mut [], 0, 0, reduced).expect("as above");
+                assert_eq!(sum(&EXEC, &axis, none, &mut to), Ok(()));
+            }
+        }
+    }
+    for columns in ABSURD {
+        let (x, to) = (empty(), &mut to);
+        for outcome in [
+            softmax(&EXEC, arithmetic, x, columns, to),
+            log_softmax(&EXEC, arithmetic, x, columns, to),
+            softmax_gradient(&EXEC, arithmetic, x, x, columns, to),
+            softmax_cross_entropy_gradient(&EXEC, arithmetic, x, x, columns, to),
+        ] {
+            outcome.expect("no rows are rows of any length");
+        }
+        let mut loss = out(2, 1);
+        softmax_cross_entropy(&EXEC, arithmetic, x, x, columns, &mut loss.view_mut())
+            .expect("as above");
     }
 }

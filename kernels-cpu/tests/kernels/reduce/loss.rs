@@ -1,4 +1,5 @@
 //! Losses, slot by slot against f64 formulas.
+
 use crate::support::{
     Algebra, Guarded, Kind, Noise, Operand, Slot, Tolerance, compare, execs, read, same_bits,
     single, verify, written,
@@ -7,7 +8,9 @@ use furthermore_kernels_cpu::reduce::{
     binary_cross_entropy, binary_cross_entropy_gradient, mean_squared_error, softmax_cross_entropy,
     softmax_cross_entropy_gradient,
 };
-use furthermore_kernels_cpu::{Element, Exec, Isa, Planes};
+use furthermore_kernels_cpu::{
+    Arithmetic, Element, Exec, Isa, KernelError, Planes, PlanesMut, SlotMaxima,
+};
 
 /// Rows and columns: none, one, odd ones, and enough for five threads.
 const SHAPES: [(usize, usize); 8] = [
@@ -21,9 +24,70 @@ const SHAPES: [(usize, usize); 8] = [
     (501, 13),
 ];
 
-/// A context for a failure.
-fn name<T: Element>(algebra: &Algebra, kinds: (Kind, Kind), shape: (usize, usize)) -> String {
-    format!("{} {} {kinds:?} {shape:?}", algebra.name, T::NAME)
+/// A loss or its gradient: predictions, targets and columns in, one element or as many as there are
+/// predictions out.
+type Kernel<T> = fn(
+    &Exec,
+    &Arithmetic,
+    Planes<'_, T>,
+    Planes<'_, T>,
+    usize,
+    &mut PlanesMut<'_, T>,
+) -> Result<SlotMaxima, KernelError>;
+
+/// The elements that a slot of the result has to have, with how far each may be off.
+type Formula = fn(&Slot<'_>) -> Vec<(f64, f64)>;
+
+/// Every kernel with its formula.
+fn kernels<T: Element>() -> [(&'static str, Kernel<T>, Formula); 5] {
+    [
+        ("cross entropy", softmax_cross_entropy, |slot| {
+            vec![slot.cross_entropy::<T>()]
+        }),
+        ("gradient", softmax_cross_entropy_gradient, |slot| {
+            slot.gradient::<T>()
+        }),
+        (
+            "squared error",
+            |exec, arithmetic, x, y, _, to| mean_squared_error(exec, arithmetic, x, y, to),
+            |slot| vec![slot.squared_error::<T>()],
+        ),
+        (
+            "binary cross entropy",
+            |exec, arithmetic, x, y, _, to| binary_cross_entropy(exec, arithmetic, x, y, to),
+            |slot| vec![slot.binary_cross_entropy::<T>()],
+        ),
+        (
+            "binary gradient",
+            |exec, arithmetic, x, y, _, to| {
+                binary_cross_entropy_gradient(exec, arithmetic, x, y, to)
+            },
+            |slot| slot.binary_gradient::<T>(),
+        ),
+    ]
+}
+
+/// What a kernel writes into `len` elements, and the magnitudes it has seen.
+fn run<T: Element>(
+    kernel: Kernel<T>,
+    exec: &Exec,
+    algebra: &Algebra,
+    (x, y): (Planes<'_, T>, Planes<'_, T>),
+    columns: usize,
+    len: usize,
+) -> (Guarded<T>, SlotMaxima) {
+    let mut output = Guarded::poisoned(x.count(), len, 2);
+    let to = &mut output.view_mut();
+    let seen = kernel(exec, &algebra.arithmetic, x, y, columns, to).expect("the operands fit");
+    (output, seen)
+}
+
+/// The best instruction set, one piece.
+fn best() -> Exec {
+    Exec {
+        isa: Isa::best(),
+        threads: 1,
+    }
 }
 
 /// Predictions up to `scale`, and targets whose rows are distributions in every slot.
@@ -71,34 +135,24 @@ fn losses<T: Element>(scale: f64) {
                 let (rows, columns) = shape;
                 let (x, y) = operands::<T>(&mut noise, &algebra, kinds, shape, scale);
                 let (xs, ys) = (read(&form, &x), read(&form, &y));
-                let slot = |k: usize| Slot {
-                    columns,
-                    x: &xs[k],
-                    y: &ys[k],
-                };
-                let all = || (0..form.slots).map(slot);
-                let arithmetic = &algebra.arithmetic;
-                let check = |what: &str, c: &Guarded<T>, slots: &[Vec<(f64, f64)>]| {
-                    let (expected, bounds) = written::<T>(&form, slots);
-                    verify(&form, c, (&expected, &bounds)).unwrap_or_else(|error| {
-                        panic!("{what} {}: {error}", name::<T>(&algebra, kinds, shape))
-                    });
-                };
-                let one = |value: (f64, f64)| vec![value];
-
                 for exec in if rows > 100 { execs() } else { single() } {
-                    let mut loss = Guarded::poisoned(form.dim, 1, 2);
-                    let seen = softmax_cross_entropy(
-                        &exec,
-                        arithmetic,
-                        x.view(),
-                        y.view(),
-                        columns,
-                        &mut loss.view_mut(),
-                    )
-                    .expect("the operands fit");
-                    let slots: Vec<_> = all().map(|slot| one(slot.cross_entropy::<T>())).collect();
-                    check("cross entropy", &loss, &slots);
+                    let mut first = None;
+                    for (what, kernel, formula) in kernels::<T>() {
+                        let slots: Vec<_> = (xs.iter().zip(&ys))
+                            .map(|(x, y)| formula(&Slot { columns, x, y }))
+                            .collect();
+                        let operands = (x.view(), y.view());
+                        let len = slots[0].len();
+                        let (output, seen) = run(kernel, &exec, &algebra, operands, columns, len);
+                        let (expected, bounds) = written::<T>(&form, &slots);
+                        verify(&form, &output, (&expected, &bounds)).unwrap_or_else(|error| {
+                            let (name, element) = (&algebra.name, T::NAME);
+                            panic!("{what} {name} {element} {kinds:?} {shape:?}: {error}")
+                        });
+                        let first = *first.get_or_insert(seen);
+                        assert_eq!(seen, first, "the same predictions have the same magnitudes");
+                    }
+                    let seen = first.expect("there are kernels");
                     assert!(seen.finite() && seen.max_abs().len() == form.slots);
                     for (k, xs) in xs.iter().enumerate() {
                         let most = xs.iter().fold(0.0f64, |most, x| most.max(x.0.abs()));
@@ -108,61 +162,6 @@ fn losses<T: Element>(scale: f64) {
                             "magnitude of slot {k}"
                         );
                     }
-
-                    let slots: Vec<_> = all().map(|slot| slot.gradient::<T>()).collect();
-                    let mut gradient = Guarded::poisoned(form.dim, rows * columns, 2);
-                    let again = softmax_cross_entropy_gradient(
-                        &exec,
-                        arithmetic,
-                        x.view(),
-                        y.view(),
-                        columns,
-                        &mut gradient.view_mut(),
-                    )
-                    .expect("the operands fit");
-                    check("gradient", &gradient, &slots);
-                    assert_eq!(seen, again, "the same logits have the same magnitudes");
-
-                    let mut loss = Guarded::poisoned(form.dim, 1, 2);
-                    let again = mean_squared_error(
-                        &exec,
-                        arithmetic,
-                        x.view(),
-                        y.view(),
-                        &mut loss.view_mut(),
-                    )
-                    .expect("the operands fit");
-                    let slots: Vec<_> = all().map(|slot| one(slot.squared_error::<T>())).collect();
-                    check("squared error", &loss, &slots);
-                    assert_eq!(seen, again, "the same predictions have the same magnitudes");
-
-                    let mut loss = Guarded::poisoned(form.dim, 1, 2);
-                    let again = binary_cross_entropy(
-                        &exec,
-                        arithmetic,
-                        x.view(),
-                        y.view(),
-                        &mut loss.view_mut(),
-                    )
-                    .expect("the operands fit");
-                    let slots: Vec<_> = all()
-                        .map(|slot| one(slot.binary_cross_entropy::<T>()))
-                        .collect();
-                    check("binary cross entropy", &loss, &slots);
-                    assert_eq!(seen, again, "the same logits have the same magnitudes");
-
-                    let slots: Vec<_> = all().map(|slot| slot.binary_gradient::<T>()).collect();
-                    let mut gradient = Guarded::poisoned(form.dim, rows * columns, 2);
-                    let again = binary_cross_entropy_gradient(
-                        &exec,
-                        arithmetic,
-                        x.view(),
-                        y.view(),
-                        &mut gradient.view_mut(),
-                    )
-                    .expect("the operands fit");
-                    check("binary gradient", &gradient, &slots);
-                    assert_eq!(seen, again, "the same logits have the same magnitudes");
                 }
             }
         }
@@ -200,19 +199,8 @@ fn extreme_rows() {
     let labels = vec![1.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0, 0.0];
     let x = Operand::<f32>::new(&real, Kind::Plain, vec![rows]);
     let y = Operand::<f32>::new(&real, Kind::Plain, vec![labels]);
-    let mut loss = Guarded::<f32>::poisoned(1, 1, 0);
-    softmax_cross_entropy(
-        &Exec {
-            isa: Isa::best(),
-            threads: 1,
-        },
-        &real.arithmetic,
-        x.view(),
-        y.view(),
-        3,
-        &mut loss.view_mut(),
-    )
-    .expect("the operands fit");
+    let operands = (x.view(), y.view());
+    let (loss, _) = run(softmax_cross_entropy, &best(), &real, operands, 3, 1);
     let expected = (3.0f64.ln() + 4e4) / 3.0;
     let bound = Tolerance::roundings::<f32>(16).of(expected);
     let found = f64::from(loss.planes()[0][0]);
@@ -224,11 +212,8 @@ fn extreme_rows() {
     let expected = [third - 1.0, third, third, 0.0, 0.0, 0.0, 1.0, -1.0, 0.0].map(|g| g / 3.0);
     let bounds = vec![Tolerance::roundings::<f32>(16).of(1.0); 9];
     for exec in single() {
-        let mut gradient = Guarded::<f32>::poisoned(1, 9, 0);
-        let mut to = gradient.view_mut();
-        let (x, y) = (x.view(), y.view());
-        softmax_cross_entropy_gradient(&exec, &real.arithmetic, x, y, 3, &mut to)
-            .expect("the operands fit");
+        let kernel = softmax_cross_entropy_gradient;
+        let (gradient, _) = run(kernel, &exec, &real, operands, 3, 9);
         let found = real.decrypt_planes(&gradient.planes());
         compare(&[expected.to_vec()], &found, std::slice::from_ref(&bounds))
             .unwrap_or_else(|error| panic!("{exec:?}: {error}"));
@@ -246,28 +231,15 @@ fn spoilt_logits_are_seen() {
             for at in 0..12 {
                 let mut logits = Guarded::filled(&clean, 1);
                 logits.view_mut().plane_mut(plane)[at] = odd;
-                let targets = Planes::plain(&targets);
+                let operands = (logits.view(), Planes::plain(&targets));
                 for exec in single() {
-                    let mut loss = Guarded::poisoned(2, 1, 0);
-                    let seen = softmax_cross_entropy(
-                        &exec,
-                        &compact.arithmetic,
-                        logits.view(),
-                        targets,
-                        4,
-                        &mut loss.view_mut(),
-                    );
-                    assert!(!seen.expect("they fit").finite(), "{odd} at {at}");
-                    let mut gradient = Guarded::poisoned(2, 12, 0);
-                    let seen = softmax_cross_entropy_gradient(
-                        &exec,
-                        &compact.arithmetic,
-                        logits.view(),
-                        targets,
-                        4,
-                        &mut gradient.view_mut(),
-                    );
-                    assert!(!seen.expect("they fit").finite(), "{odd} at {at} {exec:?}");
+                    for (what, kernel, len) in [
+                        ("loss", softmax_cross_entropy as Kernel<f32>, 1),
+                        ("gradient", softmax_cross_entropy_gradient, 12),
+                    ] {
+                        let (_, seen) = run(kernel, &exec, &compact, operands, 4, len);
+                        assert!(!seen.finite(), "{what}: {odd} at {at} {exec:?}");
+                    }
                 }
             }
         }
@@ -287,34 +259,13 @@ fn gradient_is_the_losses_slope() {
     ] {
         let kind = algebra.kinds()[algebra.kinds().len() - 1];
         let (x, y) = operands::<f64>(&mut noise, &algebra, (kind, kind), (3, 4), 2.0);
-        let exec = Exec {
-            isa: Isa::best(),
-            threads: 1,
-        };
-        let arithmetic = &algebra.arithmetic;
-        let mut gradient = Guarded::poisoned(algebra.dim, 12, 0);
-        softmax_cross_entropy_gradient(
-            &exec,
-            arithmetic,
-            x.view(),
-            y.view(),
-            4,
-            &mut gradient.view_mut(),
-        )
-        .expect("the operands fit");
+        let kernel = softmax_cross_entropy_gradient;
+        let (gradient, _) = run(kernel, &best(), &algebra, (x.view(), y.view()), 4, 12);
         let gradient = algebra.decrypt_planes(&gradient.planes());
         let loss = |slots: Vec<Vec<f64>>, k: usize| {
             let x = Operand::<f64>::new(&algebra, kind, slots);
-            let mut loss = Guarded::poisoned(algebra.dim, 1, 0);
-            softmax_cross_entropy(
-                &exec,
-                arithmetic,
-                x.view(),
-                y.view(),
-                4,
-                &mut loss.view_mut(),
-            )
-            .expect("the operands fit");
+            let kernel = softmax_cross_entropy;
+            let (loss, _) = run(kernel, &best(), &algebra, (x.view(), y.view()), 4, 1);
             let (xs, ys) = (read(&algebra, &x), read(&algebra, &y));
             let bound = Slot {
                 columns: 4,
@@ -357,16 +308,9 @@ fn same_bits_for_any_cut() {
     let (x, y) = operands::<f32>(&mut noise, &compact, kinds, (1003, 10), 5.0);
     for isa in Isa::available() {
         let run = |threads| {
-            let mut gradient = Guarded::poisoned(2, 10_030, 0);
-            softmax_cross_entropy_gradient(
-                &Exec { isa, threads },
-                &compact.arithmetic,
-                x.view(),
-                y.view(),
-                10,
-                &mut gradient.view_mut(),
-            )
-            .expect("the operands fit");
+            let (exec, operands) = (Exec { isa, threads }, (x.view(), y.view()));
+            let kernel = softmax_cross_entropy_gradient;
+            let (gradient, _) = run(kernel, &exec, &compact, operands, 10, 10_030);
             gradient.planes().concat()
         };
         let one = run(1);

@@ -1,0 +1,193 @@
+//! `parity`: every kernel on every device against an oracle in f64.
+
+use std::path::PathBuf;
+
+use furthermore::Algebra;
+use furthermore::device::gpu::GpuOptions;
+use furthermore::device::{Cpu, Gpu};
+use regex::Regex;
+
+use crate::environment::Environment;
+use crate::error::{Error, Result};
+use crate::parity::{CASES, Parity, Row};
+use crate::progress;
+use crate::report::{self, Report, Status};
+
+/// Options of `parity`.
+#[derive(clap::Args, Debug, Clone)]
+pub struct Options {
+    /// Run only cases whose name matches, as in "conv2d|pool".
+    #[arg(long, value_name = "REGEX", default_value = "")]
+    pub filter: String,
+    /// Algebras, comma-separated: real, compact2 to compact8, blocks2 to blocks8.
+    #[arg(long, value_delimiter = ',', default_value = "real,compact2,blocks2")]
+    pub algebra: Vec<String>,
+    /// A part of the graphics adapter's name [default: the best adapter].
+    #[arg(long, value_name = "NAME")]
+    pub adapter: Option<String>,
+    /// Fail where there is no graphics adapter, instead of saying that it is skipped.
+    #[arg(long)]
+    pub require_gpu: bool,
+    /// Write the report as JSON.
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// When an option cannot be used, a kernel is further from the oracle than rounding explains, the
+/// negative control is not noticed, or the report cannot be written.
+pub fn run(options: &Options) -> Result<()> {
+    let filter = Regex::new(&options.filter).map_err(|e| Error::Option {
+        option: "--filter",
+        reason: e.to_string(),
+    })?;
+    let algebras = options
+        .algebra
+        .iter()
+        .map(|name| name.parse())
+        .collect::<std::result::Result<Vec<Algebra>, _>>()?;
+    report::check_writable(options.json.as_deref())?;
+    let cases: Vec<_> = CASES
+        .iter()
+        .filter(|(name, _)| filter.is_match(name))
+        .collect();
+    if cases.is_empty() {
+        let names: Vec<&str> = CASES.iter().map(|(name, _)| *name).collect();
+        return Err(Error::Option {
+            option: "--filter",
+            reason: format!("'{}' matches none of {}", options.filter, names.join(", ")),
+        });
+    }
+    let cpu = Cpu::new()?;
+    let isa = cpu.isa();
+    let mut skipped = Vec::new();
+    let mut gpu = |half: bool| -> Result<Option<Gpu>> {
+        let chosen = GpuOptions {
+            adapter: options
+                .adapter
+                .clone()
+                .or_else(|| std::env::var(furthermore::device::gpu::ADAPTER_VARIABLE).ok()),
+            half,
+            ..GpuOptions::default()
+        };
+        match Gpu::with_options(&chosen) {
+            Ok(gpu) => Ok(Some(gpu)),
+            Err(error) if options.require_gpu => Err(error.into()),
+            Err(error) => {
+                let what = if half { "f16 storage" } else { "gpu" };
+                eprintln!("skipped: {what}: {error}");
+                skipped.push(skip(what, error.to_string()));
+                Ok(None)
+            }
+        }
+    };
+    let (single, half) = (gpu(false)?, gpu(true)?);
+    let mut environment = Environment::here(isa.name());
+    environment.adapter = single.as_ref().map(|gpu| gpu.adapter().to_string());
+    let parity = Parity::new(&algebras, cpu, single, half);
+    let bar = progress::bar("parity", cases.len() + 1);
+    let mut rows = Vec::new();
+    for (name, cases) in cases {
+        bar.set_message((*name).to_owned());
+        rows.extend(parity.run(*cases));
+        bar.inc(1);
+    }
+    rows.append(&mut skipped);
+    rows.push(parity.negative_control()?);
+    bar.finish_and_clear();
+    let report = Report::new("parity", environment, rows);
+    print(report.rows());
+    if let Some(path) = &options.json {
+        report.write(path)?;
+    }
+    let failed = report
+        .rows()
+        .iter()
+        .filter(|row| row.status == Status::Failed)
+        .count();
+    if failed > 0 {
+        let rows = report.rows().len();
+        return Err(Error::FailedRows { failed, rows });
+    }
+    Ok(())
+}
+
+fn skip(what: &str, note: String) -> Row {
+    Row {
+        kernel: "all".to_owned(),
+        algebra: "all".to_owned(),
+        regime: String::new(),
+        dtype: if what == "gpu" { "f32" } else { "f16" },
+        shape: String::new(),
+        device: "gpu".to_owned(),
+        max_abs_error: None,
+        bound: None,
+        status: Status::Skipped,
+        note,
+    }
+}
+
+/// A line for each kernel, element type and device, and one for each row that failed.
+fn print(rows: &[Row]) {
+    let mut table = report::table(
+        &[
+            "kernel",
+            "dtype",
+            "device",
+            "cases",
+            "largest error",
+            "of its bound",
+            "status",
+        ],
+        3,
+    );
+    let mut seen: Vec<(&str, &str, &str)> = Vec::new();
+    for row in rows {
+        let key = (row.kernel.as_str(), row.dtype, row.device.as_str());
+        if !seen.contains(&key) {
+            seen.push(key);
+        }
+    }
+    for key in seen {
+        let of = || {
+            rows.iter()
+                .filter(|row| (row.kernel.as_str(), row.dtype, row.device.as_str()) == key)
+        };
+        let error = of().filter_map(|row| row.max_abs_error).reduce(f64::max);
+        let share = of()
+            .filter_map(|row| Some(row.max_abs_error? / row.bound?.max(f64::MIN_POSITIVE)))
+            .reduce(f64::max);
+        let count = |status: Status| of().filter(|row| row.status == status).count();
+        let status = match (count(Status::Failed), count(Status::Skipped)) {
+            (0, 0) => "ok".to_owned(),
+            (0, _) => "skipped".to_owned(),
+            (failed, _) => format!("{failed} failed"),
+        };
+        table.add_row([
+            key.0.to_owned(),
+            key.1.to_owned(),
+            key.2.to_owned(),
+            of().count().to_string(),
+            report::difference(error),
+            report::number(share, 2),
+            status,
+        ]);
+    }
+    println!("{table}");
+    for row in rows.iter().filter(|row| row.status == Status::Failed) {
+        println!(
+            "failed: {} {} {} {} {} on {}: error {}, bound {}: {}",
+            row.kernel,
+            row.algebra,
+            row.regime,
+            row.dtype,
+            row.shape,
+            row.device,
+            report::difference(row.max_abs_error),
+            report::difference(row.bound),
+            row.note
+        );
+    }
+}

@@ -1,0 +1,199 @@
+//! Every kernel as a plan of one command, on every device, against functions on plain arrays in f64:
+//! kernels act slot by slot, so what is expected of a slot is that function of the slots read.
+//!
+//! | file | what it holds |
+//! | --- | --- |
+//! | `rig.rs` | one command on given slots: runs it, looks at the words around its operands, compares |
+//! | `bounds.rs` | what rounding may do, and the comparison |
+//! | `formulas.rs` | the functions and their derivatives in f64 |
+//! | the others | the kernels, by what they go along: elements, rows, images ... |
+
+mod bounds;
+mod elements;
+mod formulas;
+mod images;
+mod layouts;
+mod noise;
+mod products;
+mod rig;
+mod rows;
+mod steps;
+
+use std::cell::RefCell;
+
+use furthermore::Algebra;
+use furthermore::device::{Cpu, Device, Gpu};
+use serde::Serialize;
+
+use crate::error::Result;
+pub use crate::report::Status;
+
+use self::bounds::Precision;
+use self::noise::Noise;
+use self::rig::Rig;
+
+/// A row of the report: one kernel on one device.
+#[derive(Debug, Clone, Serialize)]
+#[allow(missing_docs, reason = "the report format names them")]
+pub struct Row {
+    pub kernel: String,
+    pub algebra: String,
+    /// Which operands are ciphertexts, in the order the command reads and writes them.
+    pub regime: String,
+    pub dtype: &'static str,
+    pub shape: String,
+    pub device: String,
+    /// The largest distance from the oracle in any slot; null where nothing could be compared.
+    pub max_abs_error: Option<f64>,
+    pub bound: Option<f64>,
+    pub status: Status,
+    pub note: String,
+}
+
+/// A family of cases.
+type Cases = fn(&Parity);
+
+/// Every case, by the kernel it is of.
+pub const CASES: &[(&str, Cases)] = &[
+    ("block_matmul", products::block_matmul),
+    ("conv2d", products::conv2d),
+    ("conv2d_gradients", products::conv2d_gradients),
+    ("pool", images::pool),
+    ("pool_gradient", images::pool_gradient),
+    (
+        "the_first_of_equal_elements_wins",
+        images::the_first_of_equal_elements_wins,
+    ),
+    ("slots_apart_are_seen", images::slots_apart_are_seen),
+    ("function_map", elements::function_map),
+    ("function_map_gradient", elements::function_map_gradient),
+    (
+        "poly_map_and_its_gradient",
+        elements::poly_map_and_its_gradient,
+    ),
+    (
+        "poly_map_coefficient_gradient",
+        elements::poly_map_coefficient_gradient,
+    ),
+    (
+        "poly_map_of_a_constant_too_large",
+        elements::poly_map_of_a_constant_too_large,
+    ),
+    ("what_the_guard_sees", elements::what_the_guard_sees),
+    ("linear", elements::linear),
+    ("multiply", elements::multiply),
+    ("divide", elements::divide),
+    ("reduce", rows::reduce),
+    ("long_axes", rows::long_axes),
+    ("an_axis_of_no_elements", rows::an_axis_of_no_elements),
+    ("max_gradient", rows::max_gradient),
+    ("softmax_and_its_logarithm", rows::softmax_and_its_logarithm),
+    ("losses", rows::losses),
+    ("sgd", steps::sgd),
+    ("adam", steps::adam),
+    ("clip", steps::clip),
+    ("slot_maxima", steps::slot_maxima),
+    ("linear_map", layouts::linear_map),
+    (
+        "linear_map_of_what_is_not_finite",
+        layouts::linear_map_of_what_is_not_finite,
+    ),
+    ("transpose", layouts::transpose),
+    ("interleave", layouts::interleave),
+    ("tiles", layouts::tiles),
+];
+
+/// The devices that are compared with the oracle, and what came of it.
+pub struct Parity {
+    algebras: Vec<Algebra>,
+    cpu: Cpu,
+    gpu: Option<Gpu>,
+    half: Option<Gpu>,
+    rows: RefCell<Vec<Row>>,
+}
+
+impl Parity {
+    /// The processor and, where they are given, a graphics processor that stores single and one that
+    /// stores half precision, in these algebras.
+    pub fn new(algebras: &[Algebra], cpu: Cpu, gpu: Option<Gpu>, half: Option<Gpu>) -> Self {
+        Self {
+            algebras: algebras.to_vec(),
+            cpu,
+            gpu,
+            half,
+            rows: RefCell::default(),
+        }
+    }
+
+    /// Runs cases and returns a row for each kernel, shape and device.
+    pub fn run(&self, cases: Cases) -> Vec<Row> {
+        cases(self);
+        self.rows.take()
+    }
+
+    /// Whether a wrong number is noticed, on every device: one is put into what a kernel wrote, and
+    /// the comparison has to fail. A row of status ok says that it did.
+    ///
+    /// # Errors
+    /// When a device cannot run the kernel at all.
+    pub fn negative_control(&self) -> Result<Row> {
+        let mut noticed = 0;
+        let mut missed = Vec::new();
+        self.everywhere(218, |rig, noise| {
+            rig.corrupted(true);
+            elements::square(rig, noise);
+            rig.corrupted(false);
+            for row in self.rows.take() {
+                match row.status {
+                    Status::Ok => {
+                        missed.push(format!("{} {} {}", row.device, row.algebra, row.dtype))
+                    }
+                    _ => noticed += 1,
+                }
+            }
+        });
+        let all = missed.is_empty() && noticed > 0;
+        Ok(Row {
+            kernel: "negative-control".to_owned(),
+            algebra: "all".to_owned(),
+            regime: String::new(),
+            dtype: "all",
+            shape: String::new(),
+            device: "all".to_owned(),
+            max_abs_error: None,
+            bound: None,
+            status: if all { Status::Ok } else { Status::Failed },
+            note: if all {
+                format!("a wrong number was noticed in {noticed} of {noticed} results")
+            } else {
+                format!("a wrong number was not noticed: {}", missed.join(", "))
+            },
+        })
+    }
+
+    /// The devices that compute in a precision.
+    fn devices(&self, precision: Precision) -> Vec<&dyn Device> {
+        let (cpu, gpu) = match precision {
+            Precision::F64 => (Some(&self.cpu), None),
+            Precision::F32 => (Some(&self.cpu), self.gpu.as_ref()),
+            Precision::F16 => (None, self.half.as_ref()),
+        };
+        let cpu = cpu.map(|cpu| cpu as &dyn Device);
+        cpu.into_iter()
+            .chain(gpu.map(|gpu| gpu as &dyn Device))
+            .collect()
+    }
+
+    /// Calls `body` for every algebra and precision there is a device for.
+    fn everywhere(&self, seed: u64, mut body: impl FnMut(&Rig<'_>, &mut Noise)) {
+        for &algebra in &self.algebras {
+            for precision in [Precision::F32, Precision::F64, Precision::F16] {
+                let devices = self.devices(precision);
+                if !devices.is_empty() {
+                    let rig = Rig::new(algebra, precision, devices, &self.rows);
+                    body(&rig, &mut Noise::new(seed));
+                }
+            }
+        }
+    }
+}

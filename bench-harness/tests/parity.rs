@@ -1,0 +1,111 @@
+//! The list of `furthermore-bench parity` as tests: a test a case, on the processor and on a graphics
+//! processor where there is one. With `FURTHERMORE_REQUIRE_GPU=1` a missing adapter is a failure.
+
+use std::sync::OnceLock;
+
+use furthermore::Algebra;
+use furthermore::device::gpu::GpuOptions;
+use furthermore::device::{Cpu, Gpu};
+use furthermore_bench::parity::{CASES, Parity, Status};
+
+/// One device that stores single precision and one that stores half, for all tests.
+fn gpus() -> &'static [Option<Gpu>; 2] {
+    static FOUND: OnceLock<[Option<Gpu>; 2]> = OnceLock::new();
+    FOUND.get_or_init(|| {
+        [false, true].map(|half| {
+            let options = GpuOptions {
+                half,
+                ..GpuOptions::default()
+            };
+            let found = Gpu::with_options(&options);
+            let required = std::env::var("FURTHERMORE_REQUIRE_GPU").is_ok_and(|v| v == "1");
+            if let (Err(error), true) = (&found, required) {
+                panic!("FURTHERMORE_REQUIRE_GPU=1, and {error}");
+            }
+            found.map_err(|error| println!("skipped: {error}")).ok()
+        })
+    })
+}
+
+fn parity() -> Parity {
+    let algebras = [Algebra::Real, Algebra::Compact(2), Algebra::Blocks(2)];
+    let [gpu, half] = gpus().clone();
+    let cpu = Cpu::new().expect("an instruction set of this machine");
+    Parity::new(&algebras, cpu, gpu, half)
+}
+
+fn check(name: &str) {
+    let (_, cases) = CASES
+        .iter()
+        .find(|(n, _)| *n == name)
+        .expect("a case of that name");
+    let rows = parity().run(*cases);
+    assert!(!rows.is_empty(), "{name} checks nothing");
+    let failed: Vec<_> = rows.iter().filter(|row| row.status != Status::Ok).collect();
+    assert!(
+        failed.is_empty(),
+        "{} of {}: {failed:#?}",
+        failed.len(),
+        rows.len()
+    );
+}
+
+macro_rules! cases {
+    ($($name:ident),* $(,)?) => {
+        $(
+            #[test]
+            fn $name() {
+                check(stringify!($name));
+            }
+        )*
+
+        #[test]
+        fn every_case_has_a_test() {
+            let tested = [$(stringify!($name)),*];
+            for (name, _) in CASES {
+                assert!(tested.contains(name), "{name}");
+            }
+        }
+    };
+}
+
+cases!(
+    block_matmul,
+    conv2d,
+    conv2d_gradients,
+    pool,
+    pool_gradient,
+    the_first_of_equal_elements_wins,
+    slots_apart_are_seen,
+    function_map,
+    function_map_gradient,
+    poly_map_and_its_gradient,
+    poly_map_coefficient_gradient,
+    poly_map_of_a_constant_too_large,
+    what_the_guard_sees,
+    linear,
+    multiply,
+    divide,
+    reduce,
+    long_axes,
+    an_axis_of_no_elements,
+    max_gradient,
+    softmax_and_its_logarithm,
+    losses,
+    sgd,
+    adam,
+    clip,
+    slot_maxima,
+    linear_map,
+    linear_map_of_what_is_not_finite,
+    transpose,
+    interleave,
+    tiles,
+);
+
+#[test]
+fn a_wrong_number_is_noticed() {
+    let row = parity().negative_control().expect("the kernel runs");
+    assert_eq!(row.status, Status::Ok, "{}", row.note);
+    assert_eq!(row.kernel, "negative-control");
+}

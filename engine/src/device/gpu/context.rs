@@ -1,0 +1,327 @@
+//! What all programs on one graphics processor share: device and queue, compiled pipelines, spare
+//! buffers.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use furthermore_shaders::{Access, Shader, Stored, Variant};
+use wgpu::{
+    BindGroupLayout, BindGroupLayoutDescriptor, BindGroupLayoutEntry, BindingType, Buffer,
+    BufferBindingType, BufferDescriptor, BufferUsages, CommandEncoder, ComputePipeline,
+    ComputePipelineDescriptor, Device, Features, PipelineCompilationOptions,
+    PipelineLayoutDescriptor, PollError, PollType, Queue, ShaderModuleDescriptor,
+    ShaderRuntimeChecks, ShaderSource, ShaderStages,
+};
+
+use super::adapter::AdapterDescription;
+use super::cache::DiskCache;
+use crate::error::{Error, Result};
+
+/// A compiled shader, ready to run.
+#[derive(Debug)]
+pub(super) struct Pipeline {
+    pub(super) shader: Shader,
+    pub(super) pipeline: ComputePipeline,
+    pub(super) operands: BindGroupLayout,
+}
+
+/// The device and what is kept on it from program to program.
+#[derive(Debug)]
+pub(super) struct Context {
+    pub(super) device: Device,
+    pub(super) queue: Queue,
+    pub(super) adapter: AdapterDescription,
+    pub(super) stored: Stored,
+    /// How long a wait for the device may take.
+    pub(super) patience: Duration,
+    pub(super) shared_layout: BindGroupLayout,
+    pipelines: Mutex<HashMap<Variant, Arc<Pipeline>>>,
+    spare: Mutex<HashMap<u64, Vec<Buffer>>>,
+    /// What went wrong outside any call that could have said so.
+    trouble: Arc<Mutex<Option<String>>>,
+    cache: Option<DiskCache>,
+    counters: [AtomicUsize; 3],
+}
+
+/// What a device was asked to do, all programs together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Counters {
+    /// Submits of recorded commands.
+    pub submits: usize,
+    /// Compute passes of runs.
+    pub passes: usize,
+    /// Buffers read back.
+    pub readbacks: usize,
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // What is kept is whole whenever the lock is let go, also by a panic.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn layout_entry(binding: u32, access: Access) -> BindGroupLayoutEntry {
+    let ty = match access {
+        Access::Uniform => BufferBindingType::Uniform,
+        Access::Read => BufferBindingType::Storage { read_only: true },
+        Access::ReadWrite => BufferBindingType::Storage { read_only: false },
+    };
+    BindGroupLayoutEntry {
+        binding,
+        visibility: ShaderStages::COMPUTE,
+        ty: BindingType::Buffer {
+            ty,
+            has_dynamic_offset: false,
+            min_binding_size: None,
+        },
+        count: None,
+    }
+}
+
+impl Context {
+    pub(super) fn new(
+        device: Device,
+        queue: Queue,
+        adapter: AdapterDescription,
+        stored: Stored,
+        patience: Duration,
+        cache: Option<DiskCache>,
+    ) -> Self {
+        let trouble = Arc::new(Mutex::new(None));
+        let (lost, odd) = (Arc::clone(&trouble), Arc::clone(&trouble));
+        device.set_device_lost_callback(move |reason, message| {
+            locked(&lost).get_or_insert(format!("the device is lost ({reason:?}): {message}"));
+        });
+        device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
+            locked(&odd).get_or_insert(error.to_string());
+        }));
+        let entries = [
+            layout_entry(0, Access::Read),
+            layout_entry(1, Access::ReadWrite),
+            layout_entry(2, Access::Uniform),
+        ];
+        let shared_layout = device.create_bind_group_layout(&BindGroupLayoutDescriptor {
+            label: Some("what all commands share"),
+            entries: &entries,
+        });
+        Self {
+            device,
+            queue,
+            adapter,
+            stored,
+            patience,
+            shared_layout,
+            pipelines: Mutex::default(),
+            spare: Mutex::default(),
+            trouble,
+            cache,
+            counters: Default::default(),
+        }
+    }
+
+    /// Submits what was recorded.
+    pub(super) fn submit(&self, encoder: CommandEncoder) {
+        self.counters[0].fetch_add(1, Ordering::Relaxed);
+        self.queue.submit([encoder.finish()]);
+    }
+
+    pub(super) fn count_pass(&self) {
+        self.counters[1].fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn count_readback(&self) {
+        self.counters[2].fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn counters(&self) -> Counters {
+        let [submits, passes, readbacks] =
+            [0, 1, 2].map(|i| self.counters[i].load(Ordering::Relaxed));
+        Counters {
+            submits,
+            passes,
+            readbacks,
+        }
+    }
+
+    pub(super) fn error(&self, reason: String) -> Error {
+        Error::Device {
+            device: self.adapter.to_string(),
+            reason,
+        }
+    }
+
+    /// Whatever the device has complained of since it was last asked.
+    ///
+    /// # Errors
+    /// When it has.
+    pub(super) fn check(&self) -> Result<()> {
+        match locked(&self.trouble).clone() {
+            None => Ok(()),
+            Some(reason) => Err(self.error(reason)),
+        }
+    }
+
+    /// Runs `make` and returns what the device had against it.
+    fn scoped<T>(&self, make: impl FnOnce() -> T) -> Result<T> {
+        let memory = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+        let validation = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
+        let made = make();
+        for scope in [validation, memory] {
+            if let Some(error) = pollster::block_on(scope.pop()) {
+                return Err(self.error(error.to_string()));
+            }
+        }
+        self.check()?;
+        Ok(made)
+    }
+
+    /// The pipeline of a variant, compiled at first use.
+    ///
+    /// # Errors
+    /// When the shader or the device refuses it.
+    pub(super) fn pipeline(&self, variant: &Variant) -> Result<Arc<Pipeline>> {
+        if let Some(found) = locked(&self.pipelines).get(variant) {
+            return Ok(Arc::clone(found));
+        }
+        let shader = variant.compile().map_err(|e| self.error(e.to_string()))?;
+        let label = Some(variant.entry);
+        let entries: Vec<BindGroupLayoutEntry> = shader
+            .bindings()
+            .iter()
+            .filter(|b| b.group == 0)
+            .map(|b| layout_entry(b.number, b.access))
+            .collect();
+        let made = self.scoped(|| {
+            let operands = self
+                .device
+                .create_bind_group_layout(&BindGroupLayoutDescriptor {
+                    label,
+                    entries: &entries,
+                });
+            let layout = self
+                .device
+                .create_pipeline_layout(&PipelineLayoutDescriptor {
+                    label,
+                    bind_group_layouts: &[Some(&operands), Some(&self.shared_layout)],
+                    immediate_size: 0,
+                });
+            let source = ShaderSource::Naga(std::borrow::Cow::Owned(shader.module().clone()));
+            let descriptor = ShaderModuleDescriptor { label, source };
+            // SAFETY: the shaders are this project's own. Each compares its element with the sizes
+            // it is given before it reads or writes, `Lowered` takes these sizes from regions that
+            // lie in the buffers bound, and no loop is unbounded.
+            let module = unsafe {
+                self.device
+                    .create_shader_module_trusted(descriptor, ShaderRuntimeChecks::unchecked())
+            };
+            let pipeline = self
+                .device
+                .create_compute_pipeline(&ComputePipelineDescriptor {
+                    label,
+                    layout: Some(&layout),
+                    module: &module,
+                    entry_point: label,
+                    compilation_options: PipelineCompilationOptions {
+                        zero_initialize_workgroup_memory: false,
+                        ..PipelineCompilationOptions::default()
+                    },
+                    cache: self.cache.as_ref().map(DiskCache::pipelines),
+                });
+            (operands, pipeline)
+        });
+        let (operands, pipeline) = made?;
+        if let Some(cache) = &self.cache {
+            cache.grown();
+        }
+        let made = Arc::new(Pipeline {
+            shader,
+            pipeline,
+            operands,
+        });
+        locked(&self.pipelines).insert(variant.clone(), Arc::clone(&made));
+        Ok(made)
+    }
+
+    /// A zeroed buffer of at least `bytes`, from the spare ones where one is of that size class.
+    ///
+    /// # Errors
+    /// When one binding cannot be so large, or there is not that much memory.
+    pub(super) fn buffer(&self, bytes: u64) -> Result<Buffer> {
+        let class = size_class(bytes);
+        let limits = self.device.limits();
+        let most = limits
+            .max_storage_buffer_binding_size
+            .min(limits.max_buffer_size);
+        if class > most {
+            return Err(self.error(format!(
+                "a tensor of {bytes} bytes was asked for, and one binding takes {most}"
+            )));
+        }
+        let spare = locked(&self.spare).get_mut(&class).and_then(Vec::pop);
+        if let Some(buffer) = spare {
+            let mut encoder = self.device.create_command_encoder(&Default::default());
+            encoder.clear_buffer(&buffer, 0, None);
+            self.submit(encoder);
+            return Ok(buffer);
+        }
+        let usage = BufferUsages::STORAGE | BufferUsages::COPY_SRC | BufferUsages::COPY_DST;
+        self.create(class, usage)
+    }
+
+    /// A buffer for another use, not pooled.
+    ///
+    /// # Errors
+    /// When there is not that much memory.
+    pub(super) fn create(&self, size: u64, usage: BufferUsages) -> Result<Buffer> {
+        self.scoped(|| {
+            self.device.create_buffer(&BufferDescriptor {
+                label: None,
+                size,
+                usage,
+                mapped_at_creation: false,
+            })
+        })
+    }
+
+    /// Keeps buffers for the next program.
+    pub(super) fn keep(&self, buffers: impl IntoIterator<Item = Buffer>) {
+        let mut spare = locked(&self.spare);
+        for buffer in buffers {
+            spare.entry(buffer.size()).or_default().push(buffer);
+        }
+    }
+
+    /// Waits until all that was submitted is done.
+    ///
+    /// # Errors
+    /// When that takes longer than the context's patience, or the device is lost.
+    pub(super) fn wait(&self) -> Result<()> {
+        let waited = self.device.poll(PollType::Wait {
+            submission_index: None,
+            timeout: Some(self.patience),
+        });
+        self.check()?;
+        match waited {
+            Ok(_) => Ok(()),
+            Err(PollError::Timeout) => Err(self.error(format!(
+                "it did not finish within {} seconds",
+                self.patience.as_secs()
+            ))),
+            Err(error) => Err(self.error(error.to_string())),
+        }
+    }
+
+    /// Whether commands can be timed one by one within a pass.
+    pub(super) fn times_commands(&self) -> bool {
+        self.device
+            .features()
+            .contains(Features::TIMESTAMP_QUERY | Features::TIMESTAMP_QUERY_INSIDE_PASSES)
+    }
+}
+
+/// Rounds up so that tensors of similar size can share buffers: an eighth of a power of two.
+fn size_class(bytes: u64) -> u64 {
+    let step = (bytes.max(256).next_power_of_two() / 8).max(256);
+    bytes.max(1).next_multiple_of(step)
+}

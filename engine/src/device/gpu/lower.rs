@@ -1,0 +1,370 @@
+//! From a plan's command to its dispatches: which shader in which variant, on which operands, with
+//! which parameters, in how many workgroups.
+
+mod elements;
+mod images;
+mod layouts;
+mod polynomials;
+mod products;
+mod rows;
+mod steps;
+
+use furthermore_kernels_cpu::Arithmetic;
+use furthermore_kernels_cpu::function_map::Function;
+use furthermore_shaders::{Constant, Form, Product, Stored, Value, Variant};
+
+use self::images::Gradient;
+use crate::algebra::Algebra;
+use crate::device::RunOptions;
+use crate::error::{Error, Result};
+use crate::plan::{Command, Kernel, Region};
+
+/// Invocations of a workgroup of the kernels that have one element for each.
+const WORKGROUP: usize = 256;
+
+/// A parameter that every run writes anew.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum AtRun {
+    /// Minus Adam's step size over the first moment's correction.
+    AdamRate {
+        /// Decay of the first moment.
+        beta1: f64,
+    },
+    /// One over the correction of Adam's second moment's root.
+    AdamScale {
+        /// Decay of the second moment.
+        beta2: f64,
+    },
+}
+
+impl AtRun {
+    pub(super) fn value(self, options: &RunOptions<'_>) -> f32 {
+        let correction = |beta: f64| 1.0 - beta.powf(options.step as f64);
+        let value = match self {
+            AtRun::AdamRate { beta1 } => -options.learning_rate / correction(beta1),
+            AtRun::AdamScale { beta2 } => 1.0 / correction(beta2).sqrt(),
+        };
+        value as f32
+    }
+}
+
+/// A dispatch of a command as the device sees it.
+#[derive(Debug)]
+pub(super) struct Lowered {
+    pub(super) variant: Variant,
+    /// Operands by the names that the shader gives them.
+    pub(super) operands: Vec<(&'static str, Region)>,
+    pub(super) parameters: Vec<(&'static str, Value)>,
+    pub(super) at_run: Vec<(&'static str, AtRun)>,
+    /// Numbers the shader binds as `table`: constants that are too many for parameters.
+    pub(super) table: Vec<f32>,
+    /// How many numbers it binds as `scratch`, in f32 whatever operands are stored in, which holds
+    /// them until the command's next dispatch.
+    pub(super) scratch: usize,
+    /// Workgroups.
+    pub(super) groups: usize,
+    /// Multiplications of one workgroup, about: long commands are cut by them.
+    pub(super) work: usize,
+}
+
+impl Lowered {
+    pub(super) fn new(variant: Variant, groups: usize, work: usize) -> Self {
+        Self {
+            variant,
+            operands: Vec::new(),
+            parameters: Vec::new(),
+            at_run: Vec::new(),
+            table: Vec::new(),
+            scratch: 0,
+            groups,
+            work,
+        }
+    }
+
+    fn operand(mut self, name: &'static str, region: Region) -> Self {
+        self.operands.push((name, region));
+        self
+    }
+
+    fn at_run(mut self, name: &'static str, value: AtRun) -> Self {
+        self.at_run.push((name, value));
+        self
+    }
+
+    pub(super) fn size(mut self, name: &'static str, size: usize) -> Result<Self> {
+        let fits = u32::try_from(size).map_err(|_| too_large(name, size))?;
+        self.parameters.push((name, Value::U32(fits)));
+        Ok(self)
+    }
+
+    fn factor(mut self, name: &'static str, factor: f64) -> Self {
+        self.parameters.push((name, Value::F32(factor as f32)));
+        self
+    }
+
+    fn table(mut self, numbers: &[f64]) -> Self {
+        self.table = numbers.iter().map(|&x| x as f32).collect();
+        self
+    }
+
+    /// A function with its parameters.
+    fn function(mut self, function: Option<Function>) -> Self {
+        let (alpha, beta) = match function {
+            Some(Function::LeakyRelu { slope }) => (slope, 0.0),
+            Some(Function::Elu { alpha }) => (alpha, 0.0),
+            Some(Function::HardSigmoid { alpha, beta }) => (alpha, beta),
+            _ => (0.0, 0.0),
+        };
+        let name = function.map_or("identity", Function::name);
+        self.variant = self.variant.constant("FUNCTION", Constant::Name(name));
+        self.factor("alpha", alpha).factor("beta", beta)
+    }
+}
+
+fn too_large(what: &str, size: usize) -> Error {
+    Error::Device {
+        device: "gpu".to_owned(),
+        reason: format!("{what} is {size}, and shaders count in 32 bits"),
+    }
+}
+
+/// What commands of one plan are lowered with.
+#[derive(Debug)]
+pub(super) struct Lowering {
+    stored: Stored,
+    dim: usize,
+    slots: usize,
+    product: Product,
+    /// The algebra's constants as shaders read them: between coordinates and slots, then the
+    /// product's.
+    constants: Vec<f32>,
+    /// Bytes of workgroup memory.
+    workgroup_bytes: usize,
+}
+
+impl Lowering {
+    pub(super) fn new(
+        algebra: Algebra,
+        arithmetic: &Arithmetic,
+        stored: Stored,
+        workgroup_bytes: usize,
+    ) -> Self {
+        let (dim, slots) = (arithmetic.dim(), arithmetic.slots());
+        let mut constants: Vec<f64> = match arithmetic.two() {
+            Some(two) => [&two.mean, &two.half, &two.one, &two.span]
+                .into_iter()
+                .flatten()
+                .copied()
+                .collect(),
+            None => [arithmetic.to_slots(), arithmetic.from_slots()].concat(),
+        };
+        let start = constants.len() as u32;
+        let product = match algebra {
+            Algebra::Real => Product::Plain,
+            Algebra::Blocks(size) => Product::Blocks { size: size as u32 },
+            Algebra::Compact(n) => {
+                let program = arithmetic.product(dim, dim);
+                let dense = |combination: &[(usize, f64)], len: usize| {
+                    let mut row = vec![0.0; len];
+                    for &(at, weight) in combination {
+                        row[at] = weight;
+                    }
+                    row
+                };
+                if n == 2 {
+                    // Of q = b1 b2 the result takes -d and t - 1.
+                    constants.extend(dense(&program.terms[1].outputs, 2));
+                    Product::Compact2 { constants: start }
+                } else {
+                    for left in &program.left {
+                        constants.extend(dense(left, dim));
+                    }
+                    for plane in 0..dim {
+                        for term in &program.terms {
+                            constants.push(dense(&term.outputs, dim)[plane]);
+                        }
+                    }
+                    Product::Compact { constants: start }
+                }
+            }
+        };
+        Self {
+            stored,
+            dim,
+            slots,
+            product,
+            constants: constants.into_iter().map(|x| x as f32).collect(),
+            workgroup_bytes,
+        }
+    }
+
+    pub(super) fn constants(&self) -> &[f32] {
+        &self.constants
+    }
+
+    /// How elements of so many planes have slots.
+    fn form(&self, planes: usize) -> Form {
+        let (coordinates, slots) = (planes as u32, self.slots as u32);
+        match (planes, self.slots) {
+            (1, _) => Form::Real,
+            (_, 2) => Form::Two { coordinates },
+            _ => Form::Many { coordinates, slots },
+        }
+    }
+
+    /// How elements of so many planes are multiplied.
+    fn product(&self, a: usize, b: usize) -> Product {
+        if a == self.dim && b == self.dim {
+            self.product
+        } else {
+            Product::Plain
+        }
+    }
+
+    fn variant(&self, family: &'static str, entry: &'static str, planes: usize) -> Variant {
+        Variant::new(family, entry, self.stored, self.form(planes))
+    }
+
+    /// A command with one invocation an element.
+    fn by_element(&self, variant: Variant, elements: usize, work: usize) -> Lowered {
+        let work = WORKGROUP.saturating_mul(work);
+        Lowered::new(variant, elements.div_ceil(WORKGROUP), work)
+    }
+
+    /// The dispatches of a command, in order.
+    ///
+    /// # Errors
+    /// When a size passes what shaders count, or a constant what they hold.
+    pub(super) fn lower(&self, command: &Command) -> Result<Vec<Lowered>> {
+        let (reads, writes) = (&command.reads[..], &command.writes[..]);
+        let one = match &command.kernel {
+            Kernel::BlockMatmul {
+                shape,
+                bias,
+                activation,
+            } => {
+                let bias = bias.then(|| reads[2]);
+                self.block_matmul(shape, reads[0], reads[1], bias, *activation, writes[0])
+            }
+            Kernel::Conv2d {
+                shape,
+                bias,
+                activation,
+            } => {
+                let bias = bias.then(|| reads[2]);
+                self.conv2d(shape, [reads[0], reads[1]], bias, *activation, writes[0])
+            }
+            Kernel::Conv2dPooled {
+                shape,
+                bias,
+                window,
+            } => {
+                let (bias, steps) = (bias.then(|| reads[2]), writes.get(1).copied());
+                let operands = [reads[0], reads[1]];
+                return self.conv2d_pooled(shape, operands, bias, *window, writes[0], steps);
+            }
+            Kernel::Conv2dGradientInput { shape, pooled } => {
+                let gradient = Gradient::new(reads[0], *pooled, reads);
+                self.conv2d_gradient_input(shape, &gradient, reads[1], writes[0])
+            }
+            Kernel::Conv2dGradientWeights { shape, pooled } => {
+                let gradient = Gradient::new(reads[1], *pooled, reads);
+                return self.conv2d_gradient_weights(shape, reads[0], &gradient, writes[0]);
+            }
+            Kernel::Conv2dGradientBias { sizes, pooled } => {
+                let gradient = Gradient::new(reads[0], *pooled, reads);
+                return self.conv2d_gradient_bias(*sizes, &gradient, writes[0]);
+            }
+            Kernel::Pool {
+                pool,
+                shape,
+                rectified,
+            } => self.pool(*pool, *rectified, shape, reads[0], None, writes[0]),
+            Kernel::PoolGradient {
+                pool,
+                shape,
+                rectified,
+            } => {
+                let gradient = Some(reads[1]);
+                self.pool(*pool, *rectified, shape, reads[0], gradient, writes[0])
+            }
+            Kernel::FunctionMap { function } => {
+                self.function_map(*function, reads.first().copied(), writes[0])
+            }
+            Kernel::FunctionMapGradient { function } => {
+                self.function_map_gradient(*function, reads[0], writes[0])
+            }
+            Kernel::PolyMap { constants } => {
+                self.poly_map("poly_map", constants.as_deref(), reads, writes[0])
+            }
+            Kernel::PolyMapGradient { constants } => {
+                self.poly_map("poly_map_gradient", constants.as_deref(), reads, writes[0])
+            }
+            Kernel::PolyMapCoefficientGradient => {
+                return self.poly_map_coefficient_gradient(reads[0], reads[1], writes[0]);
+            }
+            &Kernel::Linear {
+                ref broadcast,
+                alpha,
+                beta,
+            } => {
+                let lowered = self.elementwise("linear", broadcast, reads, writes[0])?;
+                Ok(lowered.factor("alpha", alpha).factor("beta", beta))
+            }
+            Kernel::Multiply { broadcast } => {
+                self.elementwise("multiply", broadcast, reads, writes[0])
+            }
+            Kernel::Divide { broadcast } => self.elementwise("divide", broadcast, reads, writes[0]),
+            Kernel::LinearMap { matrix } => self.linear_map(matrix, reads[0], writes[0]),
+            Kernel::Transpose { sizes } => self.transpose(*sizes, reads[0], writes[0]),
+            Kernel::Interleave { into } => self.interleave(*into, reads[0], writes[0]),
+            Kernel::Tiles { batch, into } => {
+                return self.tiles(*batch, *into, reads[0], writes[0]);
+            }
+            Kernel::Reduce { reduction, axis } => {
+                return self.reduce(*reduction, axis, reads[0], writes[0]);
+            }
+            Kernel::MaxGradient { axis } => self.max_gradient(axis, reads[0], reads[1], writes[0]),
+            Kernel::Softmax { columns, logarithm } => {
+                self.softmax(*columns, *logarithm, reads[0], writes[0])
+            }
+            Kernel::SoftmaxGradient { columns, logarithm } => {
+                self.softmax_gradient(*columns, *logarithm, reads[0], reads[1], writes[0])
+            }
+            Kernel::SlotMaxima => self.slot_maxima(reads[0]),
+            Kernel::SoftmaxCrossEntropy { columns } => {
+                return self.softmax_cross_entropy(*columns, reads[0], reads[1], writes[0]);
+            }
+            Kernel::SoftmaxCrossEntropyGradient { columns } => {
+                self.softmax_cross_entropy_gradient(*columns, reads[0], reads[1], writes[0])
+            }
+            Kernel::BinaryCrossEntropy => {
+                return self.mean_loss("binary_cross_entropy", reads[0], reads[1], writes[0]);
+            }
+            Kernel::BinaryCrossEntropyGradient => {
+                self.binary_cross_entropy_gradient(reads[0], reads[1], writes[0])
+            }
+            Kernel::MeanSquaredError => {
+                return self.mean_loss("mean_squared_error", reads[0], reads[1], writes[0]);
+            }
+            Kernel::Sgd {
+                momentum,
+                weight_decay,
+            } => {
+                let velocity = writes.get(1).copied();
+                self.sgd(*momentum, *weight_decay, reads[0], writes[0], velocity)
+            }
+            &Kernel::Adam {
+                beta1,
+                beta2,
+                epsilon,
+                weight_decay,
+            } => {
+                let stepped = [writes[0], writes[1], writes[2]];
+                self.adam([beta1, beta2], epsilon, weight_decay, reads[0], stepped)
+            }
+            Kernel::Clip { limit } => self.clip(*limit, writes[0]),
+        };
+        Ok(vec![one?])
+    }
+}

@@ -1,0 +1,106 @@
+//! Polynomials and their gradients.
+
+use furthermore_kernels_cpu::KernelError;
+
+use super::{Lowered, Lowering, WORKGROUP};
+use crate::error::{Error, Result};
+use crate::plan::Region;
+
+/// Elements that an invocation evaluates.
+const RUN: usize = 4;
+/// Elements of an invocation from which on the sums of their products are cut into chunks.
+const CHUNK_RUN: usize = 16;
+
+impl Lowering {
+    /// The polynomial or its gradient by the argument: reads the argument and, without constants, the
+    /// coefficients.
+    pub(super) fn poly_map(
+        &self,
+        entry: &'static str,
+        constants: Option<&[f64]>,
+        reads: &[Region],
+        y: Region,
+    ) -> Result<Lowered> {
+        let x = reads[0];
+        let mut variant = self
+            .variant("poly_map", entry, y.planes)
+            .flag("IN_TABLE", constants.is_some())
+            .plaintext("x", x.planes < y.planes);
+        if let Some(c) = reads.get(1) {
+            variant = variant.plaintext("c", c.planes < y.planes);
+        }
+        let terms = constants.map_or_else(|| reads[1].elements, <[f64]>::len);
+        let slots = variant.form.slots() as usize;
+        let groups = y.elements.div_ceil(RUN * WORKGROUP);
+        let mut lowered = Lowered::new(variant, groups, RUN * WORKGROUP * terms * slots)
+            .operand("x", x)
+            .operand("y", y);
+        match constants {
+            Some(constants) => lowered = lowered.table(finite(constants)?),
+            None => lowered = lowered.operand("c", reads[1]),
+        }
+        lowered.size("len", y.elements)?.size("terms", terms)
+    }
+
+    /// The gradient by the coefficients: one dispatch that sums all elements, or, of many elements,
+    /// one that sums chunks of them and one that sums the chunks. How they are cut depends on their
+    /// number alone, so the same numbers give the same bits.
+    pub(super) fn poly_map_coefficient_gradient(
+        &self,
+        g: Region,
+        x: Region,
+        y: Region,
+    ) -> Result<Vec<Lowered>> {
+        let chunks = x
+            .elements
+            .div_ceil(CHUNK_RUN * WORKGROUP)
+            .clamp(1, WORKGROUP);
+        let variant = |entry| {
+            self.variant("poly_map", entry, y.planes)
+                .flag("IN_TABLE", false)
+                .plaintext("x", x.planes < y.planes)
+                .plaintext("g", g.planes < y.planes)
+        };
+        let dispatch = |entry, groups, work| {
+            let mut lowered = Lowered::new(variant(entry), groups, work);
+            lowered.scratch = if chunks == 1 {
+                0
+            } else {
+                y.elements * y.planes * chunks
+            };
+            lowered
+                .operand("y", y)
+                .size("terms", y.elements)?
+                .size("chunks", chunks)
+        };
+        let slots = variant("").form.slots() as usize;
+        // Coefficients of a workgroup, as the shader has them.
+        let block = (16 / slots).max(4);
+        let groups = y.elements.div_ceil(block) * chunks;
+        let work = x.elements.div_ceil(chunks) * y.elements * slots;
+        let mut dispatches = vec![
+            dispatch("poly_map_coefficient_gradient", groups, work)?
+                .operand("x", x)
+                .operand("g", g)
+                .size("len", x.elements)?,
+        ];
+        if chunks > 1 {
+            let work = WORKGROUP * y.planes * slots;
+            let entry = "poly_map_coefficient_gradient_of_chunks";
+            dispatches.push(dispatch(entry, y.elements, work)?);
+        }
+        Ok(dispatches)
+    }
+}
+
+/// Constants that are finite in single precision.
+fn finite(constants: &[f64]) -> Result<&[f64]> {
+    match constants.iter().position(|&c| !(c as f32).is_finite()) {
+        None => Ok(constants),
+        Some(index) => Err(Error::Kernel(KernelError::NotFinite {
+            kernel: "poly_map",
+            operand: "coefficients",
+            index,
+        })),
+    }
+}

@@ -1,0 +1,166 @@
+//! Graphics processors: each command of a plan is a dispatch of the shader of its name.
+//!
+//! A whole plan is recorded into one submit and one pass. Tensors stay on the device; a run reads
+//! back only what the guard has seen, a few bytes a command, and outputs when they are asked for.
+
+mod adapter;
+mod cache;
+mod context;
+mod lower;
+mod program;
+mod record;
+mod transfer;
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use furthermore_kernels_cpu::Arithmetic;
+use furthermore_shaders::Stored;
+use wgpu::{DeviceDescriptor, Features};
+
+pub use adapter::{ADAPTER_VARIABLE, AdapterDescription};
+pub use context::Counters;
+
+use self::cache::DiskCache;
+use self::context::Context;
+use self::program::GpuProgram;
+use super::{Device, Program};
+use crate::error::{Error, Result};
+use crate::plan::Plan;
+
+/// How a graphics processor is chosen and used.
+#[derive(Debug, Clone)]
+pub struct GpuOptions {
+    /// A part of the adapter's name; the best adapter without.
+    pub adapter: Option<String>,
+    /// Tensors are stored in half precision, and computed with in single precision.
+    pub half: bool,
+    /// How long a wait for the device may take before it is given up.
+    pub patience: Duration,
+    /// Where compiled pipelines are kept between processes.
+    pub cache: Option<PathBuf>,
+}
+
+impl Default for GpuOptions {
+    fn default() -> Self {
+        Self {
+            adapter: None,
+            half: false,
+            patience: Duration::from_secs(120),
+            cache: None,
+        }
+    }
+}
+
+/// A graphics processor, through Vulkan, Metal or DX12.
+#[derive(Clone)]
+pub struct Gpu {
+    context: Arc<Context>,
+}
+
+impl Gpu {
+    /// The adapters of this machine, best first.
+    pub fn adapters() -> Vec<AdapterDescription> {
+        let all = pollster::block_on(adapter::all());
+        all.iter().map(AdapterDescription::of).collect()
+    }
+
+    /// The best adapter, or the one that the environment variable `FURTHERMORE_ADAPTER` names.
+    ///
+    /// # Errors
+    /// When there is none, or it refuses to be used.
+    pub fn new() -> Result<Self> {
+        let adapter = std::env::var(ADAPTER_VARIABLE).ok();
+        Self::with_options(&GpuOptions {
+            adapter,
+            ..GpuOptions::default()
+        })
+    }
+
+    /// As `options` say.
+    ///
+    /// # Errors
+    /// See [`Gpu::new`].
+    pub fn with_options(options: &GpuOptions) -> Result<Self> {
+        pollster::block_on(Self::request(options))
+    }
+
+    /// As `options` say, without blocking.
+    ///
+    /// # Errors
+    /// See [`Gpu::new`].
+    pub async fn request(options: &GpuOptions) -> Result<Self> {
+        let adapter = adapter::choose(options.adapter.as_deref()).await?;
+        let description = AdapterDescription::of(&adapter);
+        let refuse = |reason: String| Error::Device {
+            device: description.to_string(),
+            reason,
+        };
+        let wanted = Features::TIMESTAMP_QUERY
+            | Features::TIMESTAMP_QUERY_INSIDE_ENCODERS
+            | Features::TIMESTAMP_QUERY_INSIDE_PASSES
+            | Features::PIPELINE_CACHE
+            | Features::SHADER_F16;
+        let features = adapter.features() & wanted;
+        if options.half && !features.contains(Features::SHADER_F16) {
+            return Err(refuse("it does not store half precision".to_owned()));
+        }
+        let requested = adapter.request_device(&DeviceDescriptor {
+            label: Some("furthermore"),
+            required_features: features,
+            required_limits: adapter.limits(),
+            ..DeviceDescriptor::default()
+        });
+        let (device, queue) = requested.await.map_err(|e| refuse(e.to_string()))?;
+        let folder = options.cache.as_deref();
+        let cache = folder.and_then(|folder| DiskCache::open(&adapter, &device, folder));
+        let stored = if options.half {
+            Stored::F16
+        } else {
+            Stored::F32
+        };
+        let context = Context::new(device, queue, description, stored, options.patience, cache);
+        Ok(Self {
+            context: Arc::new(context),
+        })
+    }
+
+    /// Which adapter it is.
+    pub fn adapter(&self) -> &AdapterDescription {
+        &self.context.adapter
+    }
+
+    /// Whether tensors are stored in half precision.
+    pub fn half(&self) -> bool {
+        self.context.stored == Stored::F16
+    }
+
+    /// What this device was asked to do so far.
+    pub fn counters(&self) -> Counters {
+        self.context.counters()
+    }
+
+    /// Whether commands can be timed on the device one by one.
+    pub fn times_commands(&self) -> bool {
+        self.context.times_commands()
+    }
+}
+
+impl fmt::Debug for Gpu {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Gpu({})", self.context.adapter)
+    }
+}
+
+impl Device for Gpu {
+    fn name(&self) -> String {
+        "gpu".to_owned()
+    }
+
+    fn load(&self, plan: Arc<Plan>, arithmetic: Arithmetic) -> Result<Box<dyn Program>> {
+        let program = GpuProgram::load(Arc::clone(&self.context), plan, &arithmetic)?;
+        Ok(Box::new(program))
+    }
+}

@@ -1,0 +1,266 @@
+//! From lowered commands to dispatches that can be submitted again and again: pipelines, bindings, and
+//! one buffer with everything that commands are told.
+
+use std::num::NonZero;
+use std::ops::Range;
+use std::sync::Arc;
+
+use furthermore_shaders::{Access, Binding, Value};
+use wgpu::{
+    BindGroup, BindGroupDescriptor, BindGroupEntry, BindingResource, Buffer, BufferBinding,
+    BufferUsages, ComputePass, Queue,
+};
+
+use super::context::{Context, Pipeline};
+use super::lower::{AtRun, Lowered};
+use crate::device::RunOptions;
+use crate::error::Result;
+use crate::plan::Region;
+
+/// Multiplications of one dispatch: some tenths of a second on a slow device.
+const DISPATCH_WORK: usize = 1 << 36;
+/// Most workgroups along one axis of a dispatch.
+const AXIS_GROUPS: usize = 65_535;
+
+/// One dispatch.
+#[derive(Debug)]
+pub(super) struct Dispatch {
+    pipeline: Arc<Pipeline>,
+    operands: BindGroup,
+    groups: [u32; 2],
+}
+
+impl Dispatch {
+    /// Adds it to a pass.
+    pub(super) fn encode(&self, pass: &mut ComputePass<'_>) {
+        pass.set_pipeline(&self.pipeline.pipeline);
+        pass.set_bind_group(0, &self.operands, &[]);
+        pass.dispatch_workgroups(self.groups[0], self.groups[1], 1);
+    }
+}
+
+/// What commands are told, parameters and tables, all in one buffer.
+#[derive(Debug)]
+pub(super) struct Constants {
+    bytes: Vec<u8>,
+    buffer: Buffer,
+    /// Those that each run writes anew, and where.
+    at_run: Vec<(usize, AtRun)>,
+}
+
+impl Constants {
+    /// Writes what differs from run to run.
+    pub(super) fn write(&mut self, queue: &Queue, options: &RunOptions<'_>) {
+        if self.at_run.is_empty() {
+            return;
+        }
+        for (at, parameter) in &self.at_run {
+            let value = parameter.value(options).to_le_bytes();
+            self.bytes[*at..][..value.len()].copy_from_slice(&value);
+        }
+        queue.write_buffer(&self.buffer, 0, &self.bytes);
+    }
+}
+
+/// All that was recorded.
+pub(super) struct Recorded {
+    pub(super) dispatches: Vec<Dispatch>,
+    pub(super) constants: Constants,
+    /// What commands leave for their own next dispatch, one command after the other.
+    pub(super) scratch: Option<Buffer>,
+}
+
+/// Collects dispatches.
+pub(super) struct Recorder<'a> {
+    context: &'a Context,
+    buffers: &'a [Buffer],
+    watched: &'a Buffer,
+    /// Bound where an operand is not there: to be read, and to be written, since no dispatch may do
+    /// both to one buffer.
+    none: &'a [Buffer; 2],
+    constants: Vec<u8>,
+    alignment: usize,
+    at_run: Vec<(usize, AtRun)>,
+    /// The most numbers that a command leaves in scratch.
+    scratch: usize,
+    pending: Vec<Pending>,
+}
+
+struct Pending {
+    pipeline: Arc<Pipeline>,
+    operands: Vec<(&'static str, Region)>,
+    parameters: Range<usize>,
+    table: Range<usize>,
+    groups: [u32; 2],
+}
+
+impl<'a> Recorder<'a> {
+    pub(super) fn new(
+        context: &'a Context,
+        buffers: &'a [Buffer],
+        watched: &'a Buffer,
+        none: &'a [Buffer; 2],
+    ) -> Self {
+        let limits = context.device.limits();
+        let alignment = limits
+            .min_uniform_buffer_offset_alignment
+            .max(limits.min_storage_buffer_offset_alignment);
+        Self {
+            context,
+            buffers,
+            watched,
+            none,
+            constants: Vec::new(),
+            alignment: alignment as usize,
+            at_run: Vec::new(),
+            scratch: 0,
+            pending: Vec::new(),
+        }
+    }
+
+    /// Adds constants and returns where they lie.
+    fn constants(&mut self, bytes: &[u8]) -> Range<usize> {
+        let start = self.constants.len().next_multiple_of(self.alignment);
+        self.constants.resize(start, 0);
+        self.constants.extend_from_slice(bytes);
+        start..self.constants.len()
+    }
+
+    /// The planes' strides as parameters.
+    fn strides(&self, operands: &[(&'static str, Region)]) -> Result<Vec<(String, Value)>> {
+        let stride = |(name, region): &(&'static str, Region)| {
+            let all = region.stride.saturating_mul(region.planes);
+            if u32::try_from(all).is_err() {
+                let reason = "a tensor has more than 2^32 elements".to_owned();
+                return Err(self.context.error(reason));
+            }
+            Ok((format!("{name}_stride"), Value::U32(region.stride as u32)))
+        };
+        operands.iter().map(stride).collect()
+    }
+
+    /// Adds a dispatch of a command, in parts where it is long, and returns how many these are.
+    pub(super) fn record(&mut self, lowered: Lowered, command: usize) -> Result<usize> {
+        if lowered.groups == 0 {
+            return Ok(0);
+        }
+        let pipeline = self.context.pipeline(&lowered.variant)?;
+        let mut most = (DISPATCH_WORK / lowered.work.max(1)).clamp(1, AXIS_GROUPS * AXIS_GROUPS);
+        if most > AXIS_GROUPS {
+            // Whole rows, or the last would reach into the next dispatch.
+            most -= most % AXIS_GROUPS;
+        }
+        self.scratch = self.scratch.max(lowered.scratch);
+        let table = self.constants(bytemuck::cast_slice(&lowered.table));
+        let strides = self.strides(&lowered.operands)?;
+        let unknown = Value::F32(0.0);
+        let mut values: Vec<(&str, Value)> = lowered.parameters.clone();
+        values.extend(
+            strides
+                .iter()
+                .map(|(name, stride)| (name.as_str(), *stride)),
+        );
+        values.extend(lowered.at_run.iter().map(|&(name, _)| (name, unknown)));
+        values.push(("command", Value::U32(command as u32)));
+        values.push(("first", Value::U32(0)));
+        let mut count = 0;
+        let mut first = 0;
+        while first < lowered.groups {
+            let groups = (lowered.groups - first).min(most);
+            if let Some(last) = values.last_mut() {
+                last.1 = Value::U32(first as u32);
+            }
+            let packed = pipeline
+                .shader
+                .pack(&values)
+                .map_err(|e| self.context.error(e.to_string()))?;
+            let parameters = self.constants(&packed);
+            for &(name, value) in &lowered.at_run {
+                let named = pipeline.shader.parameters().iter().find(|p| p.name == name);
+                let offset = named.expect("it was packed").offset as usize;
+                self.at_run.push((parameters.start + offset, value));
+            }
+            let rows = groups.div_ceil(AXIS_GROUPS);
+            self.pending.push(Pending {
+                pipeline: Arc::clone(&pipeline),
+                operands: lowered.operands.clone(),
+                parameters,
+                table: table.clone(),
+                // Rows may be longer than what is left of the last: shaders look at their element.
+                groups: [groups.div_ceil(rows) as u32, rows as u32],
+            });
+            first += groups;
+            count += 1;
+        }
+        Ok(count)
+    }
+
+    /// Uploads the constants and binds everything.
+    pub(super) fn finish(mut self) -> Result<Recorded> {
+        let size = self.constants.len().next_multiple_of(256).max(256);
+        self.constants.resize(size, 0);
+        let usage = BufferUsages::UNIFORM | BufferUsages::STORAGE | BufferUsages::COPY_DST;
+        let constants = self.context.create(size as u64, usage)?;
+        let queue = &self.context.queue;
+        queue.write_buffer(&constants, 0, &self.constants);
+        let scratch = (self.scratch > 0).then(|| {
+            let bytes = (self.scratch as u64).saturating_mul(4);
+            self.context.buffer(bytes)
+        });
+        let scratch = scratch.transpose()?;
+        let part = |range: &Range<usize>| {
+            BindingResource::Buffer(BufferBinding {
+                buffer: &constants,
+                offset: range.start as u64,
+                size: NonZero::new(range.len() as u64),
+            })
+        };
+        let bind = |pending: Pending| {
+            let operand = |name: &str| pending.operands.iter().find(|(n, _)| *n == name);
+            let resource = |binding: &Binding| match (operand(&binding.name), &binding.name[..]) {
+                (Some((_, region)), _) => self.buffers[region.buffer].as_entire_binding(),
+                (None, "watched") => self.watched.as_entire_binding(),
+                (None, "params") => part(&pending.parameters),
+                (None, "table") if !pending.table.is_empty() => part(&pending.table),
+                (None, "scratch") => {
+                    let scratch = scratch.as_ref().unwrap_or(&self.none[1]);
+                    scratch.as_entire_binding()
+                }
+                (None, _) => {
+                    let written = binding.access == Access::ReadWrite;
+                    self.none[usize::from(written)].as_entire_binding()
+                }
+            };
+            let shader = &pending.pipeline.shader;
+            let entries: Vec<BindGroupEntry<'_>> = shader
+                .bindings()
+                .iter()
+                .filter(|b| b.group == 0)
+                .map(|b| BindGroupEntry {
+                    binding: b.number,
+                    resource: resource(b),
+                })
+                .collect();
+            let operands = self.context.device.create_bind_group(&BindGroupDescriptor {
+                label: None,
+                layout: &pending.pipeline.operands,
+                entries: &entries,
+            });
+            Dispatch {
+                pipeline: Arc::clone(&pending.pipeline),
+                operands,
+                groups: pending.groups,
+            }
+        };
+        let dispatches = self.pending.into_iter().map(bind).collect();
+        Ok(Recorded {
+            dispatches,
+            constants: Constants {
+                bytes: self.constants,
+                buffer: constants,
+                at_run: self.at_run,
+            },
+            scratch,
+        })
+    }
+}

@@ -1,0 +1,185 @@
+//! Numbers to the device and back.
+
+use std::cell::RefCell;
+
+use furthermore_kernels_cpu::{Planes, PlanesMut};
+use furthermore_shaders::Stored;
+use half::f16;
+use half::slice::HalfFloatSliceExt;
+use wgpu::{Buffer, BufferUsages, MapMode};
+
+use super::context::Context;
+use crate::device::Source;
+use crate::error::Result;
+use crate::plan::Region;
+
+/// Bytes of a stored number.
+pub(super) fn size(stored: Stored) -> u64 {
+    match stored {
+        Stored::F32 => 4,
+        Stored::F16 => 2,
+    }
+}
+
+/// Copies happen in units of so many bytes. Planes start on cache lines, so what a copy takes more
+/// than its plane holds is padding.
+const UNIT: u64 = wgpu::COPY_BUFFER_ALIGNMENT;
+
+/// Host memory by way of which tensors come and go, kept from one transfer to the next.
+#[derive(Debug, Default)]
+pub(super) struct Staging {
+    numbers: Vec<f32>,
+    halves: Vec<f16>,
+    /// Mapped to read from.
+    back: RefCell<Option<Buffer>>,
+}
+
+impl Staging {
+    /// Writes a region from the planes that `source` has of it.
+    pub(super) fn upload(
+        &mut self,
+        context: &Context,
+        target: &Buffer,
+        region: &Region,
+        from: Planes<'_, f32>,
+        source: Source<'_>,
+    ) {
+        for plane in 0..region.planes {
+            self.numbers.clear();
+            match (source.embed, source.rows) {
+                (Some(one), _) => {
+                    let weight = one[plane] as f32;
+                    self.numbers
+                        .extend(from.plane(0).iter().map(|x| weight * x));
+                }
+                (None, None) => self.numbers.extend_from_slice(from.plane(plane)),
+                (None, Some(rows)) => {
+                    for row in rows {
+                        let row = &from.plane(plane)[row * source.row..][..source.row];
+                        self.numbers.extend_from_slice(row);
+                    }
+                }
+            }
+            self.write(context, target, plane * region.stride);
+        }
+    }
+
+    /// Writes the numbers gathered to `target` from element `at` on.
+    fn write(&mut self, context: &Context, target: &Buffer, at: usize) {
+        let per_unit = (UNIT / size(context.stored)) as usize;
+        let padded = self.numbers.len().next_multiple_of(per_unit);
+        self.numbers.resize(padded, 0.0);
+        let bytes: &[u8] = match context.stored {
+            Stored::F32 => bytemuck::cast_slice(&self.numbers),
+            Stored::F16 => {
+                self.halves.resize(padded, f16::ZERO);
+                self.halves.convert_from_f32_slice(&self.numbers);
+                bytemuck::cast_slice(&self.halves)
+            }
+        };
+        if bytes.is_empty() {
+            return;
+        }
+        let offset = at as u64 * size(context.stored);
+        context.queue.write_buffer(target, offset, bytes);
+    }
+
+    /// Reads a region's planes into `numbers`.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub(super) fn download(
+        &self,
+        context: &Context,
+        source: &Buffer,
+        region: &Region,
+        mut numbers: PlanesMut<'_, f32>,
+    ) -> Result<()> {
+        if region.elements == 0 || region.planes == 0 {
+            return Ok(());
+        }
+        let stored = size(context.stored);
+        let span = (region.planes - 1) * region.stride + region.elements;
+        self.fetch(context, source, span as u64 * stored, |data| {
+            for plane in 0..region.planes {
+                let at = plane * region.stride;
+                let to = numbers.plane_mut(plane);
+                match context.stored {
+                    Stored::F32 => {
+                        let from: &[f32] = bytemuck::cast_slice(data);
+                        to.copy_from_slice(&from[at..][..region.elements]);
+                    }
+                    Stored::F16 => {
+                        let from: &[f16] = bytemuck::cast_slice(data);
+                        from[at..][..region.elements].convert_to_f32_slice(to);
+                    }
+                }
+            }
+        })
+    }
+
+    /// Reads a region of bits into `words`.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub(super) fn download_words(
+        &self,
+        context: &Context,
+        source: &Buffer,
+        words: &mut [u32],
+    ) -> Result<()> {
+        if words.is_empty() {
+            return Ok(());
+        }
+        self.fetch(context, source, size_of_val(words) as u64, |data| {
+            words.copy_from_slice(&bytemuck::cast_slice(data)[..words.len()]);
+        })
+    }
+
+    /// Hands the first `bytes` of a buffer to `take`.
+    ///
+    /// # Errors
+    /// When the device fails.
+    fn fetch(
+        &self,
+        context: &Context,
+        source: &Buffer,
+        bytes: u64,
+        take: impl FnOnce(&[u8]),
+    ) -> Result<()> {
+        let bytes = bytes.next_multiple_of(UNIT);
+        let mut kept = self.back.borrow_mut();
+        if kept.as_ref().is_none_or(|buffer| buffer.size() < bytes) {
+            let usage = BufferUsages::MAP_READ | BufferUsages::COPY_DST;
+            *kept = Some(context.create(bytes.next_power_of_two(), usage)?);
+        }
+        let back = kept.as_ref().expect("it was made where there was none");
+        let mut encoder = context.device.create_command_encoder(&Default::default());
+        encoder.copy_buffer_to_buffer(source, 0, back, 0, bytes);
+        context.submit(encoder);
+        read(context, back, bytes, take)
+    }
+}
+
+/// Maps the first `bytes` of a staging buffer once what fills it is done, and hands them to `take`.
+///
+/// # Errors
+/// When the device fails.
+pub(super) fn read(
+    context: &Context,
+    buffer: &Buffer,
+    bytes: u64,
+    take: impl FnOnce(&[u8]),
+) -> Result<()> {
+    let slice = buffer.slice(..bytes);
+    slice.map_async(MapMode::Read, |_| ());
+    context.count_readback();
+    context.wait()?;
+    let view = slice
+        .get_mapped_range()
+        .map_err(|e| context.error(e.to_string()))?;
+    take(&view);
+    drop(view);
+    buffer.unmap();
+    Ok(())
+}

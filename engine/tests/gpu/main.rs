@@ -1,0 +1,27 @@
+//! Plans on a graphics processor against the same plans on the CPU, and what a run asks of the device.
+//!
+//! Without an adapter every test says that it is skipped; with `FURTHERMORE_REQUIRE_GPU=1` a missing
+//! adapter is a failure.
+#![cfg(feature = "gpu")]
+
+mod device;
+mod runs;
+mod training;
+
+use std::sync::OnceLock;
+
+use furthermore::device::Gpu;
+
+/// The adapter, or `None` with a line that says why there is none.
+pub(crate) fn gpu() -> Option<Gpu> {
+    static FOUND: OnceLock<Result<Gpu, String>> = OnceLock::new();
+    match FOUND.get_or_init(|| Gpu::new().map_err(|e| e.to_string())) {
+        Ok(gpu) => Some(gpu.clone()),
+        Err(reason) => {
+            let required = std::env::var("FURTHERMORE_REQUIRE_GPU").is_ok_and(|v| v == "1");
+            assert!(!required, "FURTHERMORE_REQUIRE_GPU=1, and {reason}");
+            println!("skipped: {reason}");
+            None
+        }
+    }
+}

@@ -1,0 +1,338 @@
+//! Every shader in every variant is valid WGSL. No device is needed.
+
+use furthermore_shaders::{
+    Access, Constant, FAMILIES, Form, Product, Stored, Tile, Value, Variant,
+};
+
+const TILE: Tile = Tile {
+    thread_rows: 4,
+    thread_columns: 4,
+    group_rows: 4,
+    group_columns: 4,
+    depth: 4,
+};
+
+const FORMS: [Form; 5] = [
+    Form::Real,
+    Form::Two { coordinates: 2 },
+    Form::Two { coordinates: 4 },
+    Form::Many {
+        coordinates: 3,
+        slots: 3,
+    },
+    Form::Many {
+        coordinates: 9,
+        slots: 3,
+    },
+];
+
+fn cipher_product(form: Form) -> Product {
+    match form {
+        Form::Real => Product::Plain,
+        Form::Two { coordinates: 2 } => Product::Compact2 { constants: 8 },
+        Form::Two { .. } => Product::Blocks { size: 2 },
+        Form::Many { coordinates, slots } if coordinates == slots => {
+            Product::Compact { constants: 18 }
+        }
+        Form::Many { slots, .. } => Product::Blocks { size: slots },
+    }
+}
+
+/// A variant with each regime: which of `a` and `b` is a plaintext.
+fn products(base: &Variant, form: Form) -> Vec<Variant> {
+    let regimes: &[&[&'static str]] = match form {
+        Form::Real => &[&[]],
+        _ => &[&[], &["a"], &["b"]],
+    };
+    let with = |plain: &&[&'static str]| {
+        let mut variant = base.clone();
+        variant.plaintexts.extend(plain.iter());
+        variant.product = Some(if plain.is_empty() {
+            cipher_product(form)
+        } else {
+            Product::Plain
+        });
+        variant.tile = Some(TILE);
+        variant
+    };
+    regimes.iter().map(with).collect()
+}
+
+const FUNCTIONS: [&str; 18] = [
+    "exp",
+    "ln",
+    "sqrt",
+    "inverse",
+    "abs",
+    "sign",
+    "relu",
+    "leaky_relu",
+    "elu",
+    "sigmoid",
+    "hard_sigmoid",
+    "tanh",
+    "softplus",
+    "gelu",
+    "gelu_tanh",
+    "erf",
+    "silu",
+    "square",
+];
+
+/// Windows of image tensors: sizes along both axes and of tiles.
+fn windows(base: &Variant) -> Variant {
+    let sizes = [
+        ("ROWS_INPUT", 7),
+        ("ROWS_OUTPUT", 4),
+        ("ROWS_KERNEL", 3),
+        ("ROWS_STRIDE", 2),
+        ("ROWS_PADDING", 1),
+        ("ROWS_AFTER", 1),
+        ("ROWS_DILATION", 1),
+        ("COLUMNS_INPUT", 5),
+        ("COLUMNS_OUTPUT", 2),
+        ("COLUMNS_KERNEL", 2),
+        ("COLUMNS_STRIDE", 1),
+        ("COLUMNS_PADDING", 0),
+        ("COLUMNS_AFTER", 0),
+        ("COLUMNS_DILATION", 3),
+        ("TILE_IMAGES", 32),
+    ];
+    sizes.iter().fold(base.clone(), |variant, &(name, size)| {
+        variant.constant(name, Constant::U32(size))
+    })
+}
+
+fn convolutions(base: &Variant, form: Form) -> Vec<Variant> {
+    let sizes = [("GROUPS", 2), ("SOURCES", 3), ("TARGETS", 4)];
+    let add = |variant: Variant| {
+        sizes.iter().fold(variant, |variant, &(name, size)| {
+            variant.constant(name, Constant::U32(size))
+        })
+    };
+    products(&windows(base), form)
+        .into_iter()
+        .map(add)
+        .collect()
+}
+
+/// A gradient by a convolution's result as it is, and by averages.
+fn pooled(variant: &Variant) -> [Variant; 2] {
+    [(false, 1), (true, 2)].map(|(pooled, window)| {
+        variant
+            .clone()
+            .flag("POOLED", pooled)
+            .constant("WINDOW_ROWS", Constant::U32(window))
+            .constant("WINDOW_COLUMNS", Constant::U32(window))
+    })
+}
+
+/// Every variant of an entry point, but for the element type.
+fn variants(family: &'static str, entry: &'static str, form: Form) -> Vec<Variant> {
+    let base = Variant::new(family, entry, Stored::F32, form);
+    match family {
+        "block_matmul" => products(&base, form)
+            .into_iter()
+            .flat_map(|variant| {
+                [(false, false, "identity"), (true, true, "relu")].map(|(transposed, bias, f)| {
+                    variant
+                        .clone()
+                        .flag("TRANSPOSE_A", transposed)
+                        .flag("TRANSPOSE_B", transposed)
+                        .flag("HAS_BIAS", bias)
+                        .plaintext("bias", bias && form != Form::Real)
+                        .constant("FUNCTION", Constant::Name(f))
+                })
+            })
+            .collect(),
+        "conv2d" => convolutions(&base, form)
+            .into_iter()
+            .flat_map(|variant| {
+                let forward = entry == "conv2d";
+                let gradients = pooled(&variant);
+                [
+                    (&gradients[0], false, "identity"),
+                    (&gradients[usize::from(!forward)], forward, "sigmoid"),
+                ]
+                .map(|(variant, bias, f)| {
+                    variant
+                        .clone()
+                        .flag("SWAPPED", !forward)
+                        .flag("IN_SCRATCH", bias)
+                        .flag("HAS_BIAS", bias)
+                        .plaintext("bias", bias && form != Form::Real)
+                        .constant("FUNCTION", Constant::Name(f))
+                })
+            })
+            .collect(),
+        "conv2d_pooled" => [false, true]
+            .map(|steps| {
+                let [_, pooled] = pooled(&base);
+                pooled
+                    .flag("HAS_STEPS", steps)
+                    .constant("TILE_IMAGES", Constant::U32(32))
+                    .constant("CHANNELS", Constant::U32(3))
+                    .constant("RESULT_ROWS", Constant::U32(4))
+                    .constant("RESULT_COLUMNS", Constant::U32(6))
+            })
+            .to_vec(),
+        "conv2d_weights" => convolutions(&base, form)
+            .iter()
+            .flat_map(pooled)
+            .flat_map(|variant| {
+                [false, true].map(|in_pieces| variant.clone().flag("IN_PIECES", in_pieces))
+            })
+            .collect(),
+        "conv2d_sums" => pooled(&base)
+            .iter()
+            .flat_map(|variant| {
+                [false, true].map(|in_pieces| {
+                    variant
+                        .clone()
+                        .flag("IN_PIECES", in_pieces)
+                        .constant("TILE_IMAGES", Constant::U32(32))
+                })
+            })
+            .collect(),
+        "pool" => [(false, false), (false, true), (true, false)]
+            .map(|(maximum, with_padding)| {
+                windows(&base)
+                    .constant("CHANNELS", Constant::U32(3))
+                    .flag("MAXIMUM", maximum)
+                    .flag("WITH_PADDING", with_padding)
+            })
+            .to_vec(),
+        "function_map" => FUNCTIONS
+            .iter()
+            .flat_map(|&function| {
+                [false, true].map(|in_place| {
+                    base.clone()
+                        .constant("FUNCTION", Constant::Name(function))
+                        .flag("IN_PLACE", in_place)
+                })
+            })
+            .collect(),
+        "elementwise" => products(&base, form)
+            .into_iter()
+            .flat_map(|variant| {
+                [1, 6].map(|axes| variant.clone().constant("AXES", Constant::U32(axes)))
+            })
+            .collect(),
+        "poly_map" => {
+            let regimes: &[&[&'static str]] = match form {
+                Form::Real => &[&[]],
+                _ => &[&[], &["x"], &["c"], &["g"], &["x", "c"]],
+            };
+            let regime = |plain: &&[&'static str]| {
+                [false, true].map(|in_table| {
+                    let mut variant = base.clone().flag("IN_TABLE", in_table);
+                    variant.plaintexts.extend(plain.iter());
+                    variant
+                })
+            };
+            regimes.iter().flat_map(regime).collect()
+        }
+        "convert" => [(32, 32), (2, 512), (1024, 1)]
+            .map(|(rows, columns)| {
+                base.clone()
+                    .constant("TILE_ROWS", Constant::U32(rows))
+                    .constant("TILE_COLUMNS", Constant::U32(columns))
+            })
+            .to_vec(),
+        // Targets may be plaintext.
+        "reduce" => [false, form != Form::Real]
+            .map(|plain| base.clone().plaintext("targets", plain))
+            .into(),
+        "update" => [false, true]
+            .map(|velocity| base.clone().flag("HAS_VELOCITY", velocity))
+            .into(),
+        "guard" => vec![base],
+        other => panic!("no variants of {other} are listed"),
+    }
+}
+
+#[test]
+fn every_variant_is_valid() {
+    let mut compiled = 0;
+    for family in FAMILIES {
+        for &entry in family.entries {
+            for form in FORMS {
+                for variant in variants(family.name, entry, form) {
+                    for stored in [Stored::F32, Stored::F16] {
+                        let variant = Variant {
+                            stored,
+                            ..variant.clone()
+                        };
+                        let shader = variant.compile().unwrap_or_else(|e| panic!("{e}"));
+                        let names: Vec<&str> = shader
+                            .parameters()
+                            .iter()
+                            .map(|p| p.name.as_str())
+                            .collect();
+                        assert_eq!(names[0], "command", "{entry}");
+                        let uniform = |b: &&furthermore_shaders::Binding| {
+                            b.group == 0 && b.access == Access::Uniform
+                        };
+                        assert_eq!(
+                            shader.bindings().iter().filter(uniform).count(),
+                            1,
+                            "{entry}"
+                        );
+                        assert!(shader.workgroup().iter().product::<u32>() > 1, "{entry}");
+                        compiled += 1;
+                    }
+                }
+            }
+        }
+    }
+    println!("{compiled} variants");
+}
+
+#[test]
+fn what_a_shader_binds_is_read_back() {
+    let variant = Variant::new(
+        "function_map",
+        "function_map",
+        Stored::F32,
+        Form::Two { coordinates: 2 },
+    )
+    .constant("FUNCTION", Constant::Name("leaky_relu"))
+    .flag("IN_PLACE", true);
+    let shader = variant.compile().expect("it is valid");
+    let names: Vec<(u32, u32, &str, Access)> = shader
+        .bindings()
+        .iter()
+        .map(|b| (b.group, b.number, b.name.as_str(), b.access))
+        .collect();
+    assert!(names.contains(&(0, 1, "y", Access::ReadWrite)), "{names:?}");
+    assert!(
+        names.contains(&(0, 2, "params", Access::Uniform)),
+        "{names:?}"
+    );
+    assert!(
+        names.contains(&(1, 0, "algebra", Access::Read)),
+        "{names:?}"
+    );
+    assert_eq!(shader.workgroup(), [256, 1, 1]);
+    let packed = shader
+        .pack(&[("len", Value::U32(7)), ("alpha", Value::F32(0.5))])
+        .expect("it has both");
+    assert_eq!(packed[16..20], 7u32.to_le_bytes());
+    assert_eq!(packed[20..24], 0.5f32.to_le_bytes());
+    for wrong in [("length", Value::U32(7)), ("len", Value::F32(7.0))] {
+        let error = shader.pack(&[wrong]).expect_err("there is none such");
+        assert!(error.to_string().contains(wrong.0), "{error}");
+    }
+}
+
+#[test]
+fn what_is_not_there_is_named() {
+    let none = Variant::new("function_map", "no_such_entry", Stored::F32, Form::Real)
+        .constant("FUNCTION", Constant::Name("exp"))
+        .flag("IN_PLACE", false);
+    let error = none.compile().expect_err("there is no such entry");
+    assert!(error.to_string().contains("no_such_entry"), "{error}");
+    let none = Variant::new("no_such_family", "x", Stored::F32, Form::Real);
+    let error = none.compile().expect_err("there is no such family");
+    assert!(error.to_string().contains("no_such_family"), "{error}");
+}

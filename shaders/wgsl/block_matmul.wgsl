@@ -1,0 +1,61 @@
+// C = f(op(A) op(B) + bias) for batches of matrices, plaintext or encrypted on either side; op(A) is
+// m x k, op(B) k x n, all row-major.
+
+struct Params {
+    command: u32,
+    first: u32,
+    a_stride: u32,
+    b_stride: u32,
+    bias_stride: u32,
+    c_stride: u32,
+    batch: u32,
+    m: u32,
+    k: u32,
+    n: u32,
+    alpha: f32,
+    beta: f32,
+}
+
+@group(0) @binding(0) var<storage, read> a: array<Stored>;
+@group(0) @binding(1) var<storage, read> b: array<Stored>;
+@group(0) @binding(2) var<storage, read> bias: array<Stored>;
+@group(0) @binding(3) var<storage, read_write> c: array<Stored>;
+@group(0) @binding(4) var<uniform> params: Params;
+
+const LEFT_ALONG_DEPTH = !TRANSPOSE_A;
+const RIGHT_ALONG_DEPTH = TRANSPOSE_B;
+
+fn left_at(batch: u32, row: u32, depth: u32) -> array<f32, A_PLANES> {
+    let at = select(row * params.k + depth, depth * params.m + row, TRANSPOSE_A);
+    return load_a(batch * params.m * params.k + at);
+}
+
+fn right_at(batch: u32, depth: u32, column: u32) -> array<f32, B_PLANES> {
+    let at = select(depth * params.n + column, column * params.k + depth, TRANSPOSE_B);
+    return load_b(batch * params.k * params.n + at);
+}
+
+fn write(batch: u32, row: u32, column: u32, product: Coordinates) {
+    store_c((batch * params.m + row) * params.n + column, epilogue(product, column));
+}
+
+@compute @workgroup_size(GROUP_COLUMNS, GROUP_ROWS)
+fn block_matmul(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_id) local: vec3<u32>,
+    @builtin(local_invocation_index) index: u32,
+) {
+    let tile_rows = (params.m + TILE_ROWS - 1u) / TILE_ROWS;
+    let tile_columns = (params.n + TILE_COLUMNS - 1u) / TILE_COLUMNS;
+    let tile = workgroup_index(group, groups);
+    let batch = tile / (tile_rows * tile_columns);
+    if batch < params.batch {
+        let product = Product(params.m, params.n, vec2(0u, params.k));
+        let row = tile / tile_columns % tile_rows;
+        multiply_tile(product, batch, row, tile % tile_columns, local);
+    }
+    if FUNCTION != IDENTITY {
+        report(index);
+    }
+}
