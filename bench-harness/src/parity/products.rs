@@ -146,7 +146,7 @@ const SHAPES: [Conv2dShape; 4] = [
     },
 ];
 
-fn input(s: &Conv2dShape) -> Images {
+pub(super) fn input(s: &Conv2dShape) -> Images {
     Images {
         batch: s.batch,
         channels: s.in_channels,
@@ -155,7 +155,7 @@ fn input(s: &Conv2dShape) -> Images {
     }
 }
 
-fn output(s: &Conv2dShape) -> Images {
+pub(super) fn output(s: &Conv2dShape) -> Images {
     let [rows, columns] = s.output();
     Images {
         batch: s.batch,
@@ -166,7 +166,7 @@ fn output(s: &Conv2dShape) -> Images {
 }
 
 /// Every product of a convolution: an element of the input, a weight, an element of the output.
-fn products(s: &Conv2dShape, mut visit: impl FnMut(usize, usize, usize)) {
+pub(super) fn products(s: &Conv2dShape, mut visit: impl FnMut(usize, usize, usize)) {
     let (x, y) = (input(s), output(s));
     let (depth, outs) = (s.in_channels / s.groups, s.out_channels / s.groups);
     let axis = |i: usize| (s.stride[i], s.padding[i][0], s.dilation[i], s.input[i]);
@@ -191,7 +191,7 @@ fn products(s: &Conv2dShape, mut visit: impl FnMut(usize, usize, usize)) {
 }
 
 /// Terms that add up to one number of the largest sum, and a bound on the sum of their sizes.
-fn bound(terms: usize) -> (usize, f64) {
+pub(super) fn bound(terms: usize) -> (usize, f64) {
     (terms + 24, 4.0 * terms as f64)
 }
 
