@@ -33,8 +33,8 @@ pub struct Environment {
 }
 
 impl Environment {
-    /// Looks at this machine.
-    pub fn here(isa: &str) -> Self {
+    /// Looks at this machine, whose processor computes with `isa`.
+    pub fn here(isa: &str, adapter: Option<String>) -> Self {
         let wanted = RefreshKind::nothing()
             .with_cpu(CpuRefreshKind::nothing())
             .with_memory(MemoryRefreshKind::nothing().with_ram());
@@ -57,7 +57,15 @@ impl Environment {
             date: OffsetDateTime::now_utc()
                 .format(&Rfc3339)
                 .unwrap_or_default(),
-            adapter: None,
+            adapter,
+        }
+    }
+
+    /// What computes, in words.
+    pub fn computing(&self) -> String {
+        match &self.adapter {
+            Some(adapter) => adapter.clone(),
+            None => format!("{}, {} threads on {}", self.isa, self.threads, self.cpu),
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use furthermore_bench::commands::{kernels, parity, reproduce, versus};
+use furthermore_bench::commands::{kernels, parity, profile, reproduce, tune, versus};
 
 /// Neural networks on MORE-encrypted tensors: reproduce the claims and measure their cost.
 ///
@@ -24,6 +24,10 @@ enum Command {
     Kernels(kernels::Options),
     /// Hold every kernel on every device to an oracle in f64.
     Parity(parity::Options),
+    /// Time every command of a network, against what the machine can do.
+    Profile(profile::Options),
+    /// Find the fastest tiles of a graphics adapter, and keep them.
+    Tune(tune::Options),
     /// Alternate with another program on the same workloads, and print our time over its.
     Versus(versus::Options),
 }
@@ -39,6 +43,8 @@ fn main() -> ExitCode {
         Command::Reproduce(options) => reproduce::run(&options),
         Command::Kernels(options) => kernels::run(&options),
         Command::Parity(options) => parity::run(&options),
+        Command::Profile(options) => profile::run(&options),
+        Command::Tune(options) => tune::run(&options),
         Command::Versus(options) => versus::run(&options),
     };
     match result {

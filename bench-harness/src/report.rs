@@ -52,26 +52,41 @@ impl<Row: Serialize> Report<Row> {
         &self.environment
     }
 
-    /// Writes the report as JSON under a temporary name beside `path`, then renames it.
+    /// Writes the report as JSON.
     ///
     /// # Errors
     /// When the file cannot be written.
     pub fn write(&self, path: &Path) -> Result<()> {
-        let refuse = |reason: String| Error::File {
+        let text = serde_json::to_string_pretty(self).map_err(|e| Error::File {
             path: path.to_owned(),
-            reason,
-        };
-        let folder = path
-            .parent()
-            .filter(|p| !p.as_os_str().is_empty())
-            .unwrap_or(Path::new("."));
-        let mut file = tempfile::NamedTempFile::new_in(folder)
-            .map_err(|e| refuse(format!("no report can be written there: {e}")))?;
-        serde_json::to_writer_pretty(&mut file, self).map_err(|e| refuse(e.to_string()))?;
-        writeln!(file).map_err(|e| refuse(e.to_string()))?;
-        file.persist(path).map_err(|e| refuse(e.to_string()))?;
-        Ok(())
+            reason: e.to_string(),
+        })?;
+        write_text(path, &(text + "\n"))
     }
+}
+
+/// Writes a file under a temporary name beside `path`, then renames it.
+///
+/// # Errors
+/// When the file cannot be written.
+pub(crate) fn write_text(path: &Path, text: &str) -> Result<()> {
+    let refuse = |reason: String| Error::File {
+        path: path.to_owned(),
+        reason,
+    };
+    let mut file = tempfile::NamedTempFile::new_in(folder_of(path))
+        .map_err(|e| refuse(format!("nothing can be written there: {e}")))?;
+    file.write_all(text.as_bytes())
+        .map_err(|e| refuse(e.to_string()))?;
+    file.persist(path).map_err(|e| refuse(e.to_string()))?;
+    Ok(())
+}
+
+/// The folder a file lies in.
+fn folder_of(path: &Path) -> &Path {
+    path.parent()
+        .filter(|p| !p.as_os_str().is_empty())
+        .unwrap_or(Path::new("."))
 }
 
 /// Checks, before hours of work, that a report can be written to `path`.
@@ -87,13 +102,9 @@ pub(crate) fn check_writable(path: Option<&Path>) -> Result<()> {
     if path.is_dir() {
         return Err(refuse("it is a folder".to_owned()));
     }
-    let folder = path
-        .parent()
-        .filter(|p| !p.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
-    tempfile::NamedTempFile::new_in(folder)
+    tempfile::NamedTempFile::new_in(folder_of(path))
         .map(drop)
-        .map_err(|e| refuse(format!("no report can be written there: {e}")))
+        .map_err(|e| refuse(format!("nothing can be written there: {e}")))
 }
 
 /// A table whose first `text_columns` columns are text and the rest numbers.

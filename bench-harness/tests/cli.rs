@@ -455,3 +455,193 @@ fn kernels_reports_what_the_format_says() {
     assert!(refusal(&["kernels", "--filter", "("]).contains("--filter"));
     assert!(refusal(&["kernels", "--repetitions", "0"]).contains("--repetitions"));
 }
+
+#[test]
+fn a_graphics_processor_gives_the_same_accuracies() {
+    let required = std::env::var("FURTHERMORE_REQUIRE_GPU").is_ok_and(|v| v == "1");
+    if furthermore::device::Gpu::adapters().is_empty() && !required {
+        println!("skipped: this machine has no graphics adapter");
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    write_digits(folder.path(), 640, 70);
+    let accuracies = ["cpu", "gpu"].map(|device| {
+        let json = folder.path().join(device);
+        let paths = [folder.path(), &json].map(|path| path.to_str().expect("UTF-8"));
+        let output = bench(&[
+            "reproduce",
+            "--quick",
+            "--device",
+            device,
+            "--data",
+            paths[0],
+            "--json",
+            paths[1],
+        ]);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{said}");
+        let report = fs::read(&json).expect("a report");
+        let report: Value = serde_json::from_slice(&report).expect("JSON");
+        assert_eq!(
+            report["environment"]["adapter"].is_string(),
+            device == "gpu"
+        );
+        let rows = report["rows"].as_array().expect("rows").iter();
+        rows.map(|row| {
+            assert_eq!(row["device"], device);
+            let of = |name: &str| row[name].as_f64().expect("an accuracy");
+            [of("plain_accuracy"), of("encrypted_accuracy")]
+        })
+        .collect::<Vec<_>>()
+    });
+    assert_eq!(accuracies[0], accuracies[1]);
+    assert!(
+        accuracies[0].iter().all(|pair| pair[0] > 0.9),
+        "{accuracies:?}"
+    );
+}
+
+#[test]
+fn a_device_that_is_not_there_is_refused() {
+    let refused = [
+        (&["--device", "tpu"][..], "'tpu' is not known"),
+        (&["--adapter", "any"], "it goes with --device gpu"),
+        (&["--device", "gpu", "--dtype", "f64"], "compute in f32"),
+    ];
+    for (arguments, reason) in refused {
+        let said = refusal(&[&["reproduce", "--quick"], arguments].concat());
+        assert!(said.contains(reason), "{said}");
+    }
+    let nowhere = ["reproduce", "--device", "gpu", "--adapter", "no such card"];
+    let said = refusal(&nowhere);
+    assert!(said.contains("error: device gpu:"), "{said}");
+}
+
+#[test]
+fn profile_reports_every_command_and_writes_a_trace() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let paths = ["report.json", "trace.json"].map(|name| folder.path().join(name));
+    let texts = paths.each_ref().map(|path| path.to_str().expect("UTF-8"));
+    let output = bench(&[
+        "profile",
+        "--workload",
+        "wbc",
+        "--job",
+        "train",
+        "--batch",
+        "8",
+        "--repetitions",
+        "3",
+        "--threads",
+        "2",
+        "--json",
+        texts[0],
+        "--trace",
+        texts[1],
+    ]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    let [report, trace] = paths
+        .map(|path| fs::read(path).expect("a file"))
+        .map(|text| serde_json::from_slice::<Value>(&text).expect("JSON"));
+    assert_eq!(report["command"], "profile");
+    let rows = report["rows"].as_array().expect("rows");
+    let events = trace["traceEvents"].as_array().expect("events");
+    for algebra in ["compact2", "blocks2"] {
+        let rows: Vec<_> = rows.iter().filter(|r| r["algebra"] == algebra).collect();
+        let shares = rows.iter().map(|r| r["share"].as_f64().expect("a share"));
+        assert!((shares.sum::<f64>() - 1.0).abs() < 1e-9);
+        let products = rows.iter().filter(|r| r["kernel"] == "block_matmul");
+        assert!(products.clone().count() >= 3);
+        for row in products {
+            assert!(row["gflop_per_s"].as_f64().is_some_and(|rate| rate > 0.0));
+        }
+        let track = usize::from(algebra == "blocks2");
+        let mut end = 0.0;
+        let complete = |e: &&Value| e["ph"] == "X" && e["tid"] == track;
+        let spans: Vec<_> = events.iter().filter(complete).collect();
+        assert_eq!(spans.len(), rows.len());
+        for span in spans {
+            let of = |name: &str| span[name].as_f64().expect("microseconds");
+            assert!(of("ts") >= end - 1e-6, "commands follow each other");
+            end = of("ts") + of("dur");
+        }
+    }
+    let refused = [
+        (&["--workload", "vgg"][..], "'vgg' is not known"),
+        (
+            &["--workload", "wbc", "--job", "train", "--regime", "ct-pt"],
+            "encrypted weights",
+        ),
+        (&["--workload", "wbc", "--batch", "0"], "batch"),
+    ];
+    for (arguments, reason) in refused {
+        let said = refusal(&[&["profile"], arguments].concat());
+        assert!(said.contains(reason), "{said}");
+    }
+}
+
+#[test]
+fn kernels_of_a_graphics_processor_are_timed_on_it() {
+    let required = std::env::var("FURTHERMORE_REQUIRE_GPU").is_ok_and(|v| v == "1");
+    if furthermore::device::Gpu::adapters().is_empty() && !required {
+        println!("skipped: this machine has no graphics adapter");
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let json = folder.path().join("report.json");
+    let output = bench(&[
+        "kernels",
+        "--device",
+        "gpu",
+        "--algebra",
+        "compact2",
+        "--filter",
+        "softmax 256|cast",
+        "--repetitions",
+        "2",
+        "--json",
+        json.to_str().expect("UTF-8"),
+    ]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    let report: Value = serde_json::from_slice(&fs::read(&json).expect("a report")).expect("JSON");
+    assert!(report["environment"]["adapter"].is_string());
+    let rows = report["rows"].as_array().expect("rows");
+    // Softmax and its logarithm, plain and encrypted; casts are the processor's.
+    assert_eq!(rows.len(), 4, "{rows:?}");
+    for row in rows {
+        assert_eq!(row["device"], "gpu");
+        assert!(row["plain_seconds"].as_f64().is_some_and(|s| s > 0.0));
+    }
+}
+
+#[test]
+fn tune_keeps_what_it_found() {
+    let required = std::env::var("FURTHERMORE_REQUIRE_GPU").is_ok_and(|v| v == "1");
+    if furthermore::device::Gpu::adapters().is_empty() && !required {
+        println!("skipped: this machine has no graphics adapter");
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let json = folder.path().join("report.json");
+    let output = Command::new(env!("CARGO_BIN_EXE_furthermore-bench"))
+        .args(["tune", "--algebra", "compact2", "--filter"])
+        .args(["block_matmul 1x784x128 (pt-pt|ct-pt)", "--json"])
+        .arg(&json)
+        .env("XDG_CACHE_HOME", folder.path())
+        .env("HOME", folder.path())
+        .output()
+        .expect("the program starts");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    let report: Value = serde_json::from_slice(&fs::read(&json).expect("a report")).expect("JSON");
+    let rows = report["rows"].as_array().expect("rows");
+    assert_eq!(rows.len(), 2);
+    for row in rows {
+        let of = |name: &str| row[name].as_f64().expect("a number");
+        assert!(of("tried") > 1.0 && of("seconds") <= of("untuned_seconds"));
+    }
+    let kept = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(kept.contains("kept for"), "{kept}");
+}

@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use furthermore::Algebra;
 use furthermore::device::gpu::GpuOptions;
 use furthermore::device::{Cpu, Gpu};
-use furthermore_bench::parity::{CASES, Parity, Status};
+use furthermore_bench::parity::{CASES, Parity, Row, Status, table_supports};
 
 /// One device that stores single precision and one that stores half, for all tests.
 fn gpus() -> &'static [Option<Gpu>; 2] {
@@ -48,6 +48,19 @@ fn check(name: &str) {
         failed.len(),
         rows.len()
     );
+    hold_to_support_table(&rows);
+}
+
+/// What SUPPORT.md says of these kernels is what they have just shown.
+fn hold_to_support_table(rows: &[Row]) {
+    if gpus().iter().any(Option::is_none) {
+        println!("skipped: SUPPORT.md needs a graphics processor that stores both precisions");
+        return;
+    }
+    let table = include_str!("../../SUPPORT.md");
+    for row in rows.iter().filter(|row| !row.shape.is_empty()) {
+        assert!(table_supports(table, row), "SUPPORT.md lacks {row:?}");
+    }
 }
 
 macro_rules! cases {

@@ -41,7 +41,7 @@ pub(crate) const PRODUCT_COMPACT2: &str = shared!("product_compact2");
 pub(crate) const PRODUCT_COMPACT: &str = shared!("product_compact");
 pub(crate) const PRODUCT_BLOCKS: &str = shared!("product_blocks");
 
-/// Every kernel family, and the guard's.
+/// Every kernel family, the guard's, and what kernels are held against.
 pub const FAMILIES: &[Family] = &[
     family!(
         "block_matmul",
@@ -134,6 +134,7 @@ pub const FAMILIES: &[Family] = &[
     ),
     family!("update", ["sgd", "adam", "clip"], []),
     family!("guard", ["verdict"], []),
+    family!("peak", ["fused_multiply_adds", "copy"], []),
 ];
 
 /// The family of that name.

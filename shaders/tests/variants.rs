@@ -246,7 +246,7 @@ fn variants(family: &'static str, entry: &'static str, form: Form) -> Vec<Varian
         "update" => [false, true]
             .map(|velocity| base.clone().flag("HAS_VELOCITY", velocity))
             .into(),
-        "guard" => vec![base],
+        "guard" | "peak" => vec![base],
         other => panic!("no variants of {other} are listed"),
     }
 }

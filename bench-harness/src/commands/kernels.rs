@@ -3,15 +3,13 @@
 use std::path::PathBuf;
 
 use furthermore::Algebra;
-use furthermore::tensor::DType;
-use furthermore_kernels_cpu::Exec;
+use furthermore::device::Device;
 use regex::Regex;
 use serde::Serialize;
 
 use super::Compute;
-use crate::environment::Environment;
 use crate::error::{Error, Result};
-use crate::kernels::{Call, Case, Peaks, Regime, cases};
+use crate::kernels::{Case, Peaks, Ready, Regime, Side, cases};
 use crate::progress;
 use crate::report::{self, Report, Status};
 use crate::timing::Samples;
@@ -46,7 +44,8 @@ pub struct Row {
     pub algebra: String,
     pub dtype: String,
     pub shape: String,
-    pub device: &'static str,
+    pub device: String,
+    /// Instruction set, or the interface of a graphics processor.
     pub isa: String,
     pub threads: usize,
     pub repetitions: usize,
@@ -88,38 +87,16 @@ pub fn run(options: &Options) -> Result<()> {
     }
     report::check_writable(options.json.as_deref())?;
     let chosen = options.compute.choose()?;
-    let exec = Exec {
-        isa: chosen.device.isa(),
-        threads: chosen.device.threads(),
-    };
-    let (mut cases, measure): (Vec<Case>, fn(&Exec) -> Peaks) = match chosen.dtype {
-        DType::F32 => (cases::<f32>(exec, &chosen.algebras)?, Peaks::measure::<f32>),
-        _ => (cases::<f64>(exec, &chosen.algebras)?, Peaks::measure::<f64>),
-    };
-    for case in &mut cases {
-        let wanted: Vec<bool> = case
-            .sides
-            .iter()
-            .map(|side| {
-                let (kernel, shape) = (&case.kernel, &case.shape);
-                let (regime, algebra) = (side.regime.name(), side.algebra);
-                filter.is_match(&format!("{kernel} {shape} {regime} {algebra}"))
-            })
-            .collect();
-        let any = wanted.contains(&true);
-        let mut wanted = wanted.into_iter();
-        case.sides.retain(|side| {
-            let wanted = wanted.next().unwrap_or(false);
-            wanted || (any && side.regime == Regime::Plain)
-        });
+    let hardware = chosen.gpu.as_ref().is_some_and(|g| !g.adapter().software);
+    let mut cases = cases(chosen.dtype, &chosen.algebras, hardware)?;
+    // What no plan has, the processor alone can run.
+    if chosen.gpu.is_some() {
+        for case in &mut cases {
+            case.sides.retain(|side| side.plan().is_some());
+        }
+        cases.retain(|case| !case.sides.is_empty());
     }
-    cases.retain(|case| !case.sides.is_empty());
-    if cases.is_empty() {
-        return Err(Error::Option {
-            option: "--filter",
-            reason: format!("'{}' matches no row; --list shows them", options.filter),
-        });
-    }
+    let cases = matching(cases, &filter, |side| side.regime == Regime::Plain)?;
     if options.list {
         for case in &cases {
             for side in &case.sides {
@@ -130,7 +107,10 @@ pub fn run(options: &Options) -> Result<()> {
         return Ok(());
     }
     let bar = progress::bar("kernels", cases.len() + 1);
-    let peaks = measure(&exec);
+    let peaks = match &chosen.gpu {
+        Some(gpu) => Peaks::of_gpu(gpu)?,
+        None => Peaks::of_cpu(&chosen.cpu, chosen.dtype),
+    };
     bar.inc(1);
     let mut rows = Vec::new();
     for case in &cases {
@@ -141,9 +121,9 @@ pub fn run(options: &Options) -> Result<()> {
             algebra: case.sides[side].algebra.to_string(),
             dtype: chosen.dtype.to_string(),
             shape: case.shape.clone(),
-            device: "cpu",
-            isa: exec.isa.to_string(),
-            threads: exec.threads,
+            device: chosen.device().name(),
+            isa: chosen.instructions(),
+            threads: chosen.cpu.threads(),
             repetitions: options.repetitions,
             plain_seconds: None,
             plain_seconds_p10: None,
@@ -159,7 +139,7 @@ pub fn run(options: &Options) -> Result<()> {
             status: Status::Ok,
             note: String::new(),
         };
-        let times = alternate(case, options.repetitions)?;
+        let times = alternate(case, options.repetitions, chosen.device())?;
         let plain = &times[0];
         for (nth, (side, times)) in case.sides.iter().zip(&times).enumerate() {
             let encrypted = (side.algebra != Algebra::Real).then_some(times);
@@ -176,16 +156,17 @@ pub fn run(options: &Options) -> Result<()> {
                     .and_then(Samples::median)
                     .zip(plain.median())
                     .map(|(encrypted, plain)| encrypted / plain),
-                gflop_per_s: rate(side.flop),
-                gbyte_per_s: rate(side.bytes),
-                peak_fraction: seconds.map(|s| peaks.least_seconds(side.flop, side.bytes) / s),
+                gflop_per_s: rate(side.work.flop),
+                gbyte_per_s: rate(side.work.bytes),
+                peak_fraction: seconds
+                    .map(|s| peaks.least_seconds(side.work.flop, side.work.bytes) / s),
                 ..blank(nth)
             });
         }
         bar.inc(1);
     }
     bar.finish_and_clear();
-    let report = Report::new("kernels", Environment::here(exec.isa.name()), rows);
+    let report = Report::new("kernels", chosen.environment(), rows);
     print(&report, &peaks);
     match &options.json {
         Some(path) => report.write(path),
@@ -193,28 +174,60 @@ pub fn run(options: &Options) -> Result<()> {
     }
 }
 
+/// The cases with the sides whose "KERNEL SHAPE REGIME ALGEBRA" matches, and beside them those that
+/// `always` go with any.
+///
+/// # Errors
+/// When none matches.
+pub(super) fn matching(
+    mut cases: Vec<Case>,
+    filter: &Regex,
+    always: impl Fn(&Side) -> bool,
+) -> Result<Vec<Case>> {
+    for case in &mut cases {
+        let (kernel, shape) = (&case.kernel, &case.shape);
+        let matches = |side: &Side| {
+            let (regime, algebra) = (side.regime.name(), side.algebra);
+            filter.is_match(&format!("{kernel} {shape} {regime} {algebra}"))
+        };
+        let any = case.sides.iter().any(&matches);
+        case.sides
+            .retain(|side| matches(side) || (any && always(side)));
+    }
+    cases.retain(|case| !case.sides.is_empty());
+    if cases.is_empty() {
+        return Err(Error::Option {
+            option: "--filter",
+            reason: format!("'{filter}' matches no row; kernels --list shows them"),
+        });
+    }
+    Ok(cases)
+}
+
 /// Seconds a call of each side takes, the sides taking turns.
-fn alternate(case: &Case, repetitions: usize) -> Result<Vec<Samples>> {
-    let calls = case.sides.iter().map(|side| (side.prepare)());
-    let mut calls = calls.collect::<Result<Vec<Call>>>()?;
-    let mut times = vec![Samples::default(); calls.len()];
-    // A short call is repeated until a clock's tick and the way to it no longer count.
-    let counts: Vec<usize> = calls
-        .iter_mut()
-        .map(|call| {
-            let mut once = Samples::default();
-            (0..3).for_each(|_| once.time(&mut *call));
-            let seconds = once.quantile(0.0).unwrap_or(1.0).max(1e-9);
-            (1e-3 / seconds).clamp(1.0, 1e4) as usize
-        })
-        .collect();
+fn alternate(case: &Case, repetitions: usize, device: &dyn Device) -> Result<Vec<Samples>> {
+    let ready = case.sides.iter().map(|side| side.prepare(device));
+    let mut ready = ready.collect::<Result<Vec<Ready>>>()?;
+    let mut times = vec![Samples::default(); ready.len()];
+    // A short call is repeated until a clock's tick no longer counts.
+    let mut counts = Vec::new();
+    for side in &mut ready {
+        let mut once = Samples::default();
+        for _ in 0..3 {
+            once.time(|| side.seconds())?;
+        }
+        let seconds = once.quantile(0.0).unwrap_or(1.0).max(1e-9);
+        counts.push((1e-3 / seconds).clamp(1.0, 1e4) as usize);
+    }
     for _ in 0..repetitions {
-        for ((call, times), &count) in calls.iter_mut().zip(&mut times).zip(&counts) {
+        for ((side, times), &count) in ready.iter_mut().zip(&mut times).zip(&counts) {
             // One call goes before: the other sides have emptied the caches.
-            call();
-            let mut batch = Samples::default();
-            batch.time(|| (0..count).for_each(|_| call()));
-            times.push(batch.total() / count as f64);
+            side.seconds()?;
+            let mut total = 0.0;
+            for _ in 0..count {
+                total += side.seconds()?;
+            }
+            times.push(total / count as f64);
         }
     }
     Ok(times)
@@ -242,12 +255,5 @@ fn print(report: &Report<Row>, peaks: &Peaks) {
         ]);
     }
     println!("{table}");
-    println!(
-        "peaks of {} threads of {}: {:.0} GFLOP/s of fused multiply-adds from registers, {:.1} GB/s of \
-         copying past the caches (reads and writes)",
-        report.environment().threads,
-        report.environment().isa,
-        peaks.fma_gflop_per_s,
-        peaks.copy_gbyte_per_s
-    );
+    println!("{}", peaks.describe(report.environment()));
 }

@@ -2,21 +2,28 @@
 
 pub mod kernels;
 pub mod parity;
+pub mod profile;
 pub mod reproduce;
+pub mod tune;
 pub mod versus;
 
 use furthermore::Algebra;
-use furthermore::device::Cpu;
+use furthermore::device::gpu::{ADAPTER_VARIABLE, GpuOptions};
+use furthermore::device::{Cpu, Device, Gpu};
 use furthermore::tensor::DType;
 
+use crate::environment::Environment;
 use crate::error::{Error, Result};
 
 /// Options that choose what to compute with.
 #[derive(clap::Args, Debug, Clone)]
 pub struct Compute {
-    /// Device: cpu.
+    /// Device: cpu or gpu.
     #[arg(long, default_value = "cpu")]
     pub device: String,
+    /// A part of the graphics adapter's name [default: the best adapter].
+    #[arg(long, value_name = "NAME")]
+    pub adapter: Option<String>,
     /// Algebras of the ciphertexts, comma-separated: compact2 to compact8, blocks2 to blocks8.
     #[arg(long, value_delimiter = ',', default_value = "compact2,blocks2")]
     pub algebra: Vec<String>,
@@ -31,12 +38,53 @@ pub struct Compute {
 /// What the options of [`Compute`] chose.
 #[derive(Debug)]
 pub struct Chosen {
-    /// The device.
-    pub device: Cpu,
+    /// The processor, which computes where there is no other device.
+    pub cpu: Cpu,
+    /// The graphics processor, where it was asked for.
+    pub gpu: Option<Gpu>,
     /// The algebras.
     pub algebras: Vec<Algebra>,
     /// The element type.
     pub dtype: DType,
+}
+
+impl Chosen {
+    /// What computes.
+    pub fn device(&self) -> &dyn Device {
+        match &self.gpu {
+            Some(gpu) => gpu,
+            None => &self.cpu,
+        }
+    }
+
+    /// The instruction set, or the interface that the graphics processor is reached through.
+    pub fn instructions(&self) -> String {
+        match &self.gpu {
+            Some(gpu) => gpu.adapter().backend.clone(),
+            None => self.cpu.isa().to_string(),
+        }
+    }
+
+    /// The machine with the device in use.
+    pub fn environment(&self) -> Environment {
+        let adapter = self.gpu.as_ref().map(|gpu| gpu.adapter().to_string());
+        Environment::here(self.cpu.isa().name(), adapter)
+    }
+}
+
+/// The graphics processor that an option or else the environment names, or the best; what it compiles
+/// is kept between runs.
+///
+/// # Errors
+/// When there is none of that name, or it refuses to be used.
+fn gpu(adapter: Option<&str>, half: bool) -> Result<Gpu> {
+    let named = || std::env::var(ADAPTER_VARIABLE).ok();
+    Ok(Gpu::with_options(&GpuOptions {
+        adapter: adapter.map(str::to_owned).or_else(named),
+        half,
+        cache: dirs::cache_dir().map(|folder| folder.join("furthermore")),
+        ..GpuOptions::default()
+    })?)
 }
 
 impl Compute {
@@ -65,13 +113,21 @@ impl Compute {
             );
         }
         let dtype = self.dtype.parse()?;
-        if self.device != "cpu" {
-            return refuse(
-                "--device",
-                format!("'{}' is not known: there is cpu", self.device),
-            );
-        }
-        let device = Cpu::new()?;
+        let gpu = match self.device.as_str() {
+            "cpu" if self.adapter.is_some() => {
+                return refuse("--adapter", "it goes with --device gpu".to_owned());
+            }
+            "cpu" => None,
+            "gpu" if dtype != DType::F32 => {
+                return refuse("--dtype", "graphics processors compute in f32".to_owned());
+            }
+            "gpu" => Some(gpu(self.adapter.as_deref(), false)?),
+            other => {
+                let reason = format!("'{other}' is not known: there are cpu and gpu");
+                return refuse("--device", reason);
+            }
+        };
+        let cpu = Cpu::new()?;
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let threads = self.threads.unwrap_or(cores);
         if !(1..=1024).contains(&threads) {
@@ -83,7 +139,8 @@ impl Compute {
             .use_current_thread()
             .build_global();
         Ok(Chosen {
-            device,
+            cpu,
+            gpu,
             algebras,
             dtype,
         })

@@ -3,13 +3,12 @@
 use std::path::PathBuf;
 
 use furthermore::Algebra;
-use furthermore::device::gpu::GpuOptions;
 use furthermore::device::{Cpu, Gpu};
 use regex::Regex;
 
 use crate::environment::Environment;
 use crate::error::{Error, Result};
-use crate::parity::{CASES, Parity, Row};
+use crate::parity::{CASES, Parity, Row, support_table};
 use crate::progress;
 use crate::report::{self, Report, Status};
 
@@ -31,6 +30,9 @@ pub struct Options {
     /// Write the report as JSON.
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
+    /// Write which kernels run on which device as a Markdown table.
+    #[arg(long, value_name = "FILE")]
+    pub table: Option<PathBuf>,
 }
 
 /// Runs the command.
@@ -49,6 +51,7 @@ pub fn run(options: &Options) -> Result<()> {
         .map(|name| name.parse())
         .collect::<std::result::Result<Vec<Algebra>, _>>()?;
     report::check_writable(options.json.as_deref())?;
+    report::check_writable(options.table.as_deref())?;
     let cases: Vec<_> = CASES
         .iter()
         .filter(|(name, _)| filter.is_match(name))
@@ -64,17 +67,9 @@ pub fn run(options: &Options) -> Result<()> {
     let isa = cpu.isa();
     let mut skipped = Vec::new();
     let mut gpu = |half: bool| -> Result<Option<Gpu>> {
-        let chosen = GpuOptions {
-            adapter: options
-                .adapter
-                .clone()
-                .or_else(|| std::env::var(furthermore::device::gpu::ADAPTER_VARIABLE).ok()),
-            half,
-            ..GpuOptions::default()
-        };
-        match Gpu::with_options(&chosen) {
+        match super::gpu(options.adapter.as_deref(), half) {
             Ok(gpu) => Ok(Some(gpu)),
-            Err(error) if options.require_gpu => Err(error.into()),
+            Err(error) if options.require_gpu => Err(error),
             Err(error) => {
                 let what = if half { "f16 storage" } else { "gpu" };
                 eprintln!("skipped: {what}: {error}");
@@ -84,8 +79,8 @@ pub fn run(options: &Options) -> Result<()> {
         }
     };
     let (single, half) = (gpu(false)?, gpu(true)?);
-    let mut environment = Environment::here(isa.name());
-    environment.adapter = single.as_ref().map(|gpu| gpu.adapter().to_string());
+    let adapter = single.as_ref().map(|gpu| gpu.adapter().to_string());
+    let environment = Environment::here(isa.name(), adapter);
     let parity = Parity::new(&algebras, cpu, single, half);
     let bar = progress::bar("parity", cases.len() + 1);
     let mut rows = Vec::new();
@@ -101,6 +96,9 @@ pub fn run(options: &Options) -> Result<()> {
     print(report.rows());
     if let Some(path) = &options.json {
         report.write(path)?;
+    }
+    if let Some(path) = &options.table {
+        report::write_text(path, &support_table(report.rows()))?;
     }
     let failed = report
         .rows()

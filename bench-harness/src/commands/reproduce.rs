@@ -4,12 +4,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use furthermore::Algebra;
-use furthermore::device::Cpu;
 use furthermore::network::Parameters;
 use furthermore::plan::{CompileOptions, Plan};
 use furthermore::scheme::{Encryptor, EvaluationKey, MaskPolicy, SecretKey};
 use furthermore::session::Session;
-use furthermore::tensor::{DType, Plaintext, Tensor, TensorView};
+use furthermore::tensor::{Plaintext, Tensor, TensorView};
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha20Rng;
@@ -17,7 +16,6 @@ use serde::Serialize;
 
 use super::{Chosen, Compute};
 use crate::data::{self, Digits};
-use crate::environment::Environment;
 use crate::error::{Error, Result};
 use crate::progress;
 use crate::report::{self, Report, Status};
@@ -64,7 +62,7 @@ pub struct Row {
     pub regime: &'static str,
     pub algebra: String,
     pub dtype: String,
-    pub device: &'static str,
+    pub device: String,
     pub batch: usize,
     pub repetitions: usize,
     pub plain_seconds: Option<f64>,
@@ -95,8 +93,8 @@ impl Row {
             job,
             regime,
             algebra: algebra.to_string(),
-            dtype: bench.dtype.to_string(),
-            device: "cpu",
+            dtype: bench.chosen.dtype.to_string(),
+            device: bench.chosen.device().name(),
             batch: if job == "train" {
                 TRAIN_BATCH
             } else {
@@ -144,8 +142,7 @@ impl Row {
 
 /// What all rows share.
 struct Bench {
-    device: Cpu,
-    dtype: DType,
+    chosen: Chosen,
     seed: u64,
     epochs: usize,
     workload: Workload,
@@ -160,13 +157,9 @@ struct Bench {
 /// # Errors
 /// When an option or the data cannot be used, the report cannot be written, or a row failed.
 pub fn run(options: &Options) -> Result<()> {
-    let Chosen {
-        device,
-        algebras,
-        dtype,
-    } = options.compute.choose()?;
+    let chosen = options.compute.choose()?;
     report::check_writable(options.json.as_deref())?;
-    let environment = Environment::here(device.isa().name());
+    let environment = chosen.environment();
     let loading = progress::spinner(if options.data.is_some() {
         "reading"
     } else {
@@ -188,9 +181,9 @@ pub fn run(options: &Options) -> Result<()> {
             reason,
         });
     }
-    let bench = Bench::new(device, dtype, options, data)?;
+    let bench = Bench::new(chosen, options, data)?;
     let mut rows = Vec::new();
-    for algebra in algebras {
+    for &algebra in &bench.chosen.algebras {
         bench.measure(algebra, &mut rows);
     }
     let report = Report::new("reproduce", environment, rows);
@@ -213,7 +206,8 @@ pub fn run(options: &Options) -> Result<()> {
 }
 
 impl Bench {
-    fn new(device: Cpu, dtype: DType, options: &Options, data: Digits) -> Result<Self> {
+    fn new(chosen: Chosen, options: &Options, data: Digits) -> Result<Self> {
+        let dtype = chosen.dtype;
         let images = |split: &data::Split| {
             Plaintext::new([split.len(), data::PIXELS], &split.images)?.to_dtype(dtype)
         };
@@ -223,8 +217,7 @@ impl Bench {
         }
         let labels = Plaintext::new([data.train.len(), data::CLASSES], &one_hot)?;
         Ok(Self {
-            device,
-            dtype,
+            chosen,
             seed: options.seed,
             epochs: if options.quick { 1 } else { EPOCHS },
             workload: Workload::MLP,
@@ -280,7 +273,7 @@ impl Bench {
     ) -> Result<(Parameters, Parameters, Row)> {
         let mut row = Row::new(self, "train", "ct-ct", algebra);
         let network = self.workload.training(MOMENTUM)?;
-        let start = network.initial_parameters(self.seed, self.dtype)?;
+        let start = network.initial_parameters(self.seed, self.chosen.dtype)?;
         let mut encrypting = Samples::default();
         let (images, labels) = encrypting.time(|| {
             let policy = MaskPolicy::PairedRows;
@@ -289,14 +282,14 @@ impl Bench {
         let mut compiling = Samples::default();
         let session = |options: &CompileOptions, key: Option<&Arc<EvaluationKey>>| {
             let plan = Arc::new(Plan::compile(&network, options)?);
-            let mut session = Session::new(&self.device, plan, key)?;
+            let mut session = Session::new(self.chosen.device(), plan, key)?;
             session.load_parameters(&start)?;
             session.set_learning_rate(LEARNING_RATE)?;
             Ok::<Session, Error>(session)
         };
-        let mut plain = session(&CompileOptions::plain(TRAIN_BATCH, self.dtype), None)?;
+        let mut plain = session(&CompileOptions::plain(TRAIN_BATCH, self.chosen.dtype), None)?;
         let mut encrypted = compiling.time(|| {
-            let options = CompileOptions::encrypted(TRAIN_BATCH, self.dtype, algebra);
+            let options = CompileOptions::encrypted(TRAIN_BATCH, self.chosen.dtype, algebra);
             session(&options, Some(key.evaluation_key()))
         })?;
 
@@ -375,15 +368,15 @@ impl Bench {
         let pair = |batch: usize| {
             let session = |options: &CompileOptions, key, weights: &Parameters| {
                 let plan = Arc::new(Plan::compile(&network, options)?);
-                let mut session = Session::new(&self.device, plan, key)?;
+                let mut session = Session::new(self.chosen.device(), plan, key)?;
                 session.load_parameters(weights)?;
                 Ok::<Session, Error>(session)
             };
-            let plain = CompileOptions::plain(batch, self.dtype);
+            let plain = CompileOptions::plain(batch, self.chosen.dtype);
             let options = if cipher_weights {
-                CompileOptions::encrypted(batch, self.dtype, algebra)
+                CompileOptions::encrypted(batch, self.chosen.dtype, algebra)
             } else {
-                CompileOptions::encrypted_inputs(batch, self.dtype, algebra)
+                CompileOptions::encrypted_inputs(batch, self.chosen.dtype, algebra)
             };
             let plain = session(&plain, None, plain_weights)?;
             let key = Some(key.evaluation_key());
@@ -562,15 +555,13 @@ fn print(bench: &Bench, report: &Report<Row>) {
         ),
     };
     println!(
-        "data: {source}, {} to train, {} to test; {} epoch{}; {}, {}, {} threads on {}",
+        "data: {source}, {} to train, {} to test; {} epoch{}; {}, {}",
         bench.data.train.len(),
         bench.data.test.len(),
         bench.epochs,
         if bench.epochs == 1 { "" } else { "s" },
-        bench.dtype,
-        environment.isa,
-        environment.threads,
-        environment.cpu,
+        bench.chosen.dtype,
+        environment.computing(),
     );
     println!(
         "Times are medians of alternating runs: a training step of {TRAIN_BATCH}, inference of a \

@@ -1,28 +1,22 @@
 //! `versus`: alternates with another program on the same workloads.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use furthermore::Algebra;
 use furthermore::network::{Init, Network};
-use furthermore::plan::{CompileOptions, Plan};
-use furthermore::scheme::{MaskPolicy, SecretKey};
+use furthermore::plan::CompileOptions;
 use furthermore::session::Session;
-use furthermore::tensor::{Plaintext, Tensor};
-use rand::{RngExt, SeedableRng};
-use rand_chacha::ChaCha20Rng;
 use regex::Regex;
 use serde::Serialize;
 
 use super::{Chosen, Compute};
-use crate::environment::Environment;
 use crate::error::{Error, Result};
 use crate::peer::Peer;
 use crate::progress;
 use crate::report::{self, Report, Status};
 use crate::timing::Samples;
-use crate::workloads::{Loss, Workload};
+use crate::workloads::{Loss, Workload, resident};
 
 /// Options of `versus`.
 #[derive(clap::Args, Debug, Clone)]
@@ -67,7 +61,7 @@ pub struct Row {
     pub regime: &'static str,
     pub algebra: Option<String>,
     pub dtype: String,
-    pub device: &'static str,
+    pub device: String,
     pub repetitions: usize,
     pub peer_seconds: Option<f64>,
     pub peer_seconds_p10: Option<f64>,
@@ -144,7 +138,7 @@ pub fn run(options: &Options) -> Result<()> {
     }
     let chosen = options.compute.choose()?;
     report::check_writable(options.json.as_deref())?;
-    let environment = Environment::here(chosen.device.isa().name());
+    let environment = chosen.environment();
     let waiting = progress::spinner("waiting for the peer");
     let mut peer = Peer::start(&options.peer)?;
     waiting.finish_and_clear();
@@ -247,7 +241,7 @@ fn skipped(options: &Options, text: &str, why: &str) -> Row {
         regime: "",
         algebra: None,
         dtype: options.compute.dtype.clone(),
-        device: "cpu",
+        device: options.compute.device.clone(),
         repetitions: 0,
         peer_seconds: None,
         peer_seconds_p10: None,
@@ -263,13 +257,7 @@ fn skipped(options: &Options, text: &str, why: &str) -> Row {
 
 /// Our sessions for a workload, inputs resident: plaintext first, then each regime and algebra.
 fn sides(name: &Name, options: &Options, chosen: &Chosen) -> Result<Vec<Side>> {
-    let workload = match name.workload.as_str() {
-        "mlp" => Some(Workload::MLP),
-        "wbc" => Some(Workload::WBC),
-        "lenet" => Some(Workload::LENET),
-        "angio" => Some(Workload::ANGIO),
-        _ => None,
-    };
+    let workload = Workload::named(&name.workload);
     let (network, product) = match (name.product(), &workload, name.job.as_str()) {
         (Some(sizes), ..) => (product_network(sizes)?, true),
         (None, Some(workload), "infer") => (workload.inference()?, false),
@@ -293,7 +281,13 @@ fn sides(name: &Name, options: &Options, chosen: &Chosen) -> Result<Vec<Side>> {
     regimes
         .into_iter()
         .map(|(regime, algebra, compile)| {
-            let session = resident(&network, &compile, options.seed, cross_entropy, chosen)?;
+            let session = resident(
+                &network,
+                &compile,
+                options.seed,
+                cross_entropy,
+                chosen.device(),
+            )?;
             Ok(Side {
                 regime,
                 algebra,
@@ -311,72 +305,6 @@ fn product_network([_, k, n]: [usize; 3]) -> Result<Network> {
     let c = network.matmul("product", a, b)?;
     network.output("y", c)?;
     Ok(network)
-}
-
-/// A session with random inputs, targets and weights written to it. Its learning rate is tiny, so
-/// that any number of steps stays finite.
-fn resident(
-    network: &Network,
-    compile: &CompileOptions,
-    seed: u64,
-    one_hot: bool,
-    chosen: &Chosen,
-) -> Result<Session> {
-    let plan = Arc::new(Plan::compile(network, compile)?);
-    let algebra = compile.algebra;
-    let key = match algebra {
-        Algebra::Real => None,
-        _ => Some(SecretKey::from_known_seed(algebra.slots(), seed)?),
-    };
-    let public = key.as_ref().map(SecretKey::evaluation_key);
-    let mut session = Session::new(&chosen.device, Arc::clone(&plan), public)?;
-    session.load_parameters(&network.initial_parameters(seed, chosen.dtype)?)?;
-    session.set_learning_rate(1e-6)?;
-    let mut rng = ChaCha20Rng::seed_from_u64(seed);
-    let inputs: Vec<_> = plan
-        .bindings()
-        .iter()
-        .filter(|b| b.role == furthermore::plan::Role::Input)
-        .collect();
-    let mut plaintexts = Vec::new();
-    for binding in &inputs {
-        let count = binding.shape.elements()?;
-        let width = binding.shape.row_elements();
-        let mut values: Vec<f32> = (0..count).map(|_| rng.random::<f32>()).collect();
-        if binding.name == "target" && one_hot {
-            values.fill(0.0);
-            for row in values.chunks_mut(width) {
-                row[rng.random_range(0..width)] = 1.0;
-            }
-        }
-        plaintexts.push(Plaintext::new(binding.shape.clone(), &values)?.to_dtype(chosen.dtype)?);
-    }
-    let Some(key) = &key else {
-        for (binding, plaintext) in inputs.iter().zip(&plaintexts) {
-            session.write(&binding.name, plaintext)?;
-        }
-        return Ok(session);
-    };
-    let mut encryptor = key.encryptor_from_known_seed(algebra, seed)?;
-    if let ([x, target], [images, labels]) = (&inputs[..], &plaintexts[..]) {
-        let (images, labels) =
-            encryptor.encrypt_training_set(images, labels, MaskPolicy::PairedRows)?;
-        session.write(&x.name, &images)?;
-        session.write(&target.name, &labels)?;
-    } else {
-        for (binding, plaintext) in inputs.iter().zip(&plaintexts) {
-            session.write(&binding.name, &encryptor.encrypt(plaintext)?)?;
-        }
-    }
-    if compile.encrypted_parameters {
-        // Weights with masks of their own, as training leaves them.
-        for (weight, tensor) in network.initial_parameters(seed, chosen.dtype)?.iter() {
-            if let Tensor::Plaintext(plaintext) = tensor {
-                session.write(weight, &encryptor.encrypt(plaintext)?)?;
-            }
-        }
-    }
-    Ok(session)
 }
 
 /// Repeats `run` until [`SETTLED`] has passed.
@@ -421,7 +349,7 @@ fn compare(
         regime: side.regime,
         algebra: side.algebra.map(|a| a.to_string()),
         dtype: chosen.dtype.to_string(),
-        device: "cpu",
+        device: options.compute.device.clone(),
         repetitions: options.repetitions,
         peer_seconds: peer_times.median(),
         peer_seconds_p10: peer_times.quantile(0.1),

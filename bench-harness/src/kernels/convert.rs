@@ -1,32 +1,21 @@
 //! Slots and coordinates, layouts and element types.
 
-use furthermore_kernels_cpu::convert::{
-    Cast, cast, deinterleave, from_tiles, interleave, into_tiles, linear_map, transpose,
-};
-use furthermore_kernels_cpu::{Arithmetic, Element, MAX_DIM, Planes, PlanesMut, TILE_IMAGES};
+use furthermore::plan::{Kernel, Operand};
+use furthermore_kernels_cpu::convert::{Cast, cast};
+use furthermore_kernels_cpu::{Exec, Isa, Planes, PlanesMut, TILE_IMAGES};
 use half::{bf16, f16};
 
-use super::operands::{Operand, call};
-use super::pass::Pass;
-use super::{Case, SMALL, Setup, Side, TABLE};
+use super::case::{Call, Case, Setup, Side};
+use super::{SMALL, TABLE};
+use crate::error::Result;
 
 /// Images of a batch, and elements of each.
 const IMAGES: [usize; 2] = [2 * TILE_IMAGES, 28 * 28];
 
 /// Everything of the family.
-pub(super) fn cases<T: Element>(setup: &Setup) -> Vec<Case> {
-    let mut cases = vec![
-        map::<T>(setup, "encrypt", |of| {
-            ([of.slots(), of.dim()], of.from_slots())
-        }),
-        // The message is the first slot.
-        map::<T>(setup, "decrypt", |of| {
-            ([of.dim(), 1], &of.to_slots()[..of.dim()])
-        }),
-        blocks::<T>(setup, true),
-        blocks::<T>(setup, false),
-    ];
-    cases.extend(transposes::<T>(setup));
+pub(super) fn cases(setup: &Setup) -> Result<Vec<Case>> {
+    let mut cases = maps(setup)?;
+    cases.extend(layouts(setup)?);
     cases.extend([
         casts::<f32, f16>(setup, "f32 to f16", |x| x as f32),
         casts::<f16, f32>(setup, "f16 to f32", f16::from_f64),
@@ -39,102 +28,70 @@ pub(super) fn cases<T: Element>(setup: &Setup) -> Vec<Case> {
         casts::<f64, bf16>(setup, "f64 to bf16", |x| x),
         casts::<bf16, f64>(setup, "bf16 to f64", bf16::from_f64),
     ]);
-    cases
+    Ok(cases)
 }
 
-/// A linear map by a matrix of an algebra, of planes `[in, out]`.
-fn map<T: Element>(setup: &Setup, name: &str, of: fn(&Arithmetic) -> ([usize; 2], &[f64])) -> Case {
-    let exec = setup.exec;
-    let sides = setup.of_one().map(|(regime, algebra, arithmetic)| {
-        let ([inputs, outputs], matrix) = of(arithmetic);
-        let matrix = matrix.to_vec();
-        Side {
-            regime,
-            algebra,
-            flop: 0.0,
-            bytes: ((inputs + outputs) * SMALL * size_of::<T>()) as f64,
-            prepare: Box::new(move || {
-                let matrix = matrix.clone();
-                let x = Operand::<T>::random(inputs, SMALL);
-                let mut y = Operand::<T>::zeros(outputs, SMALL);
-                call(move || {
-                    let x = x.view()?;
-                    let mut planes: [&[T]; MAX_DIM] = [&[]; MAX_DIM];
-                    for (i, plane) in planes[..inputs].iter_mut().enumerate() {
-                        *plane = x.plane(i);
-                    }
-                    linear_map(&exec, &matrix, &planes[..inputs], &mut y.view_mut()?)
-                })
-            }),
-        }
-    });
-    Case {
-        kernel: format!("convert linear_map {name}"),
-        shape: SMALL.to_string(),
-        sides: sides.collect(),
+/// Linear maps of planes by matrices of an algebra.
+fn maps(setup: &Setup) -> Result<Vec<Case>> {
+    let of = [SMALL];
+    let encrypt = setup.with_planes("convert linear_map encrypt", SMALL, &of, &of, |algebra| {
+        let matrix = algebra.from_slots().to_vec();
+        (
+            Kernel::LinearMap { matrix },
+            [algebra.slots(), algebra.dim()],
+        )
+    })?;
+    // The message is the first slot.
+    let decrypt = setup.with_planes("convert linear_map decrypt", SMALL, &of, &of, |algebra| {
+        let matrix = algebra.to_slots()[..algebra.dim()].to_vec();
+        (Kernel::LinearMap { matrix }, [algebra.dim(), 1])
+    })?;
+    Ok(vec![encrypt, decrypt])
+}
+
+/// Blocks, image tiles and transposes.
+fn layouts(setup: &Setup) -> Result<Vec<Case>> {
+    let mut cases = Vec::new();
+    for into in [true, false] {
+        let kernel = Kernel::Interleave { into };
+        let name = format!("convert {}", kernel.name());
+        let sides = setup.of_one().map(|side| {
+            let dim = side.2.dim();
+            let planes = Operand {
+                planes: dim,
+                elements: SMALL,
+            };
+            let blocks = Operand {
+                planes: 1,
+                elements: dim * SMALL,
+            };
+            let (read, written) = if into {
+                (planes, blocks)
+            } else {
+                (blocks, planes)
+            };
+            setup.side(side, kernel.clone(), &[read], &[written])
+        });
+        cases.push(Case {
+            kernel: name,
+            shape: SMALL.to_string(),
+            sides: sides.collect::<Result<_>>()?,
+        });
     }
-}
-
-/// Planes to blocks, or back.
-fn blocks<T: Element>(setup: &Setup, into: bool) -> Case {
-    let exec = setup.exec;
-    let sides = setup.of_one().map(|(regime, algebra, arithmetic)| {
-        let dim = arithmetic.dim();
-        Side {
-            regime,
-            algebra,
-            flop: 0.0,
-            bytes: (2 * dim * SMALL * size_of::<T>()) as f64,
-            prepare: Box::new(move || {
-                let mut planes = Operand::<T>::random(dim, SMALL);
-                let mut blocks = Operand::<T>::random(1, dim * SMALL);
-                call(move || {
-                    if into {
-                        let blocks = &mut blocks.view_mut()?;
-                        interleave(&exec, planes.view()?, blocks.plane_mut(0))
-                    } else {
-                        let blocks = blocks.view()?;
-                        deinterleave(&exec, blocks.plane(0), &mut planes.view_mut()?)
-                    }
-                })
-            }),
-        }
-    });
-    let name = if into { "interleave" } else { "deinterleave" };
-    Case {
-        kernel: format!("convert {name}"),
-        shape: SMALL.to_string(),
-        sides: sides.collect(),
-    }
-}
-
-/// Image tiles and transposes of planes.
-fn transposes<T: Element>(setup: &Setup) -> [Case; 3] {
-    let of = |len| Pass {
-        a: len,
-        y: len,
-        ..Pass::default()
-    };
     let ([batch, elements], [rows, columns]) = (IMAGES, TABLE);
-    let (images, table) = (of(batch * elements), of(rows * columns));
-    let shape = format!("{batch}x{elements}");
-    [
-        images.case::<T, _>(setup, "convert into_tiles", &shape, move |t| {
-            into_tiles(&t.exec, batch, t.a.view()?, &mut t.y.view_mut()?)
-        }),
-        images.case::<T, _>(setup, "convert from_tiles", &shape, move |t| {
-            from_tiles(&t.exec, batch, t.a.view()?, &mut t.y.view_mut()?)
-        }),
-        table.case::<T, _>(
-            setup,
-            "convert transpose",
-            format!("{rows}x{columns}"),
-            move |t| {
-                let (x, y) = (t.a.view()?, &mut t.y.view_mut()?);
-                transpose(&t.exec, [1, rows, columns], x, y)
-            },
-        ),
-    ]
+    let (images, table) = (batch * elements, rows * columns);
+    for into in [true, false] {
+        let kernel = Kernel::Tiles { batch, into };
+        let name = format!("convert {}", kernel.name());
+        let shape = format!("{batch}x{elements}");
+        cases.push(setup.one(name, shape, &kernel, &[images], &[images])?);
+    }
+    let kernel = Kernel::Transpose {
+        sizes: [1, rows, columns],
+    };
+    let shape = format!("{rows}x{columns}");
+    cases.push(setup.one("convert transpose", shape, &kernel, &[table], &[table])?);
+    Ok(cases)
 }
 
 /// From one element type to another, which the kernel's name says: the other rows' type is no part of
@@ -144,31 +101,22 @@ where
     A: Cast<B> + 'static,
     B: Copy + Default + Send + Sync + 'static,
 {
-    let exec = setup.exec;
     let sides = setup.of_one().map(|(regime, algebra, arithmetic)| {
         let dim = arithmetic.dim();
         let len = dim * SMALL;
-        Side {
-            regime,
-            algebra,
-            flop: 0.0,
-            bytes: (len * (size_of::<A>() + size_of::<B>())) as f64,
-            prepare: Box::new(move || {
-                let x = Operand::<f64>::random(1, len);
-                let x: Vec<A> = x
-                    .view()
-                    .map_err(furthermore::Error::from)?
-                    .plane(0)
-                    .iter()
-                    .map(|x| of(*x))
-                    .collect();
-                let mut y = vec![B::default(); len];
-                call(move || {
-                    let x = Planes::new(&x, dim, SMALL, SMALL)?;
-                    cast(&exec, x, &mut PlanesMut::new(&mut y, dim, SMALL, SMALL)?)
-                })
-            }),
-        }
+        let bytes = len * (size_of::<A>() + size_of::<B>());
+        Side::of_host(regime, algebra, bytes, move || -> Call {
+            let exec = Exec::new(Isa::best());
+            let x: Vec<A> = (0..len)
+                .map(|i| of(0.25 + (i % 4099) as f64 / 8198.0))
+                .collect();
+            let mut y = vec![B::default(); len];
+            Box::new(move || {
+                let converted = Planes::new(&x, dim, SMALL, SMALL)
+                    .and_then(|x| cast(&exec, x, &mut PlanesMut::new(&mut y, dim, SMALL, SMALL)?));
+                converted.expect("planes of the lengths they were made with");
+            })
+        })
     });
     Case {
         kernel: format!("convert cast {name}"),

@@ -1,13 +1,14 @@
 //! Sums, products and quotients, element by element.
 
-use furthermore_kernels_cpu::Element;
-use furthermore_kernels_cpu::elementwise::{Broadcast, divide, linear, multiply};
+use furthermore::plan::Kernel;
+use furthermore_kernels_cpu::elementwise::Broadcast;
 
-use super::pass::Pass;
-use super::{Case, LARGE, SMALL, Setup, TABLE};
+use super::case::{Case, Setup};
+use super::{LARGE, SMALL, TABLE};
+use crate::error::Result;
 
 /// Operands of one shape, in the caches and past them, and a row or a column that repeats.
-pub(super) fn cases<T: Element>(setup: &Setup) -> Vec<Case> {
+pub(super) fn cases(setup: &Setup) -> Result<Vec<Case>> {
     let [rows, columns] = TABLE;
     let table = |b: [usize; 2]| {
         Broadcast::new(&TABLE, &b).expect("one row or one column goes with a table")
@@ -29,32 +30,17 @@ pub(super) fn cases<T: Element>(setup: &Setup) -> Vec<Case> {
     let mut cases = Vec::new();
     for (shape, broadcast, b) in shapes {
         let len = broadcast.len();
-        let pass = Pass {
-            a: len,
-            b,
-            y: len,
-            two: true,
-            ..Pass::default()
+        let linear = Kernel::Linear {
+            broadcast,
+            alpha: 1.0,
+            beta: 1.0,
         };
-        cases.push(
-            pass.case::<T, _>(setup, "elementwise linear", &shape, move |t| {
-                let (a, b) = ((1.0, t.a.view()?), (1.0, t.b.view()?));
-                let y = &mut t.y.view_mut()?;
-                linear(&t.exec, &t.arithmetic, &broadcast, a, b, y)
-            }),
-        );
-        cases.push(
-            pass.case::<T, _>(setup, "elementwise multiply", &shape, move |t| {
-                let (a, b, y) = (t.a.view()?, t.b.view()?, &mut t.y.view_mut()?);
-                multiply(&t.exec, &t.arithmetic, &broadcast, a, b, y)
-            }),
-        );
-        cases.push(
-            pass.case::<T, _>(setup, "elementwise divide", &shape, move |t| {
-                let (a, b, y) = (t.a.view()?, t.b.view()?, &mut t.y.view_mut()?);
-                divide(&t.exec, &t.arithmetic, &broadcast, a, b, y)
-            }),
-        );
+        let multiply = Kernel::Multiply { broadcast };
+        let divide = Kernel::Divide { broadcast };
+        for kernel in [linear, multiply, divide] {
+            let name = format!("elementwise {}", kernel.name());
+            cases.push(setup.two(name, &shape, &kernel, [len, b], len)?);
+        }
     }
-    cases
+    Ok(cases)
 }

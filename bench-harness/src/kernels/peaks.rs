@@ -2,8 +2,13 @@
 
 use std::time::Instant;
 
-use furthermore_kernels_cpu::{Element, Exec, peak};
+use furthermore::device::{Cpu, Gpu};
+use furthermore::tensor::DType;
+use furthermore_kernels_cpu::{Exec, peak};
 use rayon::prelude::*;
+
+use crate::environment::Environment;
+use crate::error::Result;
 
 /// Rates that a kernel is held against.
 #[derive(Debug, Clone, Copy, serde::Serialize)]
@@ -21,9 +26,16 @@ const ROUNDS: usize = 1 << 20;
 const REPETITIONS: usize = 7;
 
 impl Peaks {
-    /// Measures both; the best of a few runs.
-    pub fn measure<T: Element>(exec: &Exec) -> Self {
-        let fma = best(|| peak::fused_multiply_adds::<T>(exec, ROUNDS));
+    /// Of a processor, in an element type; the best of a few runs.
+    pub fn of_cpu(cpu: &Cpu, dtype: DType) -> Self {
+        let exec = Exec {
+            isa: cpu.isa(),
+            threads: cpu.threads(),
+        };
+        let fma = best(|| match dtype {
+            DType::F32 => peak::fused_multiply_adds::<f32>(&exec, ROUNDS),
+            DType::F64 => peak::fused_multiply_adds::<f64>(&exec, ROUNDS),
+        });
         let from = vec![1u8; COPY_BYTES];
         let mut to = vec![0u8; COPY_BYTES];
         let piece = COPY_BYTES.div_ceil(exec.threads.max(1));
@@ -36,6 +48,29 @@ impl Peaks {
             fma_gflop_per_s: fma / 1e9,
             copy_gbyte_per_s: copy / 1e9,
         }
+    }
+
+    /// Of a graphics processor.
+    ///
+    /// # Errors
+    /// When it fails.
+    pub fn of_gpu(gpu: &Gpu) -> Result<Self> {
+        let peaks = gpu.peaks()?;
+        Ok(Self {
+            fma_gflop_per_s: peaks.flop_per_s / 1e9,
+            copy_gbyte_per_s: peaks.bytes_per_s / 1e9,
+        })
+    }
+
+    /// Both, and what they are the peaks of, in words.
+    pub fn describe(&self, environment: &Environment) -> String {
+        format!(
+            "peaks of {}: {:.0} GFLOP/s of fused multiply-adds from registers, {:.1} GB/s of copying \
+             past the caches (reads and writes)",
+            environment.computing(),
+            self.fma_gflop_per_s,
+            self.copy_gbyte_per_s
+        )
     }
 
     /// The least seconds that so much work can take here.

@@ -1,12 +1,11 @@
 //! Pooling and its gradients.
 
-use furthermore_kernels_cpu::pool::{
-    Pool, PoolShape, pool, pool_gradient, rectified_pool, rectified_pool_gradient,
-};
-use furthermore_kernels_cpu::{Element, TILE_IMAGES};
+use furthermore::plan::Kernel;
+use furthermore_kernels_cpu::TILE_IMAGES;
+use furthermore_kernels_cpu::pool::{Pool, PoolShape};
 
-use super::pass::Pass;
-use super::{Case, Setup};
+use super::case::{Case, Setup};
+use crate::error::Result;
 
 /// The angiography network's first.
 const SHAPE: PoolShape = PoolShape {
@@ -21,46 +20,29 @@ const SHAPE: PoolShape = PoolShape {
 };
 
 /// Averages, maxima and averages of relu, each with its gradient.
-pub(super) fn cases<T: Element>(setup: &Setup) -> Vec<Case> {
+pub(super) fn cases(setup: &Setup) -> Result<Vec<Case>> {
     let (input, output) = (SHAPE.input_len(), SHAPE.output_len());
     let shape = format!("{}x8x64x64 by 2x2", SHAPE.batch);
-    let forward = Pass {
-        a: input,
-        y: output,
-        ..Pass::default()
-    };
-    let backward = Pass {
-        a: input,
-        b: output,
-        y: input,
-        ..Pass::default()
-    };
     let mut cases = Vec::new();
-    for kind in [Pool::Average, Pool::Max] {
-        let kernel = format!("pool {}", kind.name());
-        cases.push(forward.case::<T, _>(setup, &kernel, &shape, move |t| {
-            let (x, y) = (t.a.view()?, &mut t.y.view_mut()?);
-            pool(&t.exec, &t.arithmetic, &SHAPE, kind, x, y)
-        }));
-        let backward = Pass {
-            unread: kind == Pool::Average,
-            ..backward
+    for (pool, rectified) in [
+        (Pool::Average, false),
+        (Pool::Max, false),
+        (Pool::Average, true),
+    ] {
+        let forward = Kernel::Pool {
+            pool,
+            shape: SHAPE,
+            rectified,
         };
-        let kernel = format!("pool_gradient {}", kind.name());
-        cases.push(backward.case::<T, _>(setup, &kernel, &shape, move |t| {
-            let (x, g, y) = (t.a.view()?, t.b.view()?, &mut t.y.view_mut()?);
-            pool_gradient(&t.exec, &t.arithmetic, &SHAPE, kind, x, g, y)
-        }));
+        let backward = Kernel::PoolGradient {
+            pool,
+            shape: SHAPE,
+            rectified,
+        };
+        let name = |kernel: &Kernel| format!("{} {}", kernel.name(), pool.name());
+        cases.push(setup.one(name(&forward), &shape, &forward, &[input], &[output])?);
+        let reads = [input, output];
+        cases.push(setup.one(name(&backward), &shape, &backward, &reads, &[input])?);
     }
-    let kernel = "rectified_pool average";
-    cases.push(forward.case::<T, _>(setup, kernel, &shape, |t| {
-        let (x, y) = (t.a.view()?, &mut t.y.view_mut()?);
-        rectified_pool(&t.exec, &t.arithmetic, &SHAPE, Pool::Average, x, y)
-    }));
-    let kernel = "rectified_pool_gradient average";
-    cases.push(backward.case::<T, _>(setup, kernel, &shape, |t| {
-        let (x, g, y) = (t.a.view()?, t.b.view()?, &mut t.y.view_mut()?);
-        rectified_pool_gradient(&t.exec, &t.arithmetic, &SHAPE, Pool::Average, x, g, y)
-    }));
-    cases
+    Ok(cases)
 }

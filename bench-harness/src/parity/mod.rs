@@ -6,6 +6,7 @@
 //! | `rig.rs` | one command on given slots: runs it, looks at the words around its operands, compares |
 //! | `bounds.rs` | what rounding may do, and the comparison |
 //! | `formulas.rs` | the functions and their derivatives in f64 |
+//! | `support.rs` | the table of what runs where |
 //! | the others | the kernels, by what they go along: elements, rows, images ... |
 
 mod averages;
@@ -19,6 +20,7 @@ mod products;
 mod rig;
 mod rows;
 mod steps;
+mod support;
 
 use std::cell::RefCell;
 
@@ -26,6 +28,7 @@ use furthermore::Algebra;
 use furthermore::device::{Cpu, Device, Gpu};
 use serde::Serialize;
 
+pub use self::support::{support_table, table_supports};
 use crate::error::Result;
 pub use crate::report::Status;
 

@@ -1,8 +1,12 @@
 //! The networks that are measured.
 
+mod resident;
+
 use furthermore::network::{Convolution, Network, Pool, Value, Window};
 
 use crate::error::Result;
+
+pub(crate) use resident::resident;
 
 /// How a network's outputs are judged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,6 +105,17 @@ impl Workload {
             network.linear("fc3", x, 64, 8)
         },
     };
+
+    /// The workload that peers and options call by this name.
+    pub fn named(name: &str) -> Option<Workload> {
+        match name {
+            "mlp" => Some(Self::MLP),
+            "lenet" => Some(Self::LENET),
+            "angio" => Some(Self::ANGIO),
+            "wbc" => Some(Self::WBC),
+            _ => None,
+        }
+    }
 
     /// The network that runs.
     ///

@@ -48,6 +48,15 @@ impl Cancel {
     }
 }
 
+/// The most that a device was seen to do, to hold kernels against.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Peaks {
+    /// Operations a second of fused multiply-adds from registers, counted as two each.
+    pub flop_per_s: f64,
+    /// Bytes a second of copying arrays past any cache, reads and writes counted.
+    pub bytes_per_s: f64,
+}
+
 /// What may differ from run to run.
 #[derive(Debug, Clone, Copy)]
 pub struct RunOptions<'a> {

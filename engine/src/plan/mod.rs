@@ -7,8 +7,10 @@ mod kernel;
 mod layout;
 mod memory;
 mod operands;
+mod work;
 
 pub use kernel::{Kernel, Reduction};
+pub use work::Work;
 
 use memory::Storage;
 

@@ -9,7 +9,7 @@ use crate::algebra::Algebra;
 use crate::device::{Cancel, Device, Program, RunOptions, Source};
 use crate::error::{Error, Result};
 use crate::network::Parameters;
-use crate::plan::{Binding, Plan, Role};
+use crate::plan::{Binding, Plan, Role, Work};
 use crate::scheme::{EvaluationKey, Guard};
 use crate::tensor::{Ciphertext, DType, Plaintext, Shape, Tensor, TensorView};
 
@@ -260,16 +260,42 @@ impl Session {
     /// when cancelled. Parameters are then as they were before the run, unless it is an update
     /// itself that left the range of numbers: what it has stepped stays so.
     pub fn run(&mut self) -> Result<()> {
-        let (learning_rate, guard) = (self.learning_rate, self.guard);
+        self.step(|program, options| program.run(options))
+    }
+
+    /// Runs the plan once and returns the seconds that each of its commands took on the device.
+    ///
+    /// # Errors
+    /// See [`Session::run`].
+    pub fn profile(&mut self) -> Result<Vec<f64>> {
+        self.step(|program, options| program.profile(options))
+    }
+
+    /// The work of each of its plan's commands.
+    ///
+    /// # Errors
+    /// When the key does not fit the plan's algebra.
+    pub fn work(&self) -> Result<Vec<Work>> {
+        let arithmetic = match &self.key {
+            Some(key) => key.arithmetic(self.plan.options().algebra)?,
+            None => Arithmetic::real(),
+        };
+        Ok(self.plan.work(&arithmetic))
+    }
+
+    fn step<R>(
+        &mut self,
+        run: impl FnOnce(&mut dyn Program, &RunOptions<'_>) -> Result<R>,
+    ) -> Result<R> {
         let options = RunOptions {
-            learning_rate,
+            learning_rate: self.learning_rate,
             step: self.steps.saturating_add(1),
-            guard,
+            guard: self.guard,
             cancel: self.cancel.as_ref(),
         };
-        self.program.run(&options)?;
+        let done = run(self.program.as_mut(), &options)?;
         self.steps = options.step;
-        Ok(())
+        Ok(done)
     }
 
     /// Reads an output, a parameter or an optimiser's state.

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use furthermore_kernels_cpu::Arithmetic;
 use furthermore_shaders::{Access, Shader, Stored, Variant};
 use wgpu::{
     BindGroupLayout, BindGroupLayoutDescriptor, BindGroupLayoutEntry, BindingType, Buffer,
@@ -17,6 +18,9 @@ use wgpu::{
 
 use super::adapter::AdapterDescription;
 use super::cache::DiskCache;
+use super::lower::Lowering;
+use super::tiles::TileTable;
+use crate::algebra::Algebra;
 use crate::error::{Error, Result};
 
 /// A compiled shader, ready to run.
@@ -42,6 +46,7 @@ pub(super) struct Context {
     /// What went wrong outside any call that could have said so.
     trouble: Arc<Mutex<Option<String>>>,
     cache: Option<DiskCache>,
+    tiles: Mutex<TileTable>,
     counters: [AtomicUsize; 3],
 }
 
@@ -87,6 +92,7 @@ impl Context {
         stored: Stored,
         patience: Duration,
         cache: Option<DiskCache>,
+        tiles: TileTable,
     ) -> Self {
         let trouble = Arc::new(Mutex::new(None));
         let (lost, odd) = (Arc::clone(&trouble), Arc::clone(&trouble));
@@ -116,8 +122,30 @@ impl Context {
             spare: Mutex::default(),
             trouble,
             cache,
+            tiles: Mutex::new(tiles),
             counters: Default::default(),
         }
+    }
+
+    /// The tiles that were found fastest so far.
+    pub(super) fn tiles(&self) -> MutexGuard<'_, TileTable> {
+        locked(&self.tiles)
+    }
+
+    /// What lowers a plan's commands for this device.
+    pub(super) fn lowering(
+        &self,
+        algebra: Algebra,
+        arithmetic: &Arithmetic,
+        tiles: TileTable,
+    ) -> Lowering {
+        let bytes = self.workgroup_bytes();
+        Lowering::new(algebra, arithmetic, self.stored, bytes, tiles)
+    }
+
+    /// Bytes of workgroup memory.
+    pub(super) fn workgroup_bytes(&self) -> usize {
+        self.device.limits().max_compute_workgroup_storage_size as usize
     }
 
     /// Submits what was recorded.

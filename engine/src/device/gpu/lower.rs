@@ -14,13 +14,15 @@ use furthermore_kernels_cpu::function_map::Function;
 use furthermore_shaders::{Constant, Form, Product, Stored, Value, Variant};
 
 use self::images::Gradient;
+use self::products::Tiled;
+use super::tiles::{Kind, TileTable};
 use crate::algebra::Algebra;
 use crate::device::RunOptions;
 use crate::error::{Error, Result};
 use crate::plan::{Command, Kernel, Region};
 
 /// Invocations of a workgroup of the kernels that have one element for each.
-const WORKGROUP: usize = 256;
+pub(super) const WORKGROUP: usize = 256;
 
 /// A parameter that every run writes anew.
 #[derive(Debug, Clone, Copy)]
@@ -65,6 +67,8 @@ pub(super) struct Lowered {
     pub(super) groups: usize,
     /// Multiplications of one workgroup, about: long commands are cut by them.
     pub(super) work: usize,
+    /// What its tiles were chosen for, where it has tiles.
+    pub(super) kind: Option<Kind>,
 }
 
 impl Lowered {
@@ -78,10 +82,17 @@ impl Lowered {
             scratch: 0,
             groups,
             work,
+            kind: None,
         }
     }
 
-    fn operand(mut self, name: &'static str, region: Region) -> Self {
+    fn tiled(tiled: Tiled, groups: usize) -> Self {
+        let mut lowered = Self::new(tiled.variant, groups, tiled.work);
+        lowered.kind = Some(tiled.kind);
+        lowered
+    }
+
+    pub(super) fn operand(mut self, name: &'static str, region: Region) -> Self {
         self.operands.push((name, region));
         self
     }
@@ -97,7 +108,7 @@ impl Lowered {
         Ok(self)
     }
 
-    fn factor(mut self, name: &'static str, factor: f64) -> Self {
+    pub(super) fn factor(mut self, name: &'static str, factor: f64) -> Self {
         self.parameters.push((name, Value::F32(factor as f32)));
         self
     }
@@ -140,6 +151,7 @@ pub(super) struct Lowering {
     constants: Vec<f32>,
     /// Bytes of workgroup memory.
     workgroup_bytes: usize,
+    tile_table: TileTable,
 }
 
 impl Lowering {
@@ -148,6 +160,7 @@ impl Lowering {
         arithmetic: &Arithmetic,
         stored: Stored,
         workgroup_bytes: usize,
+        tile_table: TileTable,
     ) -> Self {
         let (dim, slots) = (arithmetic.dim(), arithmetic.slots());
         let mut constants: Vec<f64> = match arithmetic.two() {
@@ -195,6 +208,7 @@ impl Lowering {
             product,
             constants: constants.into_iter().map(|x| x as f32).collect(),
             workgroup_bytes,
+            tile_table,
         }
     }
 

@@ -7,9 +7,12 @@ mod adapter;
 mod cache;
 mod context;
 mod lower;
+mod peaks;
 mod program;
 mod record;
+mod tiles;
 mod transfer;
+mod tune;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -22,11 +25,13 @@ use wgpu::{DeviceDescriptor, Features};
 
 pub use adapter::{ADAPTER_VARIABLE, AdapterDescription};
 pub use context::Counters;
+pub use tune::Tuned;
 
 use self::cache::DiskCache;
 use self::context::Context;
 use self::program::GpuProgram;
-use super::{Device, Program};
+use self::tiles::TileTable;
+use super::{Device, Peaks, Program};
 use crate::error::{Error, Result};
 use crate::plan::Plan;
 
@@ -39,7 +44,7 @@ pub struct GpuOptions {
     pub half: bool,
     /// How long a wait for the device may take before it is given up.
     pub patience: Duration,
-    /// Where compiled pipelines are kept between processes.
+    /// Where compiled pipelines and tuned tiles are kept between processes.
     pub cache: Option<PathBuf>,
 }
 
@@ -58,6 +63,8 @@ impl Default for GpuOptions {
 #[derive(Clone)]
 pub struct Gpu {
     context: Arc<Context>,
+    /// Where what was compiled and tuned is kept.
+    folder: Option<PathBuf>,
 }
 
 impl Gpu {
@@ -121,9 +128,19 @@ impl Gpu {
         } else {
             Stored::F32
         };
-        let context = Context::new(device, queue, description, stored, options.patience, cache);
+        let tiles = folder.map(|folder| TileTable::load(folder, &description));
+        let context = Context::new(
+            device,
+            queue,
+            description,
+            stored,
+            options.patience,
+            cache,
+            tiles.unwrap_or_default(),
+        );
         Ok(Self {
             context: Arc::new(context),
+            folder: options.cache.clone(),
         })
     }
 
@@ -140,6 +157,14 @@ impl Gpu {
     /// What this device was asked to do so far.
     pub fn counters(&self) -> Counters {
         self.context.counters()
+    }
+
+    /// Measures what the device can do at most, which takes about a second.
+    ///
+    /// # Errors
+    /// When it fails.
+    pub fn peaks(&self) -> Result<Peaks> {
+        peaks::measure(&self.context)
     }
 
     /// Whether commands can be timed on the device one by one.
@@ -160,7 +185,8 @@ impl Device for Gpu {
     }
 
     fn load(&self, plan: Arc<Plan>, arithmetic: Arithmetic) -> Result<Box<dyn Program>> {
-        let program = GpuProgram::load(Arc::clone(&self.context), plan, &arithmetic)?;
+        let tiles = self.context.tiles().clone();
+        let program = GpuProgram::load(Arc::clone(&self.context), plan, &arithmetic, tiles)?;
         Ok(Box::new(program))
     }
 }

@@ -10,8 +10,9 @@ use wgpu::{
 };
 
 use super::context::Context;
-use super::lower::{Lowered, Lowering};
+use super::lower::Lowered;
 use super::record::{Constants, Dispatch, Recorded, Recorder};
+use super::tiles::TileTable;
 use super::transfer::{self, Staging};
 use crate::device::diagnose::{Replay, diagnose, update_not_finite, warn_apart};
 use crate::device::{Program, RunOptions, Source, words, words_mut};
@@ -54,6 +55,7 @@ impl GpuProgram {
         context: Arc<Context>,
         plan: Arc<Plan>,
         arithmetic: &Arithmetic,
+        tiles: TileTable,
     ) -> Result<Self> {
         let options = plan.options();
         if options.dtype != DType::F32 {
@@ -62,13 +64,7 @@ impl GpuProgram {
                 options.dtype
             )));
         }
-        let limits = context.device.limits();
-        let lowering = Lowering::new(
-            options.algebra,
-            arithmetic,
-            context.stored,
-            limits.max_compute_workgroup_storage_size as usize,
-        );
+        let lowering = context.lowering(options.algebra, arithmetic, tiles);
         let stored = transfer::size(context.stored);
         let buffers = plan.buffers().iter().map(|&len| {
             let bytes = (len as u64).saturating_mul(stored);
@@ -171,7 +167,7 @@ impl GpuProgram {
     }
 }
 
-fn entry(binding: u32, buffer: &Buffer) -> BindGroupEntry<'_> {
+pub(super) fn entry(binding: u32, buffer: &Buffer) -> BindGroupEntry<'_> {
     BindGroupEntry {
         binding,
         resource: buffer.as_entire_binding(),

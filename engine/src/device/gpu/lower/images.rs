@@ -229,9 +229,9 @@ impl Lowering {
         let variant = sized(variant, "SOURCES", sources)?;
         let variant = sized(variant, "TARGETS", targets)?.flag("SWAPPED", swapped);
         let sizes = [targets, sources * taps, columns];
-        let (variant, tile, work) = self.tiled(variant, [weights, images], sizes);
-        let groups = shape.groups * tile.count(targets, columns);
-        Lowered::new(variant, groups, work)
+        let tiled = self.tiled(variant, [weights, images], sizes);
+        let groups = shape.groups * tiled.tile.count(targets, columns);
+        Lowered::tiled(tiled, groups)
             .operand("a", weights)
             .operand("b", images)
             .size("batch", shape.batch)
@@ -342,10 +342,11 @@ impl Lowering {
         let variant = sized(variant, "TARGETS", outs)?;
         let variant = averaged(variant, gradient.window())?;
         let sizes = [outs, terms, ins * taps];
-        let (variant, tile, work) = self.tiled(variant, [gradient.region, images], sizes);
-        let groups = shape.groups * tile.count(outs, ins * taps);
+        let mut tiled = self.tiled(variant, [gradient.region, images], sizes);
+        let groups = shape.groups * tiled.tile.count(outs, ins * taps);
         let pieces = Pieces::new(groups, terms);
-        let lowered = Lowered::new(variant, groups * pieces.count, work / pieces.count)
+        tiled.work /= pieces.count;
+        let lowered = Lowered::tiled(tiled, groups * pieces.count)
             .operand("a", gradient.region)
             .operand("b", images)
             .steps_of(gradient, shape.output_sizes())

@@ -1,0 +1,143 @@
+//! `tune`: which tiles matrix products and convolutions take on a graphics adapter.
+
+use std::path::PathBuf;
+
+use furthermore::Algebra;
+use furthermore::tensor::DType;
+use regex::Regex;
+use serde::Serialize;
+
+use super::kernels::matching;
+use crate::environment::Environment;
+use crate::error::{Error, Result};
+use crate::kernels::cases;
+use crate::progress;
+use crate::report::{self, Report};
+
+/// Options of `tune`.
+#[derive(clap::Args, Debug, Clone)]
+pub struct Options {
+    /// Tune only for rows of `kernels` whose "KERNEL SHAPE REGIME ALGEBRA" matches.
+    #[arg(long, value_name = "REGEX", default_value = "")]
+    pub filter: String,
+    /// Algebras of the ciphertexts, comma-separated: compact2 to compact8, blocks2 to blocks8.
+    #[arg(long, value_delimiter = ',', default_value = "compact2,blocks2")]
+    pub algebra: Vec<String>,
+    /// A part of the graphics adapter's name [default: the best adapter].
+    #[arg(long, value_name = "NAME")]
+    pub adapter: Option<String>,
+    /// Tune for tensors stored in half precision.
+    #[arg(long)]
+    pub half: bool,
+    /// Write the report as JSON.
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+}
+
+/// A row of the report: the tiles of one kernel at one shape in one regime.
+#[derive(Debug, Clone, Serialize)]
+#[allow(missing_docs, reason = "the report format names them")]
+pub struct Row {
+    pub kernel: String,
+    pub regime: &'static str,
+    pub algebra: String,
+    /// How tensors are stored.
+    pub dtype: &'static str,
+    pub shape: String,
+    pub device: &'static str,
+    /// Rows and columns of an invocation, rows and columns of a workgroup in invocations, depth.
+    pub tile: [u32; 5],
+    pub tried: usize,
+    pub seconds: f64,
+    pub untuned_seconds: f64,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// When an option cannot be used, the device fails, or a file cannot be written.
+pub fn run(options: &Options) -> Result<()> {
+    let filter = Regex::new(&options.filter).map_err(|e| Error::Option {
+        option: "--filter",
+        reason: e.to_string(),
+    })?;
+    let algebras = options
+        .algebra
+        .iter()
+        .map(|name| name.parse())
+        .collect::<std::result::Result<Vec<Algebra>, _>>()?;
+    report::check_writable(options.json.as_deref())?;
+    let gpu = super::gpu(options.adapter.as_deref(), options.half)?;
+    let adapter = gpu.adapter().clone();
+    let mut cases = cases(DType::F32, &algebras, !adapter.software)?;
+    // One choice serves a product however its operands lie.
+    cases.retain(|case| {
+        let tiled = case.kernel == "block_matmul" || case.kernel.starts_with("conv2d");
+        tiled && !case.shape.contains("^T") && !case.kernel.ends_with("bias")
+    });
+    let cases = matching(cases, &filter, |_| false)?;
+    let count = cases.iter().map(|case| case.sides.len()).sum();
+    let bar = progress::bar("tuning", count);
+    let mut rows = Vec::new();
+    for case in &cases {
+        for side in &case.sides {
+            bar.set_message(format!("{} {}", case.kernel, case.shape));
+            let tuned = match side.plan() {
+                Some((plan, arithmetic)) => gpu.tune(plan, arithmetic)?,
+                None => None,
+            };
+            bar.inc(1);
+            let Some(tuned) = tuned else { continue };
+            rows.push(Row {
+                kernel: case.kernel.clone(),
+                regime: side.regime.name(),
+                algebra: side.algebra.to_string(),
+                dtype: if options.half { "f16" } else { "f32" },
+                shape: case.shape.clone(),
+                device: "gpu",
+                tile: tuned.tile,
+                tried: tuned.tried,
+                seconds: tuned.seconds,
+                untuned_seconds: tuned.untuned_seconds,
+            });
+        }
+    }
+    bar.finish_and_clear();
+    gpu.keep_tuned()?;
+    print(&rows);
+    println!("kept for {adapter}");
+    if let Some(path) = &options.json {
+        let isa = furthermore::device::Cpu::new()?.isa();
+        let environment = Environment::here(isa.name(), Some(adapter.to_string()));
+        Report::new("tune", environment, rows).write(path)?;
+    }
+    Ok(())
+}
+
+fn print(rows: &[Row]) {
+    let header = [
+        "kernel",
+        "shape",
+        "regime",
+        "algebra",
+        "tile",
+        "time",
+        "untuned",
+        "untuned / tuned",
+    ];
+    let mut table = report::table(&header, 5);
+    for row in rows {
+        let [rows, columns, group_rows, group_columns, depth] = row.tile;
+        table.add_row([
+            row.kernel.clone(),
+            row.shape.clone(),
+            row.regime.to_owned(),
+            row.algebra.clone(),
+            format!("{group_rows}x{group_columns} of {rows}x{columns}, depth {depth}"),
+            report::seconds(Some(row.seconds)),
+            report::seconds(Some(row.untuned_seconds)),
+            report::number(Some(row.untuned_seconds / row.seconds), 2),
+        ]);
+    }
+    println!("{table}");
+}

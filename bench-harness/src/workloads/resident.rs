@@ -1,0 +1,84 @@
+//! Sessions with everything in place, to be run again and again.
+
+use std::sync::Arc;
+
+use furthermore::Algebra;
+use furthermore::device::Device;
+use furthermore::network::Network;
+use furthermore::plan::{CompileOptions, Plan};
+use furthermore::scheme::{MaskPolicy, SecretKey};
+use furthermore::session::Session;
+use furthermore::tensor::{Plaintext, Tensor};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha20Rng;
+
+use crate::error::Result;
+
+/// A session with random inputs, targets and weights written to it. Its learning rate is tiny, so
+/// that any number of steps stays finite.
+///
+/// # Errors
+/// When the network cannot be compiled or the device cannot hold it.
+pub(crate) fn resident(
+    network: &Network,
+    compile: &CompileOptions,
+    seed: u64,
+    one_hot: bool,
+    device: &dyn Device,
+) -> Result<Session> {
+    let plan = Arc::new(Plan::compile(network, compile)?);
+    let algebra = compile.algebra;
+    let key = match algebra {
+        Algebra::Real => None,
+        _ => Some(SecretKey::from_known_seed(algebra.slots(), seed)?),
+    };
+    let public = key.as_ref().map(SecretKey::evaluation_key);
+    let mut session = Session::new(device, Arc::clone(&plan), public)?;
+    session.load_parameters(&network.initial_parameters(seed, compile.dtype)?)?;
+    session.set_learning_rate(1e-6)?;
+    let mut rng = ChaCha20Rng::seed_from_u64(seed);
+    let inputs: Vec<_> = plan
+        .bindings()
+        .iter()
+        .filter(|b| b.role == furthermore::plan::Role::Input)
+        .collect();
+    let mut plaintexts = Vec::new();
+    for binding in &inputs {
+        let count = binding.shape.elements()?;
+        let width = binding.shape.row_elements();
+        let mut values: Vec<f32> = (0..count).map(|_| rng.random::<f32>()).collect();
+        if binding.name == "target" && one_hot {
+            values.fill(0.0);
+            for row in values.chunks_mut(width) {
+                row[rng.random_range(0..width)] = 1.0;
+            }
+        }
+        plaintexts.push(Plaintext::new(binding.shape.clone(), &values)?.to_dtype(compile.dtype)?);
+    }
+    let Some(key) = &key else {
+        for (binding, plaintext) in inputs.iter().zip(&plaintexts) {
+            session.write(&binding.name, plaintext)?;
+        }
+        return Ok(session);
+    };
+    let mut encryptor = key.encryptor_from_known_seed(algebra, seed)?;
+    if let ([x, target], [images, labels]) = (&inputs[..], &plaintexts[..]) {
+        let (images, labels) =
+            encryptor.encrypt_training_set(images, labels, MaskPolicy::PairedRows)?;
+        session.write(&x.name, &images)?;
+        session.write(&target.name, &labels)?;
+    } else {
+        for (binding, plaintext) in inputs.iter().zip(&plaintexts) {
+            session.write(&binding.name, &encryptor.encrypt(plaintext)?)?;
+        }
+    }
+    if compile.encrypted_parameters {
+        // Weights with masks of their own, as training leaves them.
+        for (weight, tensor) in network.initial_parameters(seed, compile.dtype)?.iter() {
+            if let Tensor::Plaintext(plaintext) = tensor {
+                session.write(weight, &encryptor.encrypt(plaintext)?)?;
+            }
+        }
+    }
+    Ok(session)
+}
