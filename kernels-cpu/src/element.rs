@@ -5,7 +5,9 @@ use std::fmt::Debug;
 use num_traits::Float;
 
 use crate::block_matmul::Task;
-use crate::conv2d::{ChannelSums, Convolve, Correlate, PackWeights};
+use crate::conv2d::{
+    Averages, ChannelSums, Convolve, Correlate, PackWeights, PooledSums, Unpooled,
+};
 use crate::convert::{Map, Transpose};
 use crate::elementwise::{Divide, Linear, Multiply};
 use crate::function_map::Span;
@@ -68,6 +70,9 @@ bodies! {
     run_convolve(Convolve<'_, Self>) -> SlotMaxima;
     run_correlate(Correlate<'_, Self>) -> ();
     run_channel_sums(ChannelSums<Self>) -> ();
+    run_averages(Averages<'_, Self>) -> SlotMaxima;
+    run_unpooled(Unpooled<'_, Self>) -> ();
+    run_pooled_sums(PooledSums<'_, Self>) -> ();
     run_chains(Chains) -> f64;
     run_rectified(Rectified<'_, Self>) -> SlotMaxima;
     run_windows(Windows<'_, Self>) -> SlotMaxima;

@@ -285,6 +285,15 @@ unsafe impl<T: Send> Send for RawPlanes<T> {}
 unsafe impl<T: Send> Sync for RawPlanes<T> {}
 
 impl<T> RawPlanes<T> {
+    /// `count` planes, the first at `start`, `stride` elements apart.
+    pub(crate) fn new(start: *mut T, count: usize, stride: usize) -> Self {
+        Self {
+            start,
+            count,
+            stride,
+        }
+    }
+
     /// Plane `i` alone.
     pub(crate) fn only(&self, i: usize) -> Self {
         Self {

@@ -59,18 +59,33 @@ pub const FAMILIES: &[Family] = &[
             "epilogue",
             "gemm",
             "tiles",
-            "windows"
+            "windows",
+            "scratch",
+            "steps",
+            "step_gradient"
         ]
+    ),
+    family!(
+        "conv2d_pooled",
+        ["conv2d_pooled"],
+        ["tiles", "scratch", "steps"]
     ),
     family!(
         "conv2d_weights",
         ["conv2d_gradient_weights"],
-        ["gemm", "tiles", "windows", "pieces"]
+        [
+            "gemm",
+            "tiles",
+            "windows",
+            "scratch",
+            "steps",
+            "step_gradient"
+        ]
     ),
     family!(
         "conv2d_sums",
         ["conv2d_gradient_bias", "add_pieces"],
-        ["tiles", "pieces"]
+        ["tiles", "scratch", "steps", "step_gradient"]
     ),
     family!(
         "pool",

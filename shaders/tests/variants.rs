@@ -126,6 +126,17 @@ fn convolutions(base: &Variant, form: Form) -> Vec<Variant> {
         .collect()
 }
 
+/// A gradient by a convolution's result as it is, and by averages.
+fn pooled(variant: &Variant) -> [Variant; 2] {
+    [(false, 1), (true, 2)].map(|(pooled, window)| {
+        variant
+            .clone()
+            .flag("POOLED", pooled)
+            .constant("WINDOW_ROWS", Constant::U32(window))
+            .constant("WINDOW_COLUMNS", Constant::U32(window))
+    })
+}
+
 /// Every variant of an entry point, but for the element type.
 fn variants(family: &'static str, entry: &'static str, form: Form) -> Vec<Variant> {
     let base = Variant::new(family, entry, Stored::F32, form);
@@ -154,29 +165,51 @@ fn variants(family: &'static str, entry: &'static str, form: Form) -> Vec<Varian
             .into_iter()
             .flat_map(|variant| {
                 let forward = entry == "conv2d";
-                [(false, "identity"), (forward, "sigmoid")].map(|(bias, f)| {
+                let gradients = pooled(&variant);
+                [
+                    (&gradients[0], false, "identity"),
+                    (&gradients[usize::from(!forward)], forward, "sigmoid"),
+                ]
+                .map(|(variant, bias, f)| {
                     variant
                         .clone()
                         .flag("SWAPPED", !forward)
+                        .flag("IN_SCRATCH", bias)
                         .flag("HAS_BIAS", bias)
                         .plaintext("bias", bias && form != Form::Real)
                         .constant("FUNCTION", Constant::Name(f))
                 })
             })
             .collect(),
+        "conv2d_pooled" => [false, true]
+            .map(|steps| {
+                let [_, pooled] = pooled(&base);
+                pooled
+                    .flag("HAS_STEPS", steps)
+                    .constant("TILE_IMAGES", Constant::U32(32))
+                    .constant("CHANNELS", Constant::U32(3))
+                    .constant("RESULT_ROWS", Constant::U32(4))
+                    .constant("RESULT_COLUMNS", Constant::U32(6))
+            })
+            .to_vec(),
         "conv2d_weights" => convolutions(&base, form)
-            .into_iter()
+            .iter()
+            .flat_map(pooled)
             .flat_map(|variant| {
                 [false, true].map(|in_pieces| variant.clone().flag("IN_PIECES", in_pieces))
             })
             .collect(),
-        "conv2d_sums" => [false, true]
-            .map(|in_pieces| {
-                base.clone()
-                    .flag("IN_PIECES", in_pieces)
-                    .constant("TILE_IMAGES", Constant::U32(32))
+        "conv2d_sums" => pooled(&base)
+            .iter()
+            .flat_map(|variant| {
+                [false, true].map(|in_pieces| {
+                    variant
+                        .clone()
+                        .flag("IN_PIECES", in_pieces)
+                        .constant("TILE_IMAGES", Constant::U32(32))
+                })
             })
-            .to_vec(),
+            .collect(),
         "pool" => [(false, false), (false, true), (true, false)]
             .map(|(maximum, with_padding)| {
                 windows(&base)
@@ -237,7 +270,7 @@ fn variants(family: &'static str, entry: &'static str, form: Form) -> Vec<Varian
 /// A variant with all its operands bound plane by plane is valid, and binds each plane as the operand.
 fn binds_planes(shader: &Shader) {
     let operand = |b: &&Binding| {
-        let constants = ["table", "scratch", "watched"];
+        let constants = ["table", "scratch", "steps", "watched"];
         b.group == 0 && b.access != Access::Uniform && !constants.contains(&b.name.as_str())
     };
     let whole: Vec<&Binding> = shader.bindings().iter().filter(operand).collect();

@@ -35,6 +35,14 @@ fn right_index(batch: u32, depth: u32, column: u32) -> u32 {
     return batch * params.k * params.n + at;
 }
 
+fn left_value(element: array<f32, A_PLANES>, batch: u32, row: u32, depth: u32) -> array<f32, A_PLANES> {
+    return element;
+}
+
+fn right_value(element: array<f32, B_PLANES>, batch: u32, depth: u32, column: u32) -> array<f32, B_PLANES> {
+    return element;
+}
+
 fn write(batch: u32, row: u32, column: u32, product: Coordinates) {
     store_c((batch * params.m + row) * params.n + column, epilogue(product, column));
 }

@@ -1,7 +1,8 @@
 // Convolutions as matrix products, plaintext or encrypted on either side. For each group of channels,
 // its weights by target channel x (source channel, tap), times what lies under taps: (source channel,
 // tap) x (pixel, image), gathered while it is staged. Sources are the input, targets the output; the
-// gradient by the input has them swapped.
+// gradient by the input has them swapped. The output may be left in scratch, and its gradient may be that
+// by averages of relu of it.
 
 struct Params {
     command: u32,
@@ -10,6 +11,8 @@ struct Params {
     b_stride: u32,
     bias_stride: u32,
     y_stride: u32,
+    scratch_stride: u32,
+    steps_stride: u32,
     batch: u32,
     alpha: f32,
     beta: f32,
@@ -19,11 +22,14 @@ struct Params {
 @group(0) @binding(1) var<storage, read> b: array<Stored>;
 @group(0) @binding(2) var<storage, read> bias: array<Stored>;
 @group(0) @binding(3) var<storage, read_write> y: array<Stored>;
-@group(0) @binding(4) var<uniform> params: Params;
+@group(0) @binding(4) var<storage, read_write> scratch: array<f32>;
+@group(0) @binding(5) var<storage, read> steps: array<u32>;
+@group(0) @binding(6) var<uniform> params: Params;
 
 const LEFT_ALONG_DEPTH = true;
 // Images are side by side, and so are their pixels.
 const RIGHT_ALONG_DEPTH = false;
+const GRADIENT_PLANES = B_PLANES;
 
 fn sources(axis: Axis) -> u32 {
     return select(axis.input, axis.output, SWAPPED);
@@ -52,12 +58,29 @@ fn right_index(batch: u32, depth: u32, column: u32) -> u32 {
     let r = source_at(ROWS, p.number / targets(COLUMNS), tap / COLUMNS_KERNEL);
     let q = source_at(COLUMNS, p.number % targets(COLUMNS), tap % COLUMNS_KERNEL);
     if r < sources(ROWS) && q < sources(COLUMNS) {
-        let pixels = sources(ROWS) * sources(COLUMNS);
         let channel = batch * SOURCES + depth / TAPS;
-        let number = channel * pixels + r * sources(COLUMNS) + q;
-        return element(p, GROUPS * SOURCES * pixels, number);
+        let all = Result(GROUPS * SOURCES, sources(ROWS), sources(COLUMNS));
+        return average_at(p, all, channel, r, q);
     }
     return NOWHERE;
+}
+
+fn left_value(element: array<f32, A_PLANES>, batch: u32, row: u32, depth: u32) -> array<f32, A_PLANES> {
+    return element;
+}
+
+// An average is passed on to a pixel of its window by that pixel's steps.
+fn right_value(element: array<f32, B_PLANES>, batch: u32, depth: u32, column: u32) -> array<f32, B_PLANES> {
+    if POOLED {
+        let tap = depth % TAPS;
+        let p = pixel(column, targets(ROWS) * targets(COLUMNS));
+        let r = source_at(ROWS, p.number / targets(COLUMNS), tap / COLUMNS_KERNEL);
+        let q = source_at(COLUMNS, p.number % targets(COLUMNS), tap % COLUMNS_KERNEL);
+        let all = Result(GROUPS * SOURCES, sources(ROWS), sources(COLUMNS));
+        let channel = batch * SOURCES + depth / TAPS;
+        return through_steps(element, word_at(p, all, channel, r, q), p.image);
+    }
+    return element;
 }
 
 fn write(batch: u32, row: u32, column: u32, product: Coordinates) {
@@ -65,7 +88,12 @@ fn write(batch: u32, row: u32, column: u32, product: Coordinates) {
     let p = pixel(column, pixels);
     let channel = batch * TARGETS + row;
     let at = element(p, GROUPS * TARGETS * pixels, channel * pixels + p.number);
-    store_y(at, epilogue(product, channel));
+    let c = epilogue(product, channel);
+    if IN_SCRATCH {
+        store_scratch(at, c);
+    } else {
+        store_y(at, c);
+    }
 }
 
 fn convolve(tile: u32, local: vec3<u32>) {
@@ -80,7 +108,7 @@ fn convolve(tile: u32, local: vec3<u32>) {
     }
 }
 
-// y = f(images b * weights a + bias).
+// y, or scratch, = f(images b * weights a + bias).
 @compute @workgroup_size(GROUP_COLUMNS, GROUP_ROWS)
 fn conv2d(
     @builtin(workgroup_id) group: vec3<u32>,

@@ -5,10 +5,12 @@ struct Params {
     first: u32,
     g_stride: u32,
     y_stride: u32,
-    pieces_stride: u32,
+    scratch_stride: u32,
+    steps_stride: u32,
     batch: u32,
     channels: u32,
-    pixels: u32,
+    rows: u32,
+    columns: u32,
     // Images times pixels of a piece, and how many pieces there are.
     piece: u32,
     count: u32,
@@ -18,7 +20,10 @@ struct Params {
 @group(0) @binding(0) var<storage, read> g: array<Stored>;
 @group(0) @binding(1) var<storage, read_write> y: array<Stored>;
 @group(0) @binding(2) var<storage, read_write> scratch: array<f32>;
-@group(0) @binding(3) var<uniform> params: Params;
+@group(0) @binding(3) var<storage, read> steps: array<u32>;
+@group(0) @binding(4) var<uniform> params: Params;
+
+const GRADIENT_PLANES = D;
 
 var<workgroup> sums: array<f32, WORKGROUP>;
 
@@ -48,12 +53,19 @@ fn conv2d_gradient_bias(
     let at = workgroup_index(group, groups);
     if at < params.count * params.channels {
         let start = at / params.channels * params.piece;
-        let end = min(start + params.piece, params.batch * params.pixels);
+        let pixels = params.rows * params.columns;
+        let end = min(start + params.piece, params.batch * pixels);
+        let channel = at % params.channels;
+        let all = Result(params.channels, params.rows, params.columns);
         var sum: Coordinates;
         for (var i = start + local; i < end; i += WORKGROUP) {
-            let p = pixel(i, params.pixels);
-            let number = at % params.channels * params.pixels + p.number;
-            var next = coordinates_g(element(p, params.channels * params.pixels, number));
+            let p = pixel(i, pixels);
+            let row = p.number / params.columns;
+            let column = p.number % params.columns;
+            var next = coordinates_g(average_at(p, all, channel, row, column));
+            if POOLED {
+                next = through_steps(next, word_at(p, all, channel, row, column), p.image);
+            }
             for (var k = 0u; k < D; k++) {
                 sum[k] += next[k];
             }
@@ -63,7 +75,7 @@ fn conv2d_gradient_bias(
         }
         if local == 0u {
             if IN_PIECES {
-                store_piece(at, sum);
+                store_scratch(at, sum);
             } else {
                 store_y(at, sum);
             }
@@ -82,8 +94,9 @@ fn add_pieces(
     if at < params.len {
         var sum: Coordinates;
         for (var i = 0u; i < params.count; i++) {
+            var piece = load_scratch(i * params.len + at);
             for (var k = 0u; k < D; k++) {
-                sum[k] += scratch[k * params.pieces_stride + i * params.len + at];
+                sum[k] += piece[k];
             }
         }
         store_y(at, sum);

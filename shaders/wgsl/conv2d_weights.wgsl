@@ -9,7 +9,8 @@ struct Params {
     a_stride: u32,
     b_stride: u32,
     y_stride: u32,
-    pieces_stride: u32,
+    scratch_stride: u32,
+    steps_stride: u32,
     batch: u32,
     // Images times pixels of a piece, and how many pieces there are.
     piece: u32,
@@ -20,10 +21,12 @@ struct Params {
 @group(0) @binding(1) var<storage, read> b: array<Stored>;
 @group(0) @binding(2) var<storage, read_write> y: array<Stored>;
 @group(0) @binding(3) var<storage, read_write> scratch: array<f32>;
-@group(0) @binding(4) var<uniform> params: Params;
+@group(0) @binding(4) var<storage, read> steps: array<u32>;
+@group(0) @binding(5) var<uniform> params: Params;
 
 const LEFT_ALONG_DEPTH = true;
 const RIGHT_ALONG_DEPTH = true;
+const GRADIENT_PLANES = A_PLANES;
 const PLACES = ROWS_OUTPUT * COLUMNS_OUTPUT;
 const ELEMENTS = ROWS_INPUT * COLUMNS_INPUT;
 
@@ -31,15 +34,34 @@ const ELEMENTS = ROWS_INPUT * COLUMNS_INPUT;
 
 fn left_index(batch: u32, row: u32, depth: u32) -> u32 {
     let p = pixel(depth, PLACES);
+    let r = p.number / COLUMNS_OUTPUT;
+    let q = p.number % COLUMNS_OUTPUT;
     let channel = batch % GROUPS * TARGETS + row;
-    return element(p, GROUPS * TARGETS * PLACES, channel * PLACES + p.number);
+    let all = Result(GROUPS * TARGETS, ROWS_OUTPUT, COLUMNS_OUTPUT);
+    return average_at(p, all, channel, r, q);
+}
+
+// An average is passed on to a pixel of its window by that pixel's steps.
+fn left_value(element: array<f32, A_PLANES>, batch: u32, row: u32, depth: u32) -> array<f32, A_PLANES> {
+    if POOLED {
+        let p = pixel(depth, PLACES);
+        let all = Result(GROUPS * TARGETS, ROWS_OUTPUT, COLUMNS_OUTPUT);
+        let channel = batch % GROUPS * TARGETS + row;
+        let word = word_at(p, all, channel, p.number / COLUMNS_OUTPUT, p.number % COLUMNS_OUTPUT);
+        return through_steps(element, word, p.image);
+    }
+    return element;
+}
+
+fn right_value(element: array<f32, B_PLANES>, batch: u32, depth: u32, column: u32) -> array<f32, B_PLANES> {
+    return element;
 }
 
 fn right_index(batch: u32, depth: u32, column: u32) -> u32 {
     let tap = column % TAPS;
     let p = pixel(depth, PLACES);
-    let r = element_at(ROWS, p.number / COLUMNS.output, tap / COLUMNS_KERNEL);
-    let q = element_at(COLUMNS, p.number % COLUMNS.output, tap % COLUMNS_KERNEL);
+    let r = element_at(ROWS, p.number / COLUMNS_OUTPUT, tap / COLUMNS_KERNEL);
+    let q = element_at(COLUMNS, p.number % COLUMNS_OUTPUT, tap % COLUMNS_KERNEL);
     if r < ROWS_INPUT && q < COLUMNS_INPUT {
         let channel = batch % GROUPS * SOURCES + column / TAPS;
         let number = channel * ELEMENTS + r * COLUMNS_INPUT + q;
@@ -51,7 +73,7 @@ fn right_index(batch: u32, depth: u32, column: u32) -> u32 {
 fn write(batch: u32, row: u32, column: u32, product: Coordinates) {
     let at = (batch * TARGETS + row) * SOURCES * TAPS + column;
     if IN_PIECES {
-        store_piece(at, product);
+        store_scratch(at, product);
     } else {
         store_y(at, product);
     }

@@ -96,8 +96,10 @@ impl Side {
         let mut program = device.load(Arc::clone(plan), arithmetic.as_ref().clone())?;
         let dtype = plan.options().dtype;
         for region in &plan.commands()[0].reads {
-            let mut buffer = Buffer::zeroed(dtype, region.planes * region.stride)?;
+            let mut buffer = Buffer::zeroed(dtype, region.planes.max(1) * region.stride)?;
             match dtype {
+                // Every other bit.
+                _ if region.planes == 0 => buffer.as_mut_words().fill(u32::MAX / 3),
                 DType::F32 => fill(buffer.as_mut_slice::<f32>(), region, arithmetic),
                 DType::F64 => fill(buffer.as_mut_slice::<f64>(), region, arithmetic),
             }
@@ -221,7 +223,7 @@ impl Setup {
     }
 
     /// The sides of a kernel with two operands that may be plaintext or ciphertext.
-    fn of_two(&self) -> impl Iterator<Item = (Regime, Algebra, &Arithmetic)> {
+    pub(super) fn of_two(&self) -> impl Iterator<Item = (Regime, Algebra, &Arithmetic)> {
         self.algebras.iter().flat_map(|(algebra, arithmetic)| {
             let regimes: &[Regime] = match algebra {
                 Algebra::Real => &[Regime::Plain],

@@ -31,6 +31,15 @@ impl Precision {
         }
     }
 
+    /// Bytes of a number as it is stored.
+    pub(super) fn bytes(self) -> usize {
+        match self {
+            Precision::F64 => 8,
+            Precision::F32 => 4,
+            Precision::F16 => 2,
+        }
+    }
+
     /// A number as it is stored.
     pub(super) fn round(self, x: f64) -> f64 {
         match self {

@@ -313,6 +313,15 @@ pub(super) fn slots_apart_are_seen(parity: &Parity) {
         let seen = activation.is_some();
         cases.push((kernel, reads, convolution.output_len(), [seen; 2]));
     }
+    let window = convolution.output();
+    let kernel = Kernel::Conv2dPooled {
+        shape: convolution,
+        bias: false,
+        window,
+    };
+    let reads = vec![convolution.input_len(), convolution.weight_len()];
+    let averages = convolution.output_len() / (window[0] * window[1]);
+    cases.push((kernel, reads, averages, [true; 2]));
     parity.everywhere(234, |rig, _| {
         // Plaintext has no slots to be apart, and half precision too few digits to say how far.
         if rig.arithmetic.slots() == 1 || rig.precision != Precision::F32 {

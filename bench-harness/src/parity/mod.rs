@@ -9,6 +9,7 @@
 //! | `support.rs` | the table of what runs where |
 //! | the others | the kernels, by what they go along: elements, rows, images ... |
 
+mod averages;
 mod bounds;
 mod elements;
 mod formulas;
@@ -61,6 +62,9 @@ pub const CASES: &[(&str, Cases)] = &[
     ("block_matmul", products::block_matmul),
     ("conv2d", products::conv2d),
     ("conv2d_gradients", products::conv2d_gradients),
+    ("conv2d_pooled", averages::conv2d_pooled),
+    ("conv2d_pooled_gradients", averages::conv2d_pooled_gradients),
+    ("what_relu_hides_is_seen", averages::what_relu_hides_is_seen),
     ("pool", images::pool),
     ("pool_gradient", images::pool_gradient),
     (

@@ -205,7 +205,7 @@ const SHAPES: [Conv2dShape; 7] = [
     },
 ];
 
-fn input(s: &Conv2dShape) -> Images {
+pub(super) fn input(s: &Conv2dShape) -> Images {
     Images {
         batch: s.batch,
         channels: s.in_channels,
@@ -214,7 +214,7 @@ fn input(s: &Conv2dShape) -> Images {
     }
 }
 
-fn output(s: &Conv2dShape) -> Images {
+pub(super) fn output(s: &Conv2dShape) -> Images {
     let [rows, columns] = s.output();
     Images {
         batch: s.batch,
@@ -225,7 +225,7 @@ fn output(s: &Conv2dShape) -> Images {
 }
 
 /// Every product of a convolution: an element of the input, a weight, an element of the output.
-fn products(s: &Conv2dShape, mut visit: impl FnMut(usize, usize, usize)) {
+pub(super) fn products(s: &Conv2dShape, mut visit: impl FnMut(usize, usize, usize)) {
     let (x, y) = (input(s), output(s));
     let (depth, outs) = (s.in_channels / s.groups, s.out_channels / s.groups);
     let axis = |i: usize| (s.stride[i], s.padding[i][0], s.dilation[i], s.input[i]);
@@ -250,7 +250,7 @@ fn products(s: &Conv2dShape, mut visit: impl FnMut(usize, usize, usize)) {
 }
 
 /// Terms that add up to one number of the largest sum, and a bound on the sum of their sizes.
-fn bound(terms: usize) -> (usize, f64) {
+pub(super) fn bound(terms: usize) -> (usize, f64) {
     (terms + 24, 4.0 * terms as f64)
 }
 
@@ -302,7 +302,10 @@ pub(super) fn conv2d_gradients(parity: &Parity) {
                     |encrypted, len| rig.tensor(encrypted, || noise.numbers(len, -1.0, 1.0));
                 let reads = [draw(first, y_len), draw(second, w_len)];
                 let x = rig.poisoned(first || second, x_len);
-                let kernel = Kernel::Conv2dGradientInput { shape };
+                let kernel = Kernel::Conv2dGradientInput {
+                    shape,
+                    pooled: None,
+                };
                 rig.check(&kernel, &reads, &[x], bound(w_len), |read, _| {
                     let mut x = vec![0.0; x_len];
                     products(&shape, |to, w, y| x[to] += read[0][y] * read[1][w]);
@@ -310,7 +313,10 @@ pub(super) fn conv2d_gradients(parity: &Parity) {
                 });
                 let reads = [draw(first, x_len), draw(second, y_len)];
                 let w = rig.poisoned(first || second, w_len);
-                let kernel = Kernel::Conv2dGradientWeights { shape };
+                let kernel = Kernel::Conv2dGradientWeights {
+                    shape,
+                    pooled: None,
+                };
                 let terms = y_len / shape.out_channels;
                 rig.check(&kernel, &reads, &[w], bound(terms), |read, _| {
                     let mut w = vec![0.0; w_len];
@@ -318,9 +324,9 @@ pub(super) fn conv2d_gradients(parity: &Parity) {
                     vec![w]
                 });
             }
-            let [rows, columns] = shape.output();
             let kernel = Kernel::Conv2dGradientBias {
-                sizes: [shape.batch, shape.out_channels, rows * columns],
+                sizes: shape.output_sizes(),
+                pooled: None,
             };
             for &encrypted in rig.ways() {
                 let g = rig.tensor(encrypted, || noise.numbers(y_len, -1.0, 1.0));

@@ -17,11 +17,35 @@ use crate::report::Status;
 /// Numbers `[plane][element]`, or `[slot][element]`.
 pub(super) type Planes = Vec<Vec<f64>>;
 
-/// A tensor of one command: plaintext with one value in every slot, or ciphertexts.
+/// A tensor of one command: plaintext with one value in every slot, or ciphertexts; or the bits of
+/// each slot of such a tensor, by words.
 #[derive(Debug, Clone)]
 pub(super) struct Tensor {
     encrypted: bool,
+    bits: bool,
     slots: Planes,
+}
+
+/// A tensor as a device has it.
+#[derive(Debug, Clone)]
+pub(super) enum Stored {
+    Numbers(Planes),
+    Bits(Vec<u32>),
+}
+
+impl Stored {
+    fn operand(&self) -> Operand {
+        match self {
+            Stored::Numbers(planes) => Operand {
+                planes: planes.len(),
+                elements: planes.first().map_or(0, Vec::len),
+            },
+            Stored::Bits(words) => Operand {
+                planes: 0,
+                elements: words.len(),
+            },
+        }
+    }
 }
 
 /// What a run is given: a step, and a guard that lets everything finite pass.
@@ -102,7 +126,19 @@ impl<'a> Rig<'a> {
         } else {
             vec![draw(); self.arithmetic.slots()]
         };
-        Tensor { encrypted, slots }
+        Tensor {
+            encrypted,
+            bits: false,
+            slots,
+        }
+    }
+
+    /// Bits of every slot, whose words are drawn one slot after the other.
+    pub(super) fn bits(&self, encrypted: bool, draw: impl FnMut() -> Vec<f64>) -> Tensor {
+        Tensor {
+            bits: true,
+            ..self.tensor(encrypted, draw)
+        }
     }
 
     /// A tensor to write that holds no number yet.
@@ -110,25 +146,38 @@ impl<'a> Rig<'a> {
         self.tensor(encrypted, || vec![f64::NAN; elements])
     }
 
-    /// The planes that hold a tensor, as stored.
-    fn planes(&self, tensor: &Tensor) -> Planes {
+    fn stored(&self, tensor: &Tensor) -> Stored {
+        let slots = &tensor.slots;
+        if tensor.bits {
+            let kept = if tensor.encrypted { slots.len() } else { 1 };
+            let words = slots[..kept].iter().flatten().map(|word| *word as u32);
+            return Stored::Bits(words.collect());
+        }
         let mut planes = if tensor.encrypted {
-            apply(self.arithmetic.from_slots(), &tensor.slots)
+            apply(self.arithmetic.from_slots(), slots)
         } else {
-            tensor.slots[..1].to_vec()
+            slots[..1].to_vec()
         };
         for x in planes.iter_mut().flatten() {
             *x = self.precision.round(*x);
         }
-        planes
+        Stored::Numbers(planes)
     }
 
-    /// The slots that planes hold, as many as ciphertexts have.
-    fn slots(&self, encrypted: bool, planes: &Planes) -> Planes {
-        if encrypted {
-            apply(self.arithmetic.to_slots(), planes)
-        } else {
-            vec![planes[0].clone(); self.arithmetic.slots()]
+    /// The slots of what is stored, as many as ciphertexts have.
+    fn slots(&self, encrypted: bool, stored: &Stored) -> Planes {
+        let slots = self.arithmetic.slots();
+        match stored {
+            Stored::Numbers(planes) if encrypted => apply(self.arithmetic.to_slots(), planes),
+            Stored::Numbers(planes) => vec![planes[0].clone(); slots],
+            Stored::Bits(words) => {
+                let words: Vec<f64> = words.iter().map(|word| f64::from(*word)).collect();
+                let len = words.len() / if encrypted { slots } else { 1 };
+                let start = |slot: usize| if encrypted { slot * len } else { 0 };
+                (0..slots)
+                    .map(|slot| words[start(slot)..][..len].to_vec())
+                    .collect()
+            }
         }
     }
 
@@ -143,13 +192,10 @@ impl<'a> Rig<'a> {
         (roundings, size): (usize, f64),
         oracle: impl Fn(&[&[f64]], &[&[f64]]) -> Vec<Vec<f64>>,
     ) {
-        let stored = |tensors: &[Tensor]| -> Vec<Planes> {
-            tensors.iter().map(|tensor| self.planes(tensor)).collect()
-        };
-        let split = |tensors: &[Tensor], planes: &[Planes]| -> Vec<Planes> {
-            let pairs = tensors.iter().zip(planes);
+        let split = |tensors: &[Tensor], stored: &[Stored]| -> Vec<Planes> {
+            let pairs = tensors.iter().zip(stored);
             pairs
-                .map(|(tensor, planes)| self.slots(tensor.encrypted, planes))
+                .map(|(tensor, stored)| self.slots(tensor.encrypted, stored))
                 .collect()
         };
         let regime: Vec<&str> = reads
@@ -157,7 +203,7 @@ impl<'a> Rig<'a> {
             .chain(writes)
             .map(|tensor| if tensor.encrypted { "ct" } else { "pt" })
             .collect();
-        let (read, found) = (stored(reads), stored(writes));
+        let (read, found) = (self.all_stored(reads), self.all_stored(writes));
         let slots = (split(reads, &read), split(writes, &found));
         let bound = self.law.bound(roundings, size);
         self.on_each(
@@ -193,10 +239,14 @@ impl<'a> Rig<'a> {
             let plane = |plane: &Vec<f64>| plane.iter().map(|x| self.precision.round(*x)).collect();
             planes.iter().map(plane).collect()
         };
-        let (read, found) = ([rounded(read)], [rounded(found)]);
-        let expected = oracle(&read[0]);
-        self.on_each(kernel, "planes", (&read, &found), bound, |written| {
-            let pairs = written[0].iter().zip(&expected);
+        let (read, found) = (rounded(read), rounded(found));
+        let expected = oracle(&read);
+        let stored = ([Stored::Numbers(read)], [Stored::Numbers(found)]);
+        self.on_each(kernel, "planes", (&stored.0, &stored.1), bound, |written| {
+            let Stored::Numbers(written) = &written[0] else {
+                return Err("bits where numbers belong".to_owned());
+            };
+            let pairs = written.iter().zip(&expected);
             pairs
                 .map(|(written, expected)| distance(written, expected))
                 .try_fold(0.0, |largest: f64, next| Ok(largest.max(next?)))
@@ -208,17 +258,16 @@ impl<'a> Rig<'a> {
         &self,
         kernel: &Kernel,
         regime: &str,
-        (read, found): (&[Planes], &[Planes]),
+        (read, found): (&[Stored], &[Stored]),
         bound: f64,
-        compare: impl Fn(&[Planes]) -> Result<f64, String>,
+        compare: impl Fn(&[Stored]) -> Result<f64, String>,
     ) {
         for device in &self.devices {
             let ran = self.run(*device, kernel, read, found, &OPTIONS);
             let compared = ran.map_err(|e| e.to_string()).and_then(|mut written| {
-                if self.corrupted.get() {
-                    let plane = &mut written[0][0];
-                    let middle = plane.len() / 2;
-                    plane[middle] += 0.5;
+                if let (true, Stored::Numbers(planes)) = (self.corrupted.get(), &mut written[0]) {
+                    let middle = planes[0].len() / 2;
+                    planes[0][middle] += 0.5;
                 }
                 compare(&written)
             });
@@ -284,10 +333,12 @@ impl<'a> Rig<'a> {
         &self,
         device: &dyn Device,
         kernel: &Kernel,
-        reads: &[Planes],
-        writes: &[Planes],
+        reads: &[Stored],
+        writes: &[Stored],
         options: &RunOptions<'_>,
-    ) -> Result<Vec<Planes>, furthermore::Error> {
+    ) -> Result<Vec<Stored>, furthermore::Error> {
+        let operands =
+            |all: &[Stored]| -> Vec<Operand> { all.iter().map(Stored::operand).collect() };
         let plan = Arc::new(self.plan(kernel, &operands(reads), &operands(writes))?);
         let mut program = device.load(Arc::clone(&plan), self.arithmetic.clone())?;
         let whole = |buffer: usize| Region {
@@ -300,7 +351,7 @@ impl<'a> Rig<'a> {
             self.upload(
                 program.as_mut(),
                 &whole(buffer),
-                &vec![vec![GUARD_WORD; len]],
+                &Stored::Numbers(vec![vec![GUARD_WORD; len]]),
             )?;
         }
         let command = &plan.commands()[0];
@@ -310,11 +361,11 @@ impl<'a> Rig<'a> {
             .chain(&command.writes)
             .copied()
             .collect();
-        for (region, planes) in regions.iter().zip(reads.iter().chain(writes)) {
-            self.upload(program.as_mut(), region, planes)?;
+        for (region, stored) in regions.iter().zip(reads.iter().chain(writes)) {
+            self.upload(program.as_mut(), region, stored)?;
         }
         let contents = |program: &dyn Program| -> Result<Planes, furthermore::Error> {
-            let one = |buffer| Ok(self.download(program, &whole(buffer))?.remove(0));
+            let one = |buffer| Ok(self.numbers(program, &whole(buffer))?.remove(0));
             (0..plan.buffers().len()).map(one).collect()
         };
         let before = contents(program.as_ref())?;
@@ -325,7 +376,11 @@ impl<'a> Rig<'a> {
             let written = command.writes.contains(region);
             for (at, (before, after)) in before.iter().zip(after).enumerate() {
                 let (plane, element) = (at / region.stride.max(1), at % region.stride.max(1));
-                let own = plane < region.planes && element < region.elements;
+                let own = if region.planes == 0 {
+                    at * self.precision.bytes() < region.elements * size_of::<u32>()
+                } else {
+                    plane < region.planes && element < region.elements
+                };
                 if !(own && written) && before.to_bits() != after.to_bits() {
                     return Err(furthermore::Error::Device {
                         device: device.name(),
@@ -351,11 +406,13 @@ impl<'a> Rig<'a> {
         reads: &[Tensor],
         writes: &[Tensor],
         options: &RunOptions<'_>,
-    ) -> Result<Vec<Planes>, furthermore::Error> {
-        let stored = |tensors: &[Tensor]| -> Vec<Planes> {
-            tensors.iter().map(|tensor| self.planes(tensor)).collect()
-        };
-        self.run(device, kernel, &stored(reads), &stored(writes), options)
+    ) -> Result<Vec<Stored>, furthermore::Error> {
+        let (reads, writes) = (self.all_stored(reads), self.all_stored(writes));
+        self.run(device, kernel, &reads, &writes, options)
+    }
+
+    fn all_stored(&self, tensors: &[Tensor]) -> Vec<Stored> {
+        tensors.iter().map(|tensor| self.stored(tensor)).collect()
     }
 
     pub(super) fn plan(
@@ -372,22 +429,32 @@ impl<'a> Rig<'a> {
         &self,
         program: &mut dyn Program,
         region: &Region,
-        planes: &Planes,
+        stored: &Stored,
     ) -> furthermore::Result<()> {
-        let numbers = planes.concat();
         let dtype = self.precision.dtype();
-        let mut buffer = Buffer::zeroed(dtype, numbers.len())?;
-        match dtype {
-            DType::F32 => {
-                for (to, from) in buffer.as_mut_slice::<f32>().iter_mut().zip(&numbers) {
-                    *to = *from as f32;
+        let (buffer, stride) = match stored {
+            Stored::Numbers(planes) => {
+                let numbers = planes.concat();
+                let mut buffer = Buffer::zeroed(dtype, numbers.len())?;
+                match dtype {
+                    DType::F32 => {
+                        for (to, from) in buffer.as_mut_slice::<f32>().iter_mut().zip(&numbers) {
+                            *to = *from as f32;
+                        }
+                    }
+                    DType::F64 => buffer.as_mut_slice::<f64>().copy_from_slice(&numbers),
                 }
+                (buffer, planes.first().map_or(0, Vec::len))
             }
-            DType::F64 => buffer.as_mut_slice::<f64>().copy_from_slice(&numbers),
-        }
+            Stored::Bits(words) => {
+                let mut buffer = Buffer::zeroed(DType::F32, words.len())?;
+                buffer.as_mut_words().copy_from_slice(words);
+                (buffer, 0)
+            }
+        };
         let source = Source {
             buffer: &buffer,
-            stride: planes.first().map_or(0, Vec::len),
+            stride,
             row: 1,
             rows: None,
             embed: None,
@@ -395,7 +462,16 @@ impl<'a> Rig<'a> {
         program.upload(region, source)
     }
 
-    fn download(&self, program: &dyn Program, region: &Region) -> furthermore::Result<Planes> {
+    fn download(&self, program: &dyn Program, region: &Region) -> furthermore::Result<Stored> {
+        if region.planes > 0 {
+            return Ok(Stored::Numbers(self.numbers(program, region)?));
+        }
+        let mut buffer = Buffer::zeroed(DType::F32, region.elements)?;
+        program.download(region, &mut buffer)?;
+        Ok(Stored::Bits(buffer.as_words().to_vec()))
+    }
+
+    fn numbers(&self, program: &dyn Program, region: &Region) -> furthermore::Result<Planes> {
         let dtype = self.precision.dtype();
         let mut buffer = Buffer::zeroed(dtype, region.planes * region.stride)?;
         program.download(region, &mut buffer)?;
@@ -413,15 +489,11 @@ impl<'a> Rig<'a> {
     /// Operands one more, one less, longer or of other planes than these make no plan, unless they are
     /// those of another use of the same kernel.
     fn refuses_others(&self, kernel: &Kernel, reads: &[Tensor], writes: &[Tensor]) {
-        let operand = |tensor: &Tensor| Operand {
-            planes: if tensor.encrypted {
-                self.arithmetic.dim()
-            } else {
-                1
-            },
-            elements: tensor.slots[0].len(),
-        };
-        let both: Vec<Operand> = reads.iter().chain(writes).map(operand).collect();
+        let both: Vec<Operand> = reads
+            .iter()
+            .chain(writes)
+            .map(|tensor| self.stored(tensor).operand())
+            .collect();
         let refused = |how: &str, operands: &[Operand], reads: usize| {
             let (reads, writes) = operands.split_at(reads);
             if self.plan(kernel, reads, writes).is_ok() {
@@ -431,7 +503,10 @@ impl<'a> Rig<'a> {
             }
         };
         // Kernels whose last operand need not be there.
-        let optional = matches!(kernel, Kernel::FunctionMap { .. } | Kernel::Sgd { .. });
+        let optional = matches!(
+            kernel,
+            Kernel::FunctionMap { .. } | Kernel::Sgd { .. } | Kernel::Conv2dPooled { .. }
+        );
         // Kernels of one operand, and coefficients, of which there may be any number.
         let any_length = |nth: usize| match kernel {
             Kernel::PolyMap { constants: None } | Kernel::PolyMapGradient { constants: None } => {
@@ -445,7 +520,9 @@ impl<'a> Rig<'a> {
             operands[nth].planes = 3;
             refused("of 3 planes", &operands, reads.len());
             operands[nth].planes = 0;
-            refused("without planes", &operands, reads.len());
+            if both[nth].planes > 0 {
+                refused("without planes", &operands, reads.len());
+            }
             operands[nth] = both[nth];
             operands[nth].elements += 1;
             if !any_length(nth) {
@@ -483,15 +560,6 @@ fn apply(matrix: &[f64], planes: &Planes) -> Planes {
     matrix.chunks(planes.len()).map(row).collect()
 }
 
-/// What a plan of one command is told of its tensors.
-fn operands(tensors: &[Planes]) -> Vec<Operand> {
-    let operand = |planes: &Planes| Operand {
-        planes: planes.len(),
-        elements: planes.first().map_or(0, Vec::len),
-    };
-    tensors.iter().map(operand).collect()
-}
-
 /// The kernel's name, with the function it applies.
 fn name(kernel: &Kernel) -> String {
     match kernel {
@@ -503,7 +571,7 @@ fn name(kernel: &Kernel) -> String {
 }
 
 /// The sizes that say most of a command.
-fn shape(kernel: &Kernel, reads: &[Planes], writes: &[Planes]) -> String {
+fn shape(kernel: &Kernel, reads: &[Stored], writes: &[Stored]) -> String {
     match kernel {
         Kernel::BlockMatmul { shape, .. } => {
             let t = |transposed| if transposed { "t" } else { "" };
@@ -521,10 +589,10 @@ fn shape(kernel: &Kernel, reads: &[Planes], writes: &[Planes]) -> String {
             format!("{}x{}x{}", axis.outer, axis.length, axis.inner)
         }
         _ => {
-            let lens = |tensors: &[Planes]| -> String {
+            let lens = |tensors: &[Stored]| -> String {
                 let lens: Vec<String> = tensors
                     .iter()
-                    .map(|planes| planes.first().map_or(0, Vec::len).to_string())
+                    .map(|stored| stored.operand().elements.to_string())
                     .collect();
                 lens.join(",")
             };

@@ -9,7 +9,7 @@ use furthermore::scheme::Guard;
 
 use super::Parity;
 use super::bounds::Precision;
-use super::rig::{OPTIONS, Rig};
+use super::rig::{OPTIONS, Rig, Stored};
 
 const LEN: usize = 29;
 
@@ -114,7 +114,8 @@ pub(super) fn slot_maxima(parity: &Parity) {
             let run = |planes: &Vec<Vec<f64>>, fail: f64| {
                 let guard = Guard { warn: fail, fail };
                 let options = RunOptions { guard, ..OPTIONS };
-                rig.run(device, &kernel, from_ref(planes), &[], &options)
+                let read = Stored::Numbers(planes.clone());
+                rig.run(device, &kernel, from_ref(&read), &[], &options)
             };
             // Half precision has three digits, and the small slot loses two of them to the large.
             let slack = if rig.precision == Precision::F16 {

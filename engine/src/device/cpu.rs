@@ -12,7 +12,7 @@ use furthermore_kernels_cpu::conv2d::{self, Conv2dPass};
 use furthermore_kernels_cpu::{Arithmetic, Element, Exec, Isa, Planes, PlanesMut, reduce};
 
 use super::diagnose::{Replay, diagnose, update_not_finite, warn_apart};
-use super::{Device, Program, RunOptions, Source};
+use super::{Device, Program, RunOptions, Source, words, words_mut};
 use crate::error::{Error, Result};
 use crate::plan::{Command, Kernel, Plan, Region, Watch};
 use crate::tensor::{Buffer, with_dtype};
@@ -113,8 +113,18 @@ fn scratch_len<T: Element>(
             ));
         }
         Kernel::Conv2d { shape, .. } => (shape, Conv2dPass::Forward),
-        Kernel::Conv2dGradientInput { shape } => (shape, Conv2dPass::GradientInput),
-        Kernel::Conv2dGradientWeights { shape } => (shape, Conv2dPass::GradientWeights),
+        Kernel::Conv2dPooled { shape, window, .. } => {
+            return Ok(conv2d::pooled_scratch_len::<T>(
+                exec,
+                arithmetic,
+                shape,
+                *window,
+                planes(0),
+                planes(1),
+            )?);
+        }
+        Kernel::Conv2dGradientInput { shape, .. } => (shape, Conv2dPass::GradientInput),
+        Kernel::Conv2dGradientWeights { shape, .. } => (shape, Conv2dPass::GradientWeights),
         _ => return Ok(0),
     };
     Ok(conv2d::scratch_len::<T>(
@@ -164,6 +174,14 @@ fn view_mut<'a, T: Element>(data: &'a mut [T], region: &Region) -> Result<Planes
 
 impl<T: Element> Program for CpuProgram<T> {
     fn upload(&mut self, region: &Region, source: Source<'_>) -> Result<()> {
+        if region.is_bits() {
+            let from = words(source.buffer.as_words(), region, 1)?;
+            let buffer = self.buffers.get_mut(region.buffer);
+            let held = buffer.map_or(&mut [][..], Buffer::as_mut_words);
+            let mut to = words_mut(held, region, 1)?;
+            to.plane_mut(0).copy_from_slice(from.plane(0));
+            return Ok(());
+        }
         let mut to = self.region_mut(region)?;
         let from = source.planes::<T>(region)?;
         let row = source.row;
@@ -188,6 +206,13 @@ impl<T: Element> Program for CpuProgram<T> {
     }
 
     fn download(&self, region: &Region, target: &mut Buffer) -> Result<()> {
+        if region.is_bits() {
+            let held = self.buffers.get(region.buffer);
+            let from = words(held.map_or(&[][..], Buffer::as_words), region, 1)?;
+            let mut to = words_mut(target.as_mut_words(), region, 1)?;
+            to.plane_mut(0).copy_from_slice(from.plane(0));
+            return Ok(());
+        }
         let from = view::<T>(&self.buffers, region)?;
         let target = target.as_mut_slice::<T>();
         let mut to = PlanesMut::new(target, region.planes, region.stride, region.elements)?;

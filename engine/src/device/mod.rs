@@ -10,7 +10,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use furthermore_kernels_cpu::{Arithmetic, Element, KernelError, Planes};
+use furthermore_kernels_cpu::{Arithmetic, Element, KernelError, Planes, PlanesMut};
 
 pub use cpu::Cpu;
 #[cfg(feature = "gpu")]
@@ -71,7 +71,8 @@ pub struct RunOptions<'a> {
     pub cancel: Option<&'a Cancel>,
 }
 
-/// Where a tensor to upload lies: planes at `stride` in `buffer`, one or as many as the region has.
+/// Where a tensor to upload lies: planes at `stride` in `buffer`, one or as many as the region has. For a
+/// region of bits, `buffer` starts with its words and the rest is without meaning.
 #[derive(Debug, Clone, Copy)]
 pub struct Source<'a> {
     /// The numbers.
@@ -112,6 +113,28 @@ impl<'a> Source<'a> {
     }
 }
 
+/// The words of a region of bits as so many planes, in what holds them from its start.
+///
+/// # Errors
+/// When there are fewer.
+fn words<'a>(held: &'a [u32], region: &Region, planes: usize) -> Result<Planes<'a, u32>> {
+    let len = region.elements / planes.max(1);
+    Ok(Planes::new(held, planes, len, len)?)
+}
+
+/// As [`words`], to write.
+///
+/// # Errors
+/// As there.
+fn words_mut<'a>(
+    held: &'a mut [u32],
+    region: &Region,
+    planes: usize,
+) -> Result<PlanesMut<'a, u32>> {
+    let len = region.elements / planes.max(1);
+    Ok(PlanesMut::new(held, planes, len, len)?)
+}
+
 /// Holds what a caller gave to the number that is needed.
 fn fits(operand: &'static str, has: usize, needs: usize) -> Result<()> {
     if has == needs {
@@ -137,7 +160,7 @@ pub trait Program: Send {
     /// device fails.
     fn upload(&mut self, region: &Region, source: Source<'_>) -> Result<()>;
 
-    /// Copies a region's planes out, `region.stride` apart.
+    /// Copies a region's planes out, `region.stride` apart, or the words of one of bits.
     ///
     /// # Errors
     /// When the target is too short, the region is none of the plan's, or the device fails.

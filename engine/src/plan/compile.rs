@@ -1,6 +1,8 @@
 //! From a network to a plan: shapes and encryption of every value, then a command for each that is
 //! computed.
 
+mod images;
+
 use std::ops::Range;
 
 use furthermore_kernels_cpu::elementwise::Broadcast;
@@ -11,7 +13,7 @@ use super::layout::{Layout, operand_layout, result_layout};
 use super::memory::{self, Storage};
 use super::{Binding, Command, CompileOptions, Kernel, Plan, Reduction, Region, Role, Watch};
 use crate::error::{Error, Result};
-use crate::network::{Network, Op, Value, conv2d_shape, matmul_shape, pool_shape};
+use crate::network::{Network, Op, Value, matmul_shape, pool_shape};
 use crate::tensor::Shape;
 
 impl Plan {
@@ -126,34 +128,6 @@ impl<'a> Compiler<'a> {
         })
     }
 
-    /// The gradient of an average by the images before relu, where `value` is the last of what is
-    /// one operation then.
-    fn emit_rectified_gradient(&mut self, value: Value) -> Result<bool> {
-        let network = self.network;
-        let (Op::MapGradient { .. }, &[x, average]) =
-            (&network.node(value).op, &network.node(value).operands[..])
-        else {
-            return Ok(false);
-        };
-        let (&Op::PoolGradient { pool, window }, true) =
-            (&network.node(average).op, self.fusion.is_inside(average))
-        else {
-            return Ok(false);
-        };
-        let gradient = network.node(average).operands[1];
-        self.alike(value, &[x, gradient])?;
-        self.layouts[value.0] = Layout::Tiles;
-        let reads = [x, gradient].map(|v| self.operand(v, Layout::Tiles));
-        let shape = self.sizes(value, pool_shape(&self.shapes[x.0], &window))?;
-        let kernel = Kernel::PoolGradient {
-            pool,
-            shape,
-            rectified: true,
-        };
-        self.plain_call(value, kernel, &reads);
-        Ok(true)
-    }
-
     /// A new tensor for `value`.
     fn create(&mut self, value: Value, pinned: bool) -> Region {
         let planes = if self.encrypted[value.0] {
@@ -230,7 +204,10 @@ impl<'a> Compiler<'a> {
         if let Some(chain) = self.fusion.chain_to(value) {
             return self.emit_product(&chain);
         }
-        if self.emit_rectified_gradient(value)? {
+        if let Some(averaged) = self.fusion.averaged(value) {
+            return self.emit_averaged(value, &averaged);
+        }
+        if self.emit_rectified_gradient(value)? || self.emit_convolution_gradient(value)? {
             return Ok(());
         }
         let network = self.network;
@@ -257,34 +234,10 @@ impl<'a> Compiler<'a> {
             Op::MatMul { .. } | Op::Conv2d(_) => {
                 unreachable!("every product is the start of a chain")
             }
-            Op::Conv2dGradientInput { convolution, .. } => {
-                let shape = self.sizes(
-                    value,
-                    conv2d_shape(
-                        &self.shapes[value.0],
-                        &self.shapes[operands[1].0],
-                        &convolution,
-                    ),
-                )?;
-                self.plain_call(value, Kernel::Conv2dGradientInput { shape }, &reads);
-            }
-            Op::Conv2dGradientWeights { convolution, .. } => {
-                let shape = self.sizes(
-                    value,
-                    conv2d_shape(
-                        &self.shapes[operands[0].0],
-                        &self.shapes[value.0],
-                        &convolution,
-                    ),
-                )?;
-                self.plain_call(value, Kernel::Conv2dGradientWeights { shape }, &reads);
-            }
-            Op::Conv2dGradientBias => {
-                let &[batch, channels, rows, columns] = &*self.shapes[operands[0].0] else {
-                    return self.refuse(value, "its operand is no image");
-                };
-                let sizes = [batch, channels, rows * columns];
-                self.plain_call(value, Kernel::Conv2dGradientBias { sizes }, &reads);
+            Op::Conv2dGradientInput { .. }
+            | Op::Conv2dGradientWeights { .. }
+            | Op::Conv2dGradientBias => {
+                unreachable!("gradients of convolutions are emitted before")
             }
             Op::Pool { pool, window } => {
                 let shape = self.sizes(value, pool_shape(&self.shapes[operands[0].0], &window))?;
@@ -479,34 +432,8 @@ impl<'a> Compiler<'a> {
     fn emit_product(&mut self, chain: &Chain) -> Result<()> {
         let network = self.network;
         let node = network.node(chain.product);
-        if let (&Op::Conv2d(convolution), &[x, weights, ref bias @ ..]) =
-            (&node.op, &node.operands[..])
-        {
-            self.layouts[chain.end.0] = Layout::Tiles;
-            if let [bias] = bias
-                && self.encrypted[bias.0]
-                && !self.encrypted[x.0]
-                && !self.encrypted[weights.0]
-            {
-                let reason = "its bias is encrypted and neither images nor weights are";
-                return self.refuse(chain.product, reason);
-            }
-            let shape = self.sizes(
-                chain.product,
-                conv2d_shape(&self.shapes[x.0], &self.shapes[weights.0], &convolution),
-            )?;
-            let layout = |nth| operand_layout(&node.op, nth, Layout::Tiles);
-            let operands = node.operands.iter().enumerate();
-            let reads: Vec<Region> = operands
-                .map(|(nth, v)| self.operand(*v, layout(nth)))
-                .collect();
-            let kernel = Kernel::Conv2d {
-                shape,
-                bias: !bias.is_empty(),
-                activation: chain.activation,
-            };
-            self.plain_call(chain.end, kernel, &reads);
-            return Ok(());
+        if let Op::Conv2d(_) = node.op {
+            return self.emit_convolution(chain);
         }
         let (
             Op::MatMul {
@@ -580,7 +507,7 @@ impl<'a> Compiler<'a> {
         }
         self.commands.append(&mut self.updates);
         for command in &self.commands {
-            command.check(self.options.algebra.dim())?;
+            command.check(self.options.algebra)?;
         }
         let pinned = self.bindings.iter_mut().map(|b| &mut b.region);
         let buffers = memory::assign(&self.storages, &mut self.commands, pinned);

@@ -3,7 +3,7 @@
 use furthermore_kernels_cpu::function_map::Function;
 use furthermore_kernels_cpu::pool::Pool;
 
-use crate::network::{Network, Op, Value};
+use crate::network::{Network, Op, Value, Window};
 use crate::tensor::Shape;
 
 /// A matrix product or convolution with what is fused to it.
@@ -14,6 +14,23 @@ pub(super) struct Chain {
     pub(super) activation: Option<Function>,
     /// The last value of the chain, which is the one that exists.
     pub(super) end: Value,
+}
+
+/// A convolution of which only averages of relu exist.
+#[derive(Clone, Copy)]
+pub(super) struct Averaged {
+    pub(super) convolution: Value,
+    /// Rows and columns of the windows, which tile the convolution.
+    pub(super) window: [usize; 2],
+    /// The gradient by the convolution, which only the convolution's own gradients read.
+    pub(super) gradient: Option<Value>,
+}
+
+/// What is read in place of the gradient by an averaged convolution.
+#[derive(Clone, Copy)]
+pub(super) struct AveragedGradient {
+    pub(super) by_average: Value,
+    pub(super) window: [usize; 2],
 }
 
 /// What is found in a network. Each list has an entry a value.
@@ -27,6 +44,10 @@ pub(super) struct Fusion<'a> {
     inside: Vec<bool>,
     /// The value is relu of another, which the averages that read it take themselves.
     rectified: Vec<bool>,
+    /// By the average that is one command with its convolution.
+    averaged: Vec<Option<Averaged>>,
+    /// By the gradient by such a convolution.
+    averaged_gradients: Vec<Option<AveragedGradient>>,
     /// The last value in whose command the value is read.
     last_use: Vec<Value>,
 }
@@ -46,6 +67,8 @@ impl<'a> Fusion<'a> {
             chains: vec![None; count],
             inside: vec![false; count],
             rectified: vec![false; count],
+            averaged: vec![None; count],
+            averaged_gradients: vec![None; count],
             last_use: network.values().collect(),
         };
         let live = || network.values().filter(|v| live[v.0]);
@@ -55,6 +78,7 @@ impl<'a> Fusion<'a> {
             }
         }
         live().for_each(|value| fusion.rectify(value));
+        live().for_each(|value| fusion.average(value, shapes, encrypted));
         live().for_each(|value| fusion.chain(value, shapes, encrypted));
         live().for_each(|value| fusion.read(value));
         fusion
@@ -63,6 +87,16 @@ impl<'a> Fusion<'a> {
     /// The chain that ends in `value`.
     pub(super) fn chain_to(&self, value: Value) -> Option<Chain> {
         self.chains[value.0]
+    }
+
+    /// The convolution of which `value` is the average, in one command with it.
+    pub(super) fn averaged(&self, value: Value) -> Option<Averaged> {
+        self.averaged[value.0]
+    }
+
+    /// Where `value` is the gradient by an averaged convolution: what is read in its place.
+    pub(super) fn averaged_gradient(&self, value: Value) -> Option<AveragedGradient> {
+        self.averaged_gradients[value.0]
     }
 
     /// Whether `value` is inside another's command and never exists.
@@ -121,6 +155,84 @@ impl<'a> Fusion<'a> {
                 self.inside[user.0] = true;
             }
         }
+    }
+
+    /// Finds a convolution whose relu one average takes, over windows that tile it: what lies between
+    /// is never written, nor is a gradient by it that only the convolution's own gradients read.
+    fn average(&mut self, convolution: Value, shapes: &[Shape], encrypted: &[bool]) {
+        let Some((average, window)) = self.only_average(convolution, &shapes[convolution.0]) else {
+            return;
+        };
+        let relu = self.users[convolution.0][0];
+        let gradient = match (&self.users[relu.0][1..], &self.users[convolution.0][1..]) {
+            ([], []) => None,
+            (&[pooled], &[by_convolution]) => {
+                let by_average = self.network.node(pooled).operands[1];
+                if !self.is_own_gradient(by_convolution)
+                    || encrypted[by_average.0] != encrypted[convolution.0]
+                {
+                    return;
+                }
+                let gradient = AveragedGradient { by_average, window };
+                self.averaged_gradients[by_convolution.0] = Some(gradient);
+                self.inside[by_convolution.0] = true;
+                Some(by_convolution)
+            }
+            _ => return,
+        };
+        self.inside[convolution.0] = true;
+        self.averaged[average.0] = Some(Averaged {
+            convolution,
+            window,
+            gradient,
+        });
+    }
+
+    /// The average that takes relu of a convolution, and its windows; others may be gradients only.
+    fn only_average(&self, convolution: Value, shape: &Shape) -> Option<(Value, [usize; 2])> {
+        let op = |value: Value| &self.network.node(value).op;
+        let relu = *self.users[convolution.0].first()?;
+        if !matches!(op(convolution), Op::Conv2d(_))
+            || self.network.is_output(convolution)
+            || !self.rectified[relu.0]
+        {
+            return None;
+        }
+        let (&average, others) = self.users[relu.0].split_first()?;
+        let (&Op::Pool { window, .. }, true) = (
+            op(average),
+            others
+                .iter()
+                .all(|user| matches!(op(*user), Op::PoolGradient { .. })),
+        ) else {
+            return None;
+        };
+        // Windows that tile leave nothing to round up for.
+        let side_by_side = Window {
+            kernel: window.kernel,
+            stride: window.kernel,
+            ceil: window.ceil,
+            ..Window::tiling(1)
+        };
+        let tiles = |axis: usize| {
+            let window = window.kernel[axis];
+            window > 0 && shape[2 + axis].is_multiple_of(window)
+        };
+        (window == side_by_side && tiles(0) && tiles(1)).then_some((average, window.kernel))
+    }
+
+    /// Whether only a convolution's gradients read `gradient`, each as the one by its result.
+    fn is_own_gradient(&self, gradient: Value) -> bool {
+        let takes = |user: &Value| {
+            let node = self.network.node(*user);
+            match (&node.op, &node.operands[..]) {
+                (Op::Conv2dGradientInput { .. }, &[_, other])
+                | (Op::Conv2dGradientWeights { .. }, &[other, _]) => other != gradient,
+                (Op::Conv2dGradientBias, _) => true,
+                _ => false,
+            }
+        };
+        !self.network.is_output(gradient) && self.users[gradient.0].iter().all(takes)
     }
 
     /// Finds the row added to a matrix product and the function applied to that or a convolution.

@@ -44,20 +44,39 @@ pub enum Kernel {
         /// Applied last.
         activation: Option<Function>,
     },
+    /// Reads what [`Kernel::Conv2d`] does; writes the average of relu of the convolution over each of
+    /// the windows that tile it and, where a second tensor is written, the steps that its gradients
+    /// need: bits, [`steps_len`](furthermore_kernels_cpu::conv2d::steps_len) words for each slot of
+    /// the result.
+    Conv2dPooled {
+        /// Sizes.
+        shape: Conv2dShape,
+        /// A third operand is added to every pixel.
+        bias: bool,
+        /// Rows and columns of a window.
+        window: [usize; 2],
+    },
     /// Reads the result's gradient and the weights, writes the images' gradient.
     Conv2dGradientInput {
         /// Sizes of the convolution.
         shape: Conv2dShape,
+        /// The gradient is that by averages over such windows, and the steps that were saved with
+        /// these are read last. So it is below.
+        pooled: Option<[usize; 2]>,
     },
     /// Reads the images and the result's gradient, writes the weights' gradient.
     Conv2dGradientWeights {
         /// Sizes of the convolution.
         shape: Conv2dShape,
+        /// Windows of the averages.
+        pooled: Option<[usize; 2]>,
     },
     /// Reads the result's gradient, writes the bias's: the sum of each channel.
     Conv2dGradientBias {
-        /// Images, channels and pixels.
-        sizes: [usize; 3],
+        /// Images, channels, rows and columns.
+        sizes: [usize; 4],
+        /// Windows of the averages.
+        pooled: Option<[usize; 2]>,
     },
     /// Reads images, writes the mean or maximum of each window.
     Pool {
@@ -221,6 +240,7 @@ impl Kernel {
         match self {
             Kernel::BlockMatmul { .. } => "block_matmul",
             Kernel::Conv2d { .. }
+            | Kernel::Conv2dPooled { .. }
             | Kernel::Conv2dGradientInput { .. }
             | Kernel::Conv2dGradientWeights { .. }
             | Kernel::Conv2dGradientBias { .. } => "conv2d",
@@ -255,6 +275,7 @@ impl Kernel {
         match self {
             Kernel::BlockMatmul { .. } => "block_matmul",
             Kernel::Conv2d { .. } => "conv2d",
+            Kernel::Conv2dPooled { .. } => "conv2d_pooled",
             Kernel::Conv2dGradientInput { .. } => "conv2d_gradient_input",
             Kernel::Conv2dGradientWeights { .. } => "conv2d_gradient_weights",
             Kernel::Conv2dGradientBias { .. } => "conv2d_gradient_bias",
@@ -325,6 +346,17 @@ impl Kernel {
                     "from_tiles"
                 }
             }
+        }
+    }
+
+    /// Whether it writes or reads the steps of a convolution's slots, which are bits.
+    pub(crate) fn has_steps(&self) -> bool {
+        match self {
+            Kernel::Conv2dPooled { .. } => true,
+            Kernel::Conv2dGradientInput { pooled, .. }
+            | Kernel::Conv2dGradientWeights { pooled, .. }
+            | Kernel::Conv2dGradientBias { pooled, .. } => pooled.is_some(),
+            _ => false,
         }
     }
 

@@ -82,22 +82,22 @@ impl CompileOptions {
 /// What a tensor of a single command's plan holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Operand {
-    /// Planes: 1 for plaintext, the algebra's dimension for ciphertexts.
+    /// Planes: 1 for plaintext, the algebra's dimension for ciphertexts, 0 for bits.
     pub planes: usize,
-    /// Elements of a plane.
+    /// Elements of a plane, or words of 32 bits.
     pub elements: usize,
 }
 
-/// A tensor in a plan: planes of a buffer.
+/// A tensor in a plan: planes of a buffer, or bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Region {
     /// Which buffer.
     pub buffer: usize,
-    /// Planes: 1 for plaintext, the algebra's dimension for ciphertexts.
+    /// Planes: 1 for plaintext, the algebra's dimension for ciphertexts, 0 for bits.
     pub planes: usize,
-    /// Elements of a plane.
+    /// Elements of a plane, or words of 32 bits.
     pub elements: usize,
-    /// Elements from one plane to the next.
+    /// Elements from one plane to the next; of the buffer, those that bits take.
     pub stride: usize,
 }
 
@@ -107,9 +107,15 @@ impl Region {
     /// # Errors
     /// When their bytes cannot be addressed.
     fn new(buffer: usize, planes: usize, elements: usize, dtype: DType) -> Result<Region> {
+        // A device may store elements in half precision, of which a word takes two.
+        let taken = if planes == 0 {
+            elements.saturating_mul(2)
+        } else {
+            elements
+        };
         let addressable = isize::MAX as usize / dtype.size() / 2;
-        if elements > addressable || planes > addressable / dtype.plane_stride(elements).max(1) {
-            let elements = planes.saturating_mul(elements);
+        if taken > addressable || planes > addressable / dtype.plane_stride(taken).max(1) {
+            let elements = planes.max(1).saturating_mul(taken);
             return Err(Error::Memory {
                 bytes: elements.saturating_mul(dtype.size()),
             });
@@ -118,8 +124,18 @@ impl Region {
             buffer,
             planes,
             elements,
-            stride: dtype.plane_stride(elements),
+            stride: dtype.plane_stride(taken),
         })
+    }
+
+    /// Elements of its buffer.
+    fn storage(&self) -> usize {
+        self.planes.max(1) * self.stride
+    }
+
+    /// Whether it holds bits, which no element type counts.
+    pub(crate) fn is_bits(&self) -> bool {
+        self.planes == 0
     }
 }
 
@@ -208,7 +224,7 @@ impl Plan {
                 let &Operand { planes, elements } = operand;
                 let region = Region::new(storages.len(), planes, elements, options.dtype)?;
                 storages.push(Storage {
-                    elements: planes * region.stride,
+                    elements: region.storage(),
                     pinned: true,
                 });
                 Ok(region)
@@ -222,7 +238,7 @@ impl Plan {
             kernel,
             watch: Watch::Ratio,
         };
-        command.check(options.algebra.dim())?;
+        command.check(options.algebra)?;
         let mut commands = vec![command];
         let buffers = memory::assign(&storages, &mut commands, std::iter::empty());
         Ok(Plan {

@@ -1,12 +1,14 @@
 //! What a kernel's operands have to be. Every command of a plan is held to it when the plan is made,
 //! so that no device need ask again.
 
+use furthermore_kernels_cpu::conv2d::{Conv2dShape, pooled_sizes, steps_len};
 use furthermore_kernels_cpu::elementwise::Broadcast;
 use furthermore_kernels_cpu::poly_map::MAX_TERMS;
 use furthermore_kernels_cpu::pool::Pool;
 use furthermore_kernels_cpu::{KernelError, MAX_DIM, update};
 
 use super::{Command, Kernel, Reduction, Region};
+use crate::algebra::Algebra;
 use crate::error::{Error, Result};
 
 /// Most elements that the sizes of a shape may come to: what is computed of them stays in range.
@@ -17,17 +19,20 @@ fn product(sizes: &[usize]) -> usize {
 }
 
 impl Command {
-    /// Whether its kernel takes these operands, ciphertexts having `dim` planes.
+    /// Whether its kernel takes these operands, ciphertexts being those of an algebra.
     ///
     /// # Errors
     /// When their number, planes or lengths do not fit, or the kernel's parameters are none.
-    pub(super) fn check(&self, dim: usize) -> Result<()> {
+    pub(super) fn check(&self, algebra: Algebra) -> Result<()> {
+        let (dim, slots) = (algebra.dim(), algebra.slots());
         let rules = Rules {
             family: self.kernel.family(),
             dim,
+            slots,
         };
         for region in self.reads.iter().chain(&self.writes) {
-            if !(1..=MAX_DIM).contains(&region.planes) {
+            let none = region.planes == 0 && !self.kernel.has_steps();
+            if none || region.planes > MAX_DIM {
                 return Err(rules.planes("operand", region, dim));
             }
         }
@@ -50,6 +55,8 @@ struct Rules {
     family: &'static str,
     /// Planes of a ciphertext.
     dim: usize,
+    /// Its slots.
+    slots: usize,
 }
 
 impl Rules {
@@ -163,6 +170,54 @@ impl Rules {
         }
     }
 
+    /// What a convolution reads.
+    fn convolution(
+        &self,
+        shape: &Conv2dShape,
+        [x, w]: [&Region; 2],
+        bias: &[Region],
+    ) -> Result<()> {
+        shape.check()?;
+        self.tensor("input", x, shape.input_len())?;
+        self.tensor("weights", w, shape.weight_len())?;
+        let planes = x.planes.max(w.planes);
+        for bias in bias {
+            self.is("bias", bias, &[1, planes], shape.out_channels)?;
+        }
+        Ok(())
+    }
+
+    /// The gradient by a convolution's result of these sizes: as it is, or by averages over windows
+    /// with the steps saved with these. Says whether these are there where they have to be.
+    fn gradient(
+        &self,
+        sizes: [usize; 4],
+        pooled: Option<[usize; 2]>,
+        gradient: &Region,
+        steps: &[Region],
+    ) -> Result<bool> {
+        match (pooled, steps) {
+            (None, []) => {
+                self.tensor("gradient", gradient, product(&sizes))?;
+                Ok(true)
+            }
+            (Some(window), [steps]) => {
+                let pooled = pooled_sizes(sizes, window)?;
+                self.tensor("gradient", gradient, product(&pooled))?;
+                self.steps(steps, gradient, sizes)?;
+                Ok(true)
+            }
+            _ => Ok(false),
+        }
+    }
+
+    /// Bits for each slot of a tensor of these sizes that has the planes of another.
+    fn steps(&self, steps: &Region, like: &Region, sizes: [usize; 4]) -> Result<()> {
+        let slots = if like.planes == 1 { 1 } else { self.slots };
+        let words = steps_len(sizes).saturating_mul(slots);
+        self.is("steps", steps, &[0], words)
+    }
+
     fn elementwise(&self, broadcast: &Broadcast, [a, b, c]: [&Region; 3]) -> Result<()> {
         self.tensor("a", a, broadcast.a_len())?;
         self.tensor("b", b, broadcast.b_len())?;
@@ -215,29 +270,46 @@ impl Rules {
             (Kernel::Conv2d { shape, bias, .. }, [x, w, rest @ ..], [y])
                 if rest.len() == usize::from(*bias) =>
             {
-                shape.check()?;
-                self.tensor("input", x, shape.input_len())?;
-                self.tensor("weights", w, shape.weight_len())?;
+                self.convolution(shape, [x, w], rest)?;
                 self.result(y, [x, w], shape.output_len())?;
-                for bias in rest {
-                    self.is("bias", bias, &[1, y.planes], shape.out_channels)?;
+            }
+            (
+                Kernel::Conv2dPooled {
+                    shape,
+                    bias,
+                    window,
+                },
+                [x, w, rest @ ..],
+                [y, steps @ ..],
+            ) if rest.len() == usize::from(*bias) && steps.len() <= 1 => {
+                self.convolution(shape, [x, w], rest)?;
+                let sizes = shape.output_sizes();
+                self.result(y, [x, w], product(&pooled_sizes(sizes, *window)?))?;
+                for steps in steps {
+                    self.steps(steps, y, sizes)?;
                 }
             }
-            (Kernel::Conv2dGradientInput { shape }, [g, w], [x]) => {
+            (Kernel::Conv2dGradientInput { shape, pooled }, [g, w, steps @ ..], [x]) => {
                 shape.check()?;
-                self.tensor("gradient", g, shape.output_len())?;
+                if !self.gradient(shape.output_sizes(), *pooled, g, steps)? {
+                    return Ok(false);
+                }
                 self.tensor("weights", w, shape.weight_len())?;
                 self.result(x, [g, w], shape.input_len())?;
             }
-            (Kernel::Conv2dGradientWeights { shape }, [x, g], [w]) => {
+            (Kernel::Conv2dGradientWeights { shape, pooled }, [x, g, steps @ ..], [w]) => {
                 shape.check()?;
                 self.tensor("input", x, shape.input_len())?;
-                self.tensor("gradient", g, shape.output_len())?;
+                if !self.gradient(shape.output_sizes(), *pooled, g, steps)? {
+                    return Ok(false);
+                }
                 self.result(w, [x, g], shape.weight_len())?;
             }
-            (Kernel::Conv2dGradientBias { sizes }, [g], [b]) => {
+            (Kernel::Conv2dGradientBias { sizes, pooled }, [g, steps @ ..], [b]) => {
                 self.sizes(sizes)?;
-                self.tensor("gradient", g, product(sizes))?;
+                if !self.gradient(*sizes, *pooled, g, steps)? {
+                    return Ok(false);
+                }
                 self.like("the result", b, g, sizes[1])?;
             }
             (

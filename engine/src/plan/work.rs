@@ -4,7 +4,7 @@ use furthermore_kernels_cpu::Arithmetic;
 use furthermore_kernels_cpu::conv2d::Conv2dShape;
 use furthermore_kernels_cpu::pool::Pool;
 
-use super::{Command, Kernel, Plan};
+use super::{Command, Kernel, Plan, Region};
 
 /// What a command cannot do without.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -22,7 +22,7 @@ impl Plan {
         let size = self.options.dtype.size();
         let of = |command: &Command| Work {
             flop: command.flop(arithmetic),
-            bytes: (command.elements_moved() * size) as f64,
+            bytes: command.bytes_moved(size) as f64,
         };
         self.commands.iter().map(of).collect()
     }
@@ -55,8 +55,9 @@ impl Command {
                 2.0 * sizes.map(|size| size as f64).iter().product::<f64>() * products()
             }
             Kernel::Conv2d { shape, .. }
-            | Kernel::Conv2dGradientInput { shape }
-            | Kernel::Conv2dGradientWeights { shape } => {
+            | Kernel::Conv2dPooled { shape, .. }
+            | Kernel::Conv2dGradientInput { shape, .. }
+            | Kernel::Conv2dGradientWeights { shape, .. } => {
                 2.0 * multiplications(shape) as f64 * products()
             }
             Kernel::PolyMap { constants } => {
@@ -77,9 +78,14 @@ impl Command {
         }
     }
 
-    fn elements_moved(&self) -> usize {
-        let elements = |regions: &[super::Region]| -> usize {
-            regions.iter().map(|r| r.planes * r.elements).sum()
+    /// Where an element has `size` bytes.
+    fn bytes_moved(&self, size: usize) -> usize {
+        let bytes = |regions: &[Region]| -> usize {
+            let of = |region: &Region| match region.is_bits() {
+                true => region.elements * size_of::<u32>(),
+                false => region.planes * region.elements * size,
+            };
+            regions.iter().map(of).sum()
         };
         // The gradient of a mean knows its windows without looking at what was averaged.
         let skipped = match self.kernel {
@@ -91,7 +97,7 @@ impl Command {
             _ => 0,
         };
         let passes = if self.in_place() { 2 } else { 1 };
-        elements(&self.reads[skipped..]) + passes * elements(&self.writes)
+        bytes(&self.reads[skipped..]) + passes * bytes(&self.writes)
     }
 
     /// Whether what it writes is read before.

@@ -140,6 +140,16 @@ impl Buffer {
     pub fn as_mut_slice<T: Element>(&mut self) -> &mut [T] {
         &mut bytemuck::cast_slice_mut(&mut self.lines)[..self.bytes / size_of::<T>()]
     }
+
+    /// Its bytes as words of 32 bits, which hold no numbers.
+    pub fn as_words(&self) -> &[u32] {
+        &bytemuck::cast_slice(&self.lines)[..self.bytes / size_of::<u32>()]
+    }
+
+    /// Its words, to write.
+    pub fn as_mut_words(&mut self) -> &mut [u32] {
+        &mut bytemuck::cast_slice_mut(&mut self.lines)[..self.bytes / size_of::<u32>()]
+    }
 }
 
 impl fmt::Debug for Buffer {

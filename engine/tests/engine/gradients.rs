@@ -213,6 +213,14 @@ fn image_cases(loss: Loss) -> Vec<Case> {
             ];
             (g.matmul(h, u), of)
         }),
+        case("averages that leave pixels out", loss, 2, |g| {
+            let x = g.input("x", &[1, 7, 5]);
+            let (h, [w, b]) = g.conv2d("c1", x, 2, [3, 3], Convolution::padded(1));
+            let h = g.map(Function::Relu, h);
+            let h = g.pool(Pool::Average, h, side(2));
+            let of = vec![("x", x), ("c1.weight", w), ("c1.bias", b)];
+            (g.reshape(h, &[12]), of)
+        }),
         case("groups, strides and dilations", loss, 2, |g| {
             let x = g.input("x", &[2, 6, 7]);
             let (h, [w, b]) = g.conv2d("c1", x, 3, [3, 2], odd);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use furthermore::Algebra;
-use furthermore::network::{Function, Init, Network, Parameters};
+use furthermore::network::{Convolution, Function, Init, Network, Parameters, Pool, Window};
 use furthermore::plan::{CompileOptions, Kernel, Plan, Region, Role};
 use furthermore::session::Session;
 use furthermore::tensor::{DType, Plaintext, Tensor};
@@ -244,6 +244,54 @@ fn functions_keep_arguments_that_are_needed() {
         for algebra in [Algebra::Real, Algebra::Compact(2), Algebra::Compact(3)] {
             check(&graph, &[("y", y), ("late", late)], &point, algebra);
         }
+    }
+}
+
+/// A convolution of which only averages of relu are wanted is one command with them, and its gradients
+/// read what the averages saved; not so where something else reads it, or windows do not tile it.
+#[test]
+fn convolutions_under_averages_are_never_written() {
+    let plan = |pool: Pool, window: Window, shown: bool| {
+        let mut network = Network::new();
+        let x = network.input("x", [1, 6, 6]).expect("a new name");
+        let padded = Convolution::padded(1);
+        let h = network.conv2d("c", x, [1, 2], [3, 3], padded).expect("new");
+        if shown {
+            network.output("shown", h).expect("a new name");
+        }
+        let h = network.relu("relu", h).expect("a new name");
+        let h = network.pool("pool", pool, h, window).expect("a new name");
+        let h = network.flatten("flat", h).expect("a new name");
+        let width = network.shapes(1).expect("they fit").last().expect("some")[1];
+        let target = network.input("target", [width]).expect("a new name");
+        let loss = network.mean_squared_error("loss", h, target).expect("new");
+        network.output("loss", loss).expect("a new name");
+        let network = network.with_sgd(loss, 0.0).expect("gradients");
+        compiled(&network, 3, DType::F32, Algebra::Compact(2), REGIMES[2])
+    };
+    let count = |plan: &Plan, is: fn(&Kernel) -> bool| {
+        let commands = plan.commands().iter();
+        commands.filter(|command| is(&command.kernel)).count()
+    };
+    let pooled = |kernel: &Kernel| matches!(kernel, Kernel::Conv2dPooled { .. });
+    let passes =
+        |kernel: &Kernel| matches!(kernel, Kernel::Pool { .. } | Kernel::PoolGradient { .. });
+    let two = Window::tiling(2);
+    let one = plan(Pool::Average, two, false);
+    assert_eq!([count(&one, pooled), count(&one, passes)], [1, 0]);
+    let overlapping = Window {
+        stride: [1, 1],
+        ..two
+    };
+    for (pool, window, shown) in [
+        (Pool::Average, two, true),
+        (Pool::Max, two, false),
+        (Pool::Average, Window::tiling(4), false),
+        (Pool::Average, overlapping, false),
+    ] {
+        let apart = plan(pool, window, shown);
+        let counts = [count(&apart, pooled), count(&apart, passes)];
+        assert_eq!(counts, [0, 2], "{pool:?} {window:?} {shown}");
     }
 }
 

@@ -197,12 +197,18 @@ fn kernels(dim: usize) -> Vec<(Kernel, Vec<usize>, Vec<usize>)> {
         matmul(32, 30, 32, false, true),
         (convolution, vec![images, weights, 2], vec![images]),
         (
-            Kernel::Conv2dGradientInput { shape },
+            Kernel::Conv2dGradientInput {
+                shape,
+                pooled: None,
+            },
             vec![images, weights],
             vec![images],
         ),
         (
-            Kernel::Conv2dGradientWeights { shape },
+            Kernel::Conv2dGradientWeights {
+                shape,
+                pooled: None,
+            },
             vec![images, images],
             vec![weights],
         ),

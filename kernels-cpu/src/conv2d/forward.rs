@@ -4,10 +4,11 @@ use std::ops::Range;
 
 use super::micro::{self, Reads, Target};
 use super::pack::{self, Tile};
-use super::{Geometry, Schedule, row_pitch};
+use super::pooled::{Averages, Source};
+use super::{Epilogue, Geometry, Schedule, row_pitch};
 use crate::algebra::{Arithmetic, Bilinear, Term};
 use crate::element::Element;
-use crate::function_map::{self, Function};
+use crate::function_map;
 use crate::images;
 use crate::isa::Isa;
 use crate::planes::RawPlanes;
@@ -24,25 +25,31 @@ pub(crate) struct Convolve<'a, T> {
     pub(super) program: &'a Bilinear,
     pub(super) geometry: &'a Geometry,
     pub(super) schedule: &'a Schedule,
-    pub(super) source: RawPlanes<T>,
+    pub(super) source: Source<'a, T>,
     pub(super) target: RawPlanes<T>,
     /// Packed by [`pack::PackWeights`].
     pub(super) weights: &'a [T],
     /// For each plane a number for each channel.
     pub(super) biases: &'a [T],
-    pub(super) activation: Option<Function>,
+    pub(super) epilogue: Epilogue,
     /// Scratch for rows of the source.
     pub(super) window: *mut T,
+    /// Scratch for rows of the result, where only averages of them are kept.
+    pub(super) staged: RawPlanes<T>,
     pub(super) rows: Range<usize>,
 }
 
 /// Rows of results in one tile.
-struct Chunk {
+struct Chunk<T> {
+    tile: usize,
     rows: Range<usize>,
     /// Images of the tile.
     width: usize,
-    /// Where the tile's results start.
-    target: usize,
+    /// Where results go: element `at` of each plane is row `first`, channels lie `channel` apart.
+    target: RawPlanes<T>,
+    at: usize,
+    first: usize,
+    channel: usize,
     /// The first row of the source that is packed, and where element 0 of row 0 would be.
     source: usize,
 }
@@ -65,16 +72,27 @@ impl<T: Element> WithSimd<T> for Convolve<'_, T> {
                 channels: g.groups * g.sources,
                 row: columns.source_len() * width,
                 rows: rows.source_len(),
+                width,
+                pixel: nth * g.source_image(),
             };
             let taken = left.min(self.schedule.rows);
             let sources = rows.sources(first..first + taken);
             debug_assert!(sources.len() <= self.schedule.source_rows);
-            let chunk = Chunk {
+            let mut chunk = Chunk {
+                tile: nth,
                 rows: first..first + taken,
                 width,
-                target: start * g.target_image(),
+                target: self.target,
+                at: start * g.target_image(),
+                first: 0,
+                channel: rows.targets() * columns.targets() * width,
                 source: sources.start,
             };
+            if let Epilogue::Pool { .. } = self.epilogue {
+                let channel = self.schedule.staged_channel;
+                (chunk.target, chunk.at, chunk.first, chunk.channel) =
+                    (self.staged, 0, first, channel);
+            }
             // A plane's first term starts from the bias; one bit a plane.
             let mut written: u64 = 0;
             for (left, combination) in self.program.left.iter().enumerate() {
@@ -106,30 +124,22 @@ impl<T: Element> WithSimd<T> for Convolve<'_, T> {
 }
 
 impl<T: Element> Convolve<'_, T> {
-    /// Elements from one channel of a tile of results to the next.
-    #[inline(always)]
-    fn target_channel(&self, width: usize) -> usize {
-        let [rows, columns] = &self.geometry.axes;
-        rows.targets() * columns.targets() * width
-    }
-
     /// One product's share of a chunk; `written` are the planes that hold a share already.
     #[inline(always)]
-    fn term<S: Simd<T>>(&self, chunk: &Chunk, term: &Term, written: u64) {
+    fn term<S: Simd<T>>(&self, chunk: &Chunk<T>, term: &Term, written: u64) {
         let g = self.geometry;
         let [rows, columns] = &g.axes;
         let (width, taps) = (chunk.width, g.kernel[0] * g.kernel[1]);
         let pitch = row_pitch::<T>(columns.source_len() * width);
         let channel_pitch = self.schedule.source_rows * pitch;
-        let target_channel = self.target_channel(width);
         let weights = &self.weights[term.right * g.weights()..][..g.weights()];
         for row in chunk.rows.clone() {
             let row_taps = rows.taps(row);
             for group in 0..g.groups {
                 for block in pack::blocks(g.targets, micro::tile_channels::<T, S>()) {
                     let channel = group * g.targets + block.start;
-                    let to =
-                        chunk.target + channel * target_channel + row * columns.targets() * width;
+                    let line = (row - chunk.first) * columns.targets() * width;
+                    let to = chunk.at + channel * chunk.channel + line;
                     let source = self
                         .window
                         .wrapping_add(group * g.sources * channel_pitch)
@@ -164,7 +174,7 @@ impl<T: Element> Convolve<'_, T> {
                                     let biases =
                                         &self.biases[plane * g.groups * g.targets + channel..];
                                     Target {
-                                        to: self.target.plane(plane).wrapping_add(at),
+                                        to: chunk.target.plane(plane).wrapping_add(at),
                                         coefficient: T::of(coefficient),
                                         bias: (written & (1 << plane) == 0)
                                             .then_some(biases.as_ptr()),
@@ -181,7 +191,7 @@ impl<T: Element> Convolve<'_, T> {
                                     &columns.taps(column),
                                     &reads,
                                     targets,
-                                    target_channel,
+                                    chunk.channel,
                                 );
                             }
                         }
@@ -192,23 +202,38 @@ impl<T: Element> Convolve<'_, T> {
         }
     }
 
-    /// The activation on a chunk that is still in cache.
+    /// What follows on a chunk that is still in cache.
     #[inline(always)]
-    fn finish(&self, chunk: &Chunk) -> SlotMaxima {
+    fn finish(&self, chunk: &Chunk<T>) -> SlotMaxima {
         let mut seen = SlotMaxima::NONE;
-        let Some(function) = self.activation else {
-            return seen;
-        };
-        let row = self.geometry.axes[1].targets() * chunk.width;
-        for channel in 0..self.geometry.groups * self.geometry.targets {
-            let at =
-                chunk.target + channel * self.target_channel(chunk.width) + chunk.rows.start * row;
-            let len = chunk.rows.len() * row;
-            // SAFETY: these elements lie in the task's rows.
-            let span =
-                unsafe { function_map::in_place(self.arithmetic, function, self.target, at, len) };
-            // A call, not inlined: the convolution's code would hold every function once more.
-            seen = seen.merge(T::run_span(self.isa, span));
+        // Calls, not inlined: the convolution's code would hold every function once more.
+        match self.epilogue {
+            Epilogue::Map(None) => {}
+            Epilogue::Map(Some(function)) => {
+                let row = self.geometry.axes[1].targets() * chunk.width;
+                for channel in 0..self.geometry.groups * self.geometry.targets {
+                    let at = chunk.at + channel * chunk.channel + chunk.rows.start * row;
+                    let (to, len) = (chunk.target, chunk.rows.len() * row);
+                    // SAFETY: these elements lie in the task's rows.
+                    let span =
+                        unsafe { function_map::in_place(self.arithmetic, function, to, at, len) };
+                    seen = seen.merge(T::run_span(self.isa, span));
+                }
+            }
+            Epilogue::Pool { window, steps } => {
+                let averages = Averages {
+                    arithmetic: self.arithmetic,
+                    window,
+                    staged: self.staged,
+                    pitch: chunk.channel,
+                    geometry: self.geometry,
+                    tile: chunk.tile,
+                    rows: chunk.rows.clone(),
+                    output: self.target,
+                    steps,
+                };
+                seen = T::run_averages(self.isa, averages);
+            }
         }
         seen
     }

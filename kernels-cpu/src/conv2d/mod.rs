@@ -1,6 +1,6 @@
 //! Convolutions of image tensors, plain or encrypted on either side, and their gradients.
 //!
-//! Images lie batch-innermost in tiles ([`TILE_IMAGES`]); weights are
+//! Images lie batch-innermost in tiles ([`TILE_IMAGES`](crate::TILE_IMAGES)); weights are
 //! `[out_channels, in_channels / groups, kernel rows, kernel columns]`, row-major. As a matrix product
 //! is, a convolution of ciphertexts is the algebra's bilinear program over real convolutions: the D
 //! planes of a ciphertext by plaintext weights are D times the images.
@@ -14,23 +14,28 @@
 mod forward;
 mod micro;
 mod pack;
+mod pooled;
+mod schedule;
 mod weights;
 
 pub(crate) use forward::Convolve;
 pub(crate) use pack::PackWeights;
+use pooled::Source;
+pub(crate) use pooled::{Averages, PooledSums, Unpooled};
+pub use pooled::{Gradient, pooled_sizes, steps_len};
 pub(crate) use weights::{ChannelSums, Correlate};
 
-use std::ops::Range;
+use schedule::{Geometry, Schedule, aligned, piece, pieces, row_pitch};
 
-use crate::algebra::{Arithmetic, Bilinear};
+use crate::algebra::Arithmetic;
 use crate::element::Element;
 use crate::error::KernelError;
 use crate::function_map::Function;
-use crate::images::{self, Axis, TILE_IMAGES};
-use crate::planes::{Planes, PlanesMut};
+use crate::images::{self, Axis};
+use crate::planes::{Planes, PlanesMut, RawPlanes};
 use crate::sizes::product;
 use crate::slots::SlotMaxima;
-use crate::threads::{Exec, MIN_PRODUCTS_PER_PIECE};
+use crate::threads::Exec;
 
 const NAME: &str = "conv2d";
 
@@ -71,8 +76,7 @@ impl Conv2dShape {
 
     /// Elements of a plane of the output.
     pub fn output_len(&self) -> usize {
-        let [rows, columns] = self.output();
-        product(&[self.batch, self.out_channels, rows, columns])
+        product(&self.output_sizes())
     }
 
     /// Elements of a plane of the weights.
@@ -84,6 +88,12 @@ impl Conv2dShape {
             rows,
             columns,
         ])
+    }
+
+    /// Images, channels, rows and columns of the output.
+    pub fn output_sizes(&self) -> [usize; 4] {
+        let [rows, columns] = self.output();
+        [self.batch, self.out_channels, rows, columns]
     }
 
     /// Real multiplications of one product of planes: lanes without an image work too.
@@ -151,158 +161,15 @@ impl Conv2dShape {
     }
 }
 
-/// A convolution as the kernels see it: target channels that sum over source channels, either way.
-#[derive(Debug, Clone, Copy)]
-struct Geometry {
-    batch: usize,
-    groups: usize,
-    /// Channels of a group.
-    sources: usize,
-    targets: usize,
-    axes: [Axis; 2],
-    kernel: [usize; 2],
-    /// Where weights lie: elements from one group, target channel and source channel to the next.
-    group_weights: usize,
-    target_weights: usize,
-    source_weights: usize,
-}
-
-impl Geometry {
-    /// From input to output, or `swapped` from output to input.
-    fn new(shape: &Conv2dShape, swapped: bool) -> Self {
-        let [ins, outs] = [shape.in_channels, shape.out_channels].map(|c| c / shape.groups);
-        let taps = shape.kernel[0] * shape.kernel[1];
-        let forward = Self {
-            batch: shape.batch,
-            groups: shape.groups,
-            sources: ins,
-            targets: outs,
-            axes: [shape.axis(0), shape.axis(1)],
-            kernel: shape.kernel,
-            group_weights: outs * ins * taps,
-            target_weights: ins * taps,
-            source_weights: taps,
-        };
-        if !swapped {
-            return forward;
-        }
-        Self {
-            sources: outs,
-            targets: ins,
-            axes: forward.axes.map(Axis::swap),
-            target_weights: taps,
-            source_weights: ins * taps,
-            ..forward
-        }
-    }
-
-    fn tiles(&self) -> usize {
-        self.batch.div_ceil(TILE_IMAGES)
-    }
-
-    /// Rows of results, all tiles together: what is cut into pieces.
-    fn rows(&self) -> usize {
-        self.tiles() * self.axes[0].targets()
-    }
-
-    /// Elements of one image of the source, all channels.
-    fn source_image(&self) -> usize {
-        self.groups * self.sources * self.axes[0].source_len() * self.axes[1].source_len()
-    }
-
-    /// Elements of one image of the result, all channels.
-    fn target_image(&self) -> usize {
-        self.groups * self.targets * self.axes[0].targets() * self.axes[1].targets()
-    }
-
-    fn weights(&self) -> usize {
-        self.groups * self.group_weights
-    }
-}
-
-/// How many pieces to cut `rows` rows into when all together are `products` multiplications.
-fn pieces(exec: &Exec, rows: usize, products: usize) -> usize {
-    (products / MIN_PRODUCTS_PER_PIECE)
-        .clamp(1, exec.threads.max(1))
-        .min(rows.max(1))
-}
-
-/// Piece `i` of `pieces` of `0..len`.
-fn piece(len: usize, pieces: usize, i: usize) -> Range<usize> {
-    len * i / pieces..len * (i + 1) / pieces
-}
-
-/// Elements rounded up so that what follows starts on a cache line.
-fn aligned<T>(elements: usize) -> usize {
-    let rounded = elements.checked_next_multiple_of(64 / size_of::<T>());
-    rounded.unwrap_or(usize::MAX)
-}
-
-/// Bytes of the rows of a source that lie packed at a time, and of the results computed from them in
-/// the meantime: each a quarter of a 1 MiB level-2 cache.
-const WINDOW_BYTES: usize = 256 << 10;
-
-/// How a convolution is gone through: in pieces, each a chunk of rows after the other, for which one
-/// combination of the source's planes is packed at a time.
-///
-/// Images of 2^n pixels put every channel and row of a pixel in the same few places of a cache. Packed
-/// rows lie a cache line further apart than they are long.
-struct Schedule {
-    pieces: usize,
-    /// Most rows of results in a chunk.
-    rows: usize,
-    /// Rows of the source packed for them.
-    source_rows: usize,
-    /// Elements of scratch: packed weights and biases that all pieces share, and each piece's rows.
-    weights: usize,
-    bias: usize,
-    window: usize,
-}
-
-impl Schedule {
-    fn new<T: Element>(
-        exec: &Exec,
-        geometry: &Geometry,
-        shape: &Conv2dShape,
-        program: &Bilinear,
-        planes: usize,
-    ) -> Self {
-        let products = shape
-            .products::<T>(exec)
-            .saturating_mul(program.terms.len());
-        let [rows, columns] = &geometry.axes;
-        let width = geometry.batch.min(TILE_IMAGES);
-        let channels = geometry.groups * geometry.sources;
-        let source_row = channels * row_pitch::<T>(columns.source_len() * width);
-        let target_channels = planes * geometry.groups * geometry.targets;
-        let target_row = product(&[target_channels, columns.targets(), width]);
-        let most = WINDOW_BYTES / size_of::<T>();
-        let limit = rows.targets().min(most / target_row.max(1));
-        let fits = |count: usize| rows.most_sources(count).saturating_mul(source_row) <= most;
-        let mut chunk = 1;
-        while chunk < limit && fits(chunk + 1) {
-            chunk += 1;
-        }
-        let source_rows = rows.most_sources(chunk);
-        Self {
-            pieces: pieces(exec, geometry.rows(), products),
-            rows: chunk,
-            source_rows,
-            weights: aligned::<T>(product(&[program.right.len(), geometry.weights()])),
-            bias: aligned::<T>(target_channels),
-            window: aligned::<T>(source_rows * source_row),
-        }
-    }
-
-    fn scratch_len(&self) -> usize {
-        let own = product(&[self.pieces, self.window]);
-        own.saturating_add(self.weights).saturating_add(self.bias)
-    }
-}
-
-/// Elements from one packed row to the next.
-fn row_pitch<T>(len: usize) -> usize {
-    aligned::<T>(len) + 64 / size_of::<T>()
+/// What is computed of a convolution's result while it is in cache.
+#[derive(Clone, Copy)]
+enum Epilogue {
+    Map(Option<Function>),
+    /// Averages of relu over windows, which are all that is kept but for its steps.
+    Pool {
+        window: [usize; 2],
+        steps: Option<RawPlanes<u32>>,
+    },
 }
 
 /// Which of the three operations of a convolution.
@@ -338,26 +205,29 @@ pub fn scratch_len<T: Element>(
         }
         _ => {
             let geometry = Geometry::new(shape, pass == Conv2dPass::GradientInput);
-            Schedule::new::<T>(exec, &geometry, shape, program, planes).scratch_len()
+            Schedule::new::<T>(exec, &geometry, shape, program, planes, None).scratch_len()
         }
     })
 }
 
-/// Checks a shape, two operands, each with its name and the elements of a plane, and their result.
-fn expect<T: Element>(
+/// Elements of scratch that [`conv2d_pooled`] needs for images and weights of that many planes.
+///
+/// # Errors
+/// When the shape is no convolution, or the windows do not tile its result.
+pub fn pooled_scratch_len<T: Element>(
+    exec: &Exec,
     arithmetic: &Arithmetic,
     shape: &Conv2dShape,
-    operands: [(&'static str, &Planes<'_, T>, usize); 2],
-    output: &PlanesMut<'_, T>,
-    output_len: usize,
-) -> Result<(), KernelError> {
+    window: [usize; 2],
+    input_planes: usize,
+    weights_planes: usize,
+) -> Result<usize, KernelError> {
     shape.check()?;
-    for (name, operand, len) in operands {
-        operand.expect(NAME, name, &[1, arithmetic.dim()], len)?;
-    }
-    let [left, right] = operands.map(|(_, operand, _)| operand.count());
-    let planes = arithmetic.result_planes(left, right);
-    output.expect(NAME, "output", &[planes], output_len)
+    pooled_sizes(shape.output_sizes(), window)?;
+    let program = arithmetic.product(input_planes, weights_planes);
+    let planes = arithmetic.result_planes(input_planes, weights_planes);
+    let (geometry, window) = (Geometry::new(shape, false), Some(window));
+    Ok(Schedule::new::<T>(exec, &geometry, shape, program, planes, window).scratch_len())
 }
 
 fn enough<T>(scratch: &[T], needs: usize) -> Result<(), KernelError> {
@@ -391,39 +261,93 @@ pub fn conv2d<T: Element>(
     output: &mut PlanesMut<'_, T>,
     scratch: &mut [T],
 ) -> Result<SlotMaxima, KernelError> {
-    let operands = [
-        ("input", &input, shape.input_len()),
-        ("weights", &weights, shape.weight_len()),
-    ];
-    expect(arithmetic, shape, operands, output, shape.output_len())?;
-    if let Some(bias) = &bias {
-        bias.expect(NAME, "bias", &[1, output.count()], shape.out_channels)?;
-    }
+    let planes = check_operands(arithmetic, shape, &input, &weights, &bias)?;
+    output.expect(NAME, "output", &[planes], shape.output_len())?;
+    let (source, epilogue) = (Source::Planes(input.raw()), Epilogue::Map(activation));
     run(
-        exec, arithmetic, shape, false, input, weights, bias, activation, output, scratch,
+        exec, arithmetic, shape, false, source, weights, bias, epilogue, output, scratch,
     )
+}
+
+/// Computes the averages of `relu(input * weights + bias)`, relu slot by slot, over windows side by side,
+/// which have to tile the convolution's result.
+///
+/// `steps`, a plane of [`steps_len`] words for each slot of the result, takes what the gradients by it
+/// need. `scratch` needs [`pooled_scratch_len`] elements of any content. Returns the
+/// magnitudes of relu's arguments.
+///
+/// # Errors
+/// When the shape is no convolution, the windows do not tile, or planes, lengths or scratch do not fit.
+pub fn conv2d_pooled<T: Element>(
+    exec: &Exec,
+    arithmetic: &Arithmetic,
+    shape: &Conv2dShape,
+    window: [usize; 2],
+    input: Planes<'_, T>,
+    weights: Planes<'_, T>,
+    bias: Option<Planes<'_, T>>,
+    output: &mut PlanesMut<'_, T>,
+    steps: Option<&mut PlanesMut<'_, u32>>,
+    scratch: &mut [T],
+) -> Result<SlotMaxima, KernelError> {
+    let planes = check_operands(arithmetic, shape, &input, &weights, &bias)?;
+    let sizes = pooled_sizes(shape.output_sizes(), window)?;
+    output.expect(NAME, "output", &[planes], product(&sizes))?;
+    let slots = pooled::slots_of(arithmetic, planes);
+    if let Some(steps) = &steps {
+        steps.expect(NAME, "steps", &[slots], steps_len(shape.output_sizes()))?;
+    }
+    let steps = steps.map(PlanesMut::raw);
+    let (source, epilogue) = (
+        Source::Planes(input.raw()),
+        Epilogue::Pool { window, steps },
+    );
+    run(
+        exec, arithmetic, shape, false, source, weights, bias, epilogue, output, scratch,
+    )
+}
+
+/// Checks what a convolution reads; returns the planes of its result.
+fn check_operands<T: Element>(
+    arithmetic: &Arithmetic,
+    shape: &Conv2dShape,
+    input: &Planes<'_, T>,
+    weights: &Planes<'_, T>,
+    bias: &Option<Planes<'_, T>>,
+) -> Result<usize, KernelError> {
+    shape.check()?;
+    let either = [1, arithmetic.dim()];
+    input.expect(NAME, "input", &either, shape.input_len())?;
+    weights.expect(NAME, "weights", &either, shape.weight_len())?;
+    let planes = arithmetic.result_planes(input.count(), weights.count());
+    if let Some(bias) = bias {
+        bias.expect(NAME, "bias", &[1, planes], shape.out_channels)?;
+    }
+    Ok(planes)
 }
 
 /// The gradient of [`conv2d`] by its input, from the output's gradient and the weights.
 ///
 /// # Errors
 /// When the shape is no convolution, or planes, lengths or scratch do not fit it.
-pub fn conv2d_gradient_input<T: Element>(
+pub fn conv2d_gradient_input<'a, T: Element>(
     exec: &Exec,
-    arithmetic: &Arithmetic,
+    arithmetic: &'a Arithmetic,
     shape: &Conv2dShape,
-    gradient: Planes<'_, T>,
+    gradient: impl Into<Gradient<'a, T>>,
     weights: Planes<'_, T>,
     output: &mut PlanesMut<'_, T>,
     scratch: &mut [T],
 ) -> Result<(), KernelError> {
-    let operands = [
-        ("gradient", &gradient, shape.output_len()),
-        ("weights", &weights, shape.weight_len()),
-    ];
-    expect(arithmetic, shape, operands, output, shape.input_len())?;
+    shape.check()?;
+    let (gradient, either) = (gradient.into(), [1, arithmetic.dim()]);
+    gradient.expect(arithmetic, &either, shape.output_sizes())?;
+    weights.expect(NAME, "weights", &either, shape.weight_len())?;
+    let planes = arithmetic.result_planes(gradient.count(), weights.count());
+    output.expect(NAME, "output", &[planes], shape.input_len())?;
+    let (source, epilogue) = (gradient.source(exec.isa, arithmetic), Epilogue::Map(None));
     run(
-        exec, arithmetic, shape, true, gradient, weights, None, None, output, scratch,
+        exec, arithmetic, shape, true, source, weights, None, epilogue, output, scratch,
     )
     .map(drop)
 }
@@ -434,16 +358,20 @@ fn run<T: Element>(
     arithmetic: &Arithmetic,
     shape: &Conv2dShape,
     swapped: bool,
-    source: Planes<'_, T>,
+    source: Source<'_, T>,
     weights: Planes<'_, T>,
     bias: Option<Planes<'_, T>>,
-    activation: Option<Function>,
+    epilogue: Epilogue,
     output: &mut PlanesMut<'_, T>,
     scratch: &mut [T],
 ) -> Result<SlotMaxima, KernelError> {
     let program = arithmetic.product(source.count(), weights.count());
     let geometry = Geometry::new(shape, swapped);
-    let schedule = Schedule::new::<T>(exec, &geometry, shape, program, output.count());
+    let pooled = match epilogue {
+        Epilogue::Pool { window, .. } => Some(window),
+        Epilogue::Map(_) => None,
+    };
+    let schedule = Schedule::new::<T>(exec, &geometry, shape, program, output.count(), pooled);
     enough(scratch, schedule.scratch_len())?;
     if output.is_empty() {
         return Ok(SlotMaxima::NONE);
@@ -477,9 +405,17 @@ fn run<T: Element>(
         }
     }
     let (packed, biases) = (&*packed, &*biases);
-    let own = PlanesMut::new(own, schedule.pieces, schedule.window, schedule.window)?.raw();
-    let (source, target) = (source.raw(), output.raw());
+    let own = PlanesMut::new(own, schedule.pieces, schedule.piece(), schedule.piece())?.raw();
+    let target = output.raw();
+    let staged_plane = schedule.staged / target.count;
     let body = |i: usize| {
+        let window = own.plane(i);
+        let staged = RawPlanes::new(
+            window.wrapping_add(schedule.window),
+            target.count,
+            staged_plane,
+        );
+        let rows = piece(geometry.rows() / schedule.grain, schedule.pieces, i);
         let task = Convolve {
             isa: exec.isa,
             arithmetic,
@@ -489,10 +425,11 @@ fn run<T: Element>(
             target,
             weights: packed,
             biases,
-            activation,
+            epilogue,
             schedule: &schedule,
-            window: own.plane(i),
-            rows: piece(geometry.rows(), schedule.pieces, i),
+            window,
+            staged,
+            rows: rows.start * schedule.grain..rows.end * schedule.grain,
         };
         T::run_convolve(exec.isa, task)
     };
@@ -506,50 +443,59 @@ fn run<T: Element>(
 ///
 /// # Errors
 /// When the shape is no convolution, or planes, lengths or scratch do not fit it.
-pub fn conv2d_gradient_weights<T: Element>(
+pub fn conv2d_gradient_weights<'a, T: Element>(
     exec: &Exec,
-    arithmetic: &Arithmetic,
+    arithmetic: &'a Arithmetic,
     shape: &Conv2dShape,
     input: Planes<'_, T>,
-    gradient: Planes<'_, T>,
+    gradient: impl Into<Gradient<'a, T>>,
     output: &mut PlanesMut<'_, T>,
     scratch: &mut [T],
 ) -> Result<(), KernelError> {
-    let operands = [
-        ("input", &input, shape.input_len()),
-        ("gradient", &gradient, shape.output_len()),
-    ];
-    expect(arithmetic, shape, operands, output, shape.weight_len())?;
+    shape.check()?;
+    let (gradient, either) = (gradient.into(), [1, arithmetic.dim()]);
+    input.expect(NAME, "input", &either, shape.input_len())?;
+    gradient.expect(arithmetic, &either, shape.output_sizes())?;
+    let planes = arithmetic.result_planes(input.count(), gradient.count());
+    output.expect(NAME, "output", &[planes], shape.weight_len())?;
     weights::run(exec, arithmetic, shape, input, gradient, output, scratch)
 }
 
-/// The gradient of [`conv2d`] by its bias: the sum of the output's gradient, `[batch, channels, pixels]`,
-/// over images and pixels.
+/// The gradient of [`conv2d`] by its bias: the sum of the output's gradient over images and pixels.
+/// `sizes` are its images, channels, rows and columns.
 ///
 /// # Errors
 /// When planes or lengths do not fit those sizes.
-pub fn conv2d_gradient_bias<T: Element>(
+pub fn conv2d_gradient_bias<'a, T: Element>(
     exec: &Exec,
-    [batch, channels, pixels]: [usize; 3],
-    gradient: Planes<'_, T>,
+    arithmetic: &'a Arithmetic,
+    sizes: [usize; 4],
+    gradient: impl Into<Gradient<'a, T>>,
     output: &mut PlanesMut<'_, T>,
 ) -> Result<(), KernelError> {
-    let planes = output.count();
-    if !images::in_range(&[batch.max(1), channels.max(1), pixels.max(1)]) {
+    let (gradient, planes) = (gradient.into(), output.count());
+    if !images::in_range(&sizes.map(|size| size.max(1))) {
         return Err(KernelError::Shape {
             kernel: NAME,
             reason: "the sizes are larger than any tensor",
         });
     }
+    let [batch, channels, rows, columns] = sizes;
     output.expect(NAME, "output", &[planes], channels)?;
-    let needs = product(&[batch, channels, pixels]);
-    gradient.expect(NAME, "gradient", &[planes], needs)?;
+    gradient.expect(arithmetic, &[planes], sizes)?;
     if gradient.is_empty() {
         for i in 0..planes {
             output.plane_mut(i).fill(T::zero());
         }
         return Ok(());
     }
-    weights::bias(exec, batch, pixels, gradient, output);
+    match gradient {
+        Gradient::Dense(gradient) => weights::bias(exec, batch, rows * columns, gradient, output),
+        Gradient::Pooled {
+            averages,
+            steps,
+            window,
+        } => pooled::bias(exec, arithmetic, sizes, averages, steps, window, output),
+    }
     Ok(())
 }

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use super::Geometry;
 use super::micro::tile_channels;
+use super::pooled::Source;
 use crate::algebra::{Bilinear, Combination, is_plane};
 use crate::element::Element;
 use crate::planes::{Planes, RawPlanes};
@@ -56,7 +57,7 @@ impl<T: Element> WithSimd<T> for PackWeights<'_, T> {
     }
 }
 
-/// A tile of a tensor: `width` images from element `at` of each plane on.
+/// A tile of a tensor, or some channels of it, from element `at` of each plane on.
 #[derive(Clone, Copy)]
 pub(super) struct Tile {
     pub(super) at: usize,
@@ -64,21 +65,33 @@ pub(super) struct Tile {
     /// Elements of a row: columns times images.
     pub(super) row: usize,
     pub(super) rows: usize,
+    /// Images.
+    pub(super) width: usize,
+    /// Where it starts counted in pixels, of which a tile has each once.
+    pub(super) pixel: usize,
 }
 
 /// Packs `rows` of every channel of a tile of one combination, channels and rows `pitches` apart.
 ///
 /// # Safety
-/// The planes have the tile; `to` is writable for the channels and rows at those pitches.
+/// The source has the tile; `to` is writable for the channels and rows at those pitches.
 #[inline(always)]
 pub(super) unsafe fn rows<T: Element, S: Simd<T>>(
-    planes: &RawPlanes<T>,
+    source: &Source<'_, T>,
     combination: &Combination,
     tile: &Tile,
     rows: &Range<usize>,
     to: *mut T,
     (channel_pitch, row_pitch): (usize, usize),
 ) {
+    let planes = match source {
+        Source::Planes(planes) => planes,
+        Source::Pooled(pooled) => {
+            // SAFETY: the caller's promise.
+            unsafe { pooled.rows(combination, tile, rows, to, (channel_pitch, row_pitch)) };
+            return;
+        }
+    };
     for channel in 0..tile.channels {
         for (nth, row) in rows.clone().enumerate() {
             let at = tile.at + (channel * tile.rows + row) * tile.row;

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use super::micro::{self, MAX_GRADIENT_CHANNELS, Strip, TILE_TAPS};
 use super::pack::{self, Tile};
+use super::pooled::{Gradient, Source};
 use super::{Conv2dShape, Geometry, aligned, enough, piece, pieces, row_pitch};
 use crate::algebra::{Arithmetic, Bilinear, Term, is_plane};
 use crate::element::Element;
@@ -77,7 +78,7 @@ pub(super) fn run<T: Element>(
     arithmetic: &Arithmetic,
     shape: &Conv2dShape,
     input: Planes<'_, T>,
-    gradient: Planes<'_, T>,
+    gradient: Gradient<'_, T>,
     output: &mut PlanesMut<'_, T>,
     scratch: &mut [T],
 ) -> Result<(), KernelError> {
@@ -92,7 +93,8 @@ pub(super) fn run<T: Element>(
     } else {
         geometry.rows()
     };
-    let (input, gradient, planes) = (input.raw(), gradient.raw(), output.count());
+    let (input, planes) = (input.raw(), output.count());
+    let gradient = gradient.source(exec.isa, arithmetic);
     let body = |i: usize| {
         let sums = own.plane(i);
         let partial = sums.wrapping_add(layout.sums);
@@ -133,7 +135,7 @@ pub(crate) struct Correlate<'a, T> {
     program: &'a Bilinear,
     geometry: &'a Geometry,
     input: RawPlanes<T>,
-    gradient: RawPlanes<T>,
+    gradient: Source<'a, T>,
     planes: usize,
     sums: *mut T,
     partial: *mut T,
@@ -203,6 +205,8 @@ impl<T: Element> Correlate<'_, T> {
                 channels: g.groups * channels,
                 row: columns * width,
                 rows,
+                width,
+                pixel: nth * image,
             };
             let pair = Pair {
                 input: tile(g.source_image(), g.sources, rows.input, columns.input),
@@ -258,7 +262,10 @@ impl<T: Element> Correlate<'_, T> {
             let pitches = (pair.input.rows * pair.input.row, pair.input.row);
             let to = to.wrapping_add(rows.start * pair.input.row);
             // SAFETY: the caller's promise.
-            unsafe { pack::rows::<T, S>(&self.input, combination, &pair.input, rows, to, pitches) };
+            unsafe {
+                let input = Source::Planes(self.input);
+                pack::rows::<T, S>(&input, combination, &pair.input, rows, to, pitches);
+            }
         }
     }
 
@@ -304,6 +311,7 @@ impl<T: Element> Correlate<'_, T> {
         let first = (group * g.targets + chunk.channels.start) * pair.gradient.rows;
         let block = Tile {
             at: pair.gradient.at + first * pair.gradient.row,
+            pixel: pair.gradient.pixel + first * g.axes[1].output,
             channels: chunk.channels.len(),
             ..pair.gradient
         };

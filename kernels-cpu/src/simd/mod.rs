@@ -47,6 +47,10 @@ pub trait Simd<T: Element>: Copy {
     fn sqrt(self) -> Self;
     /// Lane by lane `if self > o { then } else { other }`, so NaN on either side gives `other`.
     fn if_above(self, o: Self, then: Self, other: Self) -> Self;
+    /// One bit a lane, the first lane's the lowest: whether it is above zero.
+    fn positive_bits(self) -> u32;
+    /// The lanes whose bit is set, zero elsewhere; bits past the lanes do not count.
+    fn where_bits(self, bits: u32) -> Self;
     /// The nearest whole number, even at ties, of one that has less than half the mantissa's range.
     fn round(self) -> Self;
     /// `self * 2^n` for whole `n`, with gradual underflow and overflow to infinity.

@@ -82,6 +82,22 @@ impl<T: Element, const N: usize> Simd<T> for Vector<T, N> {
         Self(std::array::from_fn(pick))
     }
     #[inline(always)]
+    fn positive_bits(self) -> u32 {
+        let bit = |i: usize| u32::from(self.0[i] > T::zero()) << i;
+        (0..N).map(bit).sum()
+    }
+    #[inline(always)]
+    fn where_bits(self, bits: u32) -> Self {
+        let pick = |i: usize| {
+            if bits & (1 << i) == 0 {
+                T::zero()
+            } else {
+                self.0[i]
+            }
+        };
+        Self(std::array::from_fn(pick))
+    }
+    #[inline(always)]
     fn round(self) -> Self {
         // `round` is a library call here. A number this large has no fraction, so the sum drops it.
         let large = Self::splat(T::of(1.5) / T::epsilon());

@@ -10,6 +10,7 @@ macro_rules! vector {
      $fmadd:ident, $max:ident, $min:ident, $sqrt:ident, within $within:ident,
      abs |$x:ident| $abs:expr, round |$y:ident| $round:expr,
      if_above |$a:ident, $b:ident, $then:ident, $other:ident| $if_above:expr,
+     positive |$s:ident| $positive:expr, keep |$t:ident, $bits:ident| $keep:expr,
      scale |$u:ident, $n:ident| $scale:expr, exponent |$v:ident| $exponent:expr
      $(, masked $mask:ty, $maskz_loadu:ident, $mask_storeu:ident)?) => {
         #[derive(Clone, Copy)]
@@ -76,6 +77,16 @@ macro_rules! vector {
             fn if_above(self, o: Self, then: Self, other: Self) -> Self {
                 let ($a, $b, $then, $other) = (self.0, o.0, then.0, other.0);
                 Self(unsafe { $if_above })
+            }
+            #[inline(always)]
+            fn positive_bits(self) -> u32 {
+                let $s = self.0;
+                (unsafe { $positive }) as u32
+            }
+            #[inline(always)]
+            fn where_bits(self, bits: u32) -> Self {
+                let ($t, $bits) = (self.0, bits);
+                Self(unsafe { $keep })
             }
             #[inline(always)]
             fn div(self, o: Self) -> Self {
@@ -176,6 +187,8 @@ vector!(F32x16, f32, __m512, 16, rows 12, vectors 2,
     within within_avx512, abs |x| _mm512_abs_ps(x),
     round |x| _mm512_roundscale_ps::<NEAREST>(x),
     if_above |a, b, then, other| _mm512_mask_blend_ps(_mm512_cmp_ps_mask::<_CMP_GT_OQ>(a, b), other, then),
+    positive |x| _mm512_cmp_ps_mask::<_CMP_GT_OQ>(x, _mm512_setzero_ps()),
+    keep |x, bits| _mm512_maskz_mov_ps(bits as __mmask16, x),
     scale |x, n| _mm512_scalef_ps(x, n), exponent |x| _mm512_getexp_ps(x),
     masked __mmask16, _mm512_maskz_loadu_ps, _mm512_mask_storeu_ps);
 vector!(F64x8, f64, __m512d, 8, rows 12, vectors 2,
@@ -184,6 +197,8 @@ vector!(F64x8, f64, __m512d, 8, rows 12, vectors 2,
     within within_avx512, abs |x| _mm512_abs_pd(x),
     round |x| _mm512_roundscale_pd::<NEAREST>(x),
     if_above |a, b, then, other| _mm512_mask_blend_pd(_mm512_cmp_pd_mask::<_CMP_GT_OQ>(a, b), other, then),
+    positive |x| _mm512_cmp_pd_mask::<_CMP_GT_OQ>(x, _mm512_setzero_pd()),
+    keep |x, bits| _mm512_maskz_mov_pd(bits as __mmask8, x),
     scale |x, n| _mm512_scalef_pd(x, n), exponent |x| _mm512_getexp_pd(x),
     masked __mmask8, _mm512_maskz_loadu_pd, _mm512_mask_storeu_pd);
 vector!(F32x8, f32, __m256, 8, rows 6, vectors 2,
@@ -192,6 +207,12 @@ vector!(F32x8, f32, __m256, 8, rows 6, vectors 2,
     within within_avx2, abs |x| _mm256_andnot_ps(_mm256_set1_ps(-0.0), x),
     round |x| _mm256_round_ps::<NEAREST>(x),
     if_above |a, b, then, other| _mm256_blendv_ps(other, then, _mm256_cmp_ps::<_CMP_GT_OQ>(a, b)),
+    positive |x| _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_GT_OQ>(x, _mm256_setzero_ps())),
+    keep |x, bits| {
+        let lanes = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
+        let set = _mm256_and_si256(_mm256_set1_epi32(bits as i32), lanes);
+        _mm256_and_ps(_mm256_castsi256_ps(_mm256_cmpeq_epi32(set, lanes)), x)
+    },
     scale |x, n| scale_by_bits!(x, n, _mm256_cvtps_epi32, same, _mm256_srai_epi32, _mm256_sub_epi32,
         _mm256_add_epi32, _mm256_set1_epi32, _mm256_slli_epi32, 127, 23, _mm256_castsi256_ps, _mm256_mul_ps),
     exponent |x| _mm256_cvtepi32_ps(_mm256_sub_epi32(_mm256_srli_epi32::<23>(_mm256_castps_si256(x)), _mm256_set1_epi32(127))));
@@ -201,6 +222,12 @@ vector!(F64x4, f64, __m256d, 4, rows 6, vectors 2,
     within within_avx2, abs |x| _mm256_andnot_pd(_mm256_set1_pd(-0.0), x),
     round |x| _mm256_round_pd::<NEAREST>(x),
     if_above |a, b, then, other| _mm256_blendv_pd(other, then, _mm256_cmp_pd::<_CMP_GT_OQ>(a, b)),
+    positive |x| _mm256_movemask_pd(_mm256_cmp_pd::<_CMP_GT_OQ>(x, _mm256_setzero_pd())),
+    keep |x, bits| {
+        let lanes = _mm256_setr_epi64x(1, 2, 4, 8);
+        let set = _mm256_and_si256(_mm256_set1_epi64x(i64::from(bits)), lanes);
+        _mm256_and_pd(_mm256_castsi256_pd(_mm256_cmpeq_epi64(set, lanes)), x)
+    },
     scale |x, n| scale_by_bits!(x, n, _mm256_cvtpd_epi32, _mm256_cvtepi32_epi64, _mm_srai_epi32, _mm_sub_epi32,
         _mm256_add_epi64, _mm256_set1_epi64x, _mm256_slli_epi64, 1023, 52, _mm256_castsi256_pd, _mm256_mul_pd),
     exponent |x| exponent_f64(x));

@@ -284,6 +284,7 @@ fn gradients_by_the_bias<T: Element>() {
                     let mut found = Guarded::poisoned(form.dim, output.channels, 3);
                     conv2d_gradient_bias(
                         &exec,
+                        &algebra.arithmetic,
                         channel_sizes(shape),
                         gradient.view(),
                         &mut found.view_mut(),
@@ -416,6 +417,7 @@ fn by_hand() {
         let mut bias = Guarded::<f32>::poisoned(1, 1, 0);
         conv2d_gradient_bias(
             &exec,
+            &algebra.arithmetic,
             channel_sizes(&shape),
             dy.view(),
             &mut bias.view_mut(),

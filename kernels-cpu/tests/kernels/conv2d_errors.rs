@@ -168,6 +168,7 @@ fn biases_that_do_not_fit() {
         let (gradient, mut to) = (ones(gradient), Guarded::poisoned(output.0, output.1, 1));
         let outcome = conv2d_gradient_bias(
             &EXEC,
+            &Algebra::compact2([0.75, -0.5]).arithmetic,
             channel_sizes(&shape),
             gradient.view(),
             &mut to.view_mut(),

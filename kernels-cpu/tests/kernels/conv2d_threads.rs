@@ -109,6 +109,7 @@ fn gradients_by_the_bias() {
             let mut found = Guarded::<f32>::poisoned(2, 6, 3);
             conv2d_gradient_bias(
                 &exec,
+                &algebra.arithmetic,
                 channel_sizes(&shape),
                 gradient.view(),
                 &mut found.view_mut(),

@@ -6,6 +6,7 @@ mod block_matmul_blocking;
 mod cast;
 mod conv2d;
 mod conv2d_errors;
+mod conv2d_pooled;
 mod conv2d_threads;
 mod convert;
 mod elementwise;

@@ -5,8 +5,10 @@
 // formed on the way; each invocation then holds its sums, THREAD_ROWS x THREAD_COLUMNS for each of
 // the program's, in registers.
 //
-// The kernel's file says where operands lie and what becomes of an element of the result:
-// `left_index(batch, row, depth)`, `right_index(batch, depth, column)`, `write(batch, row, column, c)`.
+// The kernel's file says where operands lie, what is done to a number that is read by itself, and what
+// becomes of an element of the result: `left_index(batch, row, depth)`,
+// `right_index(batch, depth, column)`, `left_value` and `right_value` likewise, and
+// `write(batch, row, column, c)`.
 //
 // An operand that is WIDE is read four numbers at a time: those at multiples of 4 along its rows in
 // memory lie side by side, and all or none of them are there. Along the depth, an invocation takes the
@@ -89,7 +91,7 @@ fn stage_left(product: Product, batch: u32, row: u32, depth: u32, local: u32) {
                     if WIDE_A {
                         column = load4_a(start);
                     } else {
-                        var element = load_a(start);
+                        var element = left_value(load_a(start), batch, r + j, depth + k);
                         for (var p = 0u; p < A_PLANES; p++) {
                             column[p][j] = element[p];
                         }
@@ -136,7 +138,7 @@ fn stage_right(product: Product, batch: u32, column: u32, depth: u32, local: u32
                     if start != NOWHERE && WIDE_B {
                         row = load4_b(start);
                     } else if start != NOWHERE {
-                        var element = load_b(start);
+                        var element = right_value(load_b(start), batch, depth + k, c + j);
                         for (var p = 0u; p < B_PLANES; p++) {
                             row[p][j] = element[p];
                         }

@@ -1,14 +1,15 @@
 //! Each command as a call of the kernel of its name.
 
 use furthermore_kernels_cpu::block_matmul::{Epilogue, block_matmul};
+use furthermore_kernels_cpu::conv2d::Gradient;
 use furthermore_kernels_cpu::poly_map::Coefficients;
 use furthermore_kernels_cpu::{
-    Element, MAX_DIM, Planes, SlotMaxima, conv2d, convert, elementwise, function_map, poly_map,
-    pool, reduce, update,
+    Arithmetic, Element, MAX_DIM, Planes, SlotMaxima, conv2d, convert, elementwise, function_map,
+    poly_map, pool, reduce, update,
 };
 
 use super::{CpuProgram, view, view_mut};
-use crate::device::RunOptions;
+use crate::device::{RunOptions, words, words_mut};
 use crate::error::Result;
 use crate::plan::{Command, Kernel, Reduction};
 use crate::tensor::Buffer;
@@ -46,6 +47,19 @@ impl<T: Element> CpuProgram<T> {
         let scratch = self.scratch.as_mut_slice::<T>();
         let read = |i: usize| view::<T>(buffers, &command.reads[i]);
         let last = |wanted: bool, i: usize| wanted.then(|| read(i)).transpose();
+        // A gradient by averages comes with the steps saved with these, which are read last.
+        let gradient = |i: usize, pooled: Option<[usize; 2]>| -> Result<Gradient<'_, T>> {
+            let planes = read(i)?;
+            let (Some(window), Some(steps)) = (pooled, command.reads.last()) else {
+                return Ok(planes.into());
+            };
+            let (held, slots) = (buffers[steps.buffer].as_words(), slots(arithmetic, &planes));
+            Ok(Gradient::Pooled {
+                averages: planes,
+                steps: words(held, steps, slots)?,
+                window,
+            })
+        };
         let [first, second, third] = targets;
         let Some(written) = command.writes.first() else {
             return Ok(reduce::slot_maxima(exec, arithmetic, read(0)?)?);
@@ -84,16 +98,40 @@ impl<T: Element> CpuProgram<T> {
                     scratch,
                 )?);
             }
-            Kernel::Conv2dGradientInput { shape } => {
-                let (g, w) = (read(0)?, read(1)?);
+            Kernel::Conv2dPooled {
+                shape,
+                bias,
+                window,
+            } => {
+                let (x, w, bias) = (read(0)?, read(1)?, last(*bias, 2)?);
+                let slots = slots(arithmetic, &target.as_planes());
+                let steps = command.writes.get(1);
+                let steps = steps.map(|region| words_mut(second.as_mut_words(), region, slots));
+                let mut steps = steps.transpose()?;
+                return Ok(conv2d::conv2d_pooled(
+                    exec,
+                    arithmetic,
+                    shape,
+                    *window,
+                    x,
+                    w,
+                    bias,
+                    target,
+                    steps.as_mut(),
+                    scratch,
+                )?);
+            }
+            Kernel::Conv2dGradientInput { shape, pooled } => {
+                let (g, w) = (gradient(0, *pooled)?, read(1)?);
                 conv2d::conv2d_gradient_input(exec, arithmetic, shape, g, w, target, scratch)?;
             }
-            Kernel::Conv2dGradientWeights { shape } => {
-                let (x, g) = (read(0)?, read(1)?);
+            Kernel::Conv2dGradientWeights { shape, pooled } => {
+                let (x, g) = (read(0)?, gradient(1, *pooled)?);
                 conv2d::conv2d_gradient_weights(exec, arithmetic, shape, x, g, target, scratch)?;
             }
-            Kernel::Conv2dGradientBias { sizes } => {
-                conv2d::conv2d_gradient_bias(exec, *sizes, read(0)?, target)?;
+            Kernel::Conv2dGradientBias { sizes, pooled } => {
+                let g = gradient(0, *pooled)?;
+                conv2d::conv2d_gradient_bias(exec, arithmetic, *sizes, g, target)?;
             }
             Kernel::Pool {
                 pool,
@@ -291,6 +329,15 @@ impl<T: Element> CpuProgram<T> {
             }
         }
         Ok(SlotMaxima::NONE)
+    }
+}
+
+/// Slots of a tensor.
+fn slots<T>(arithmetic: &Arithmetic, planes: &Planes<'_, T>) -> usize {
+    if planes.count() == 1 {
+        1
+    } else {
+        arithmetic.slots()
     }
 }
 

@@ -13,6 +13,7 @@ use furthermore_kernels_cpu::Arithmetic;
 use furthermore_kernels_cpu::function_map::Function;
 use furthermore_shaders::{Constant, Form, Product, Stored, Value, Variant};
 
+use self::images::Gradient;
 use self::products::Tiled;
 use super::tiles::{Kind, TileTable};
 use crate::algebra::Algebra;
@@ -267,14 +268,26 @@ impl Lowering {
                 let bias = bias.then(|| reads[2]);
                 self.conv2d(shape, [reads[0], reads[1]], bias, *activation, writes[0])
             }
-            Kernel::Conv2dGradientInput { shape } => {
-                self.conv2d_gradient_input(shape, [reads[0], reads[1]], writes[0])
+            Kernel::Conv2dPooled {
+                shape,
+                bias,
+                window,
+            } => {
+                let (bias, steps) = (bias.then(|| reads[2]), writes.get(1).copied());
+                let operands = [reads[0], reads[1]];
+                return self.conv2d_pooled(shape, operands, bias, *window, writes[0], steps);
             }
-            Kernel::Conv2dGradientWeights { shape } => {
-                return self.conv2d_gradient_weights(shape, [reads[0], reads[1]], writes[0]);
+            Kernel::Conv2dGradientInput { shape, pooled } => {
+                let gradient = Gradient::new(reads[0], *pooled, reads);
+                self.conv2d_gradient_input(shape, &gradient, reads[1], writes[0])
             }
-            Kernel::Conv2dGradientBias { sizes } => {
-                return self.conv2d_gradient_bias(*sizes, reads[0], writes[0]);
+            Kernel::Conv2dGradientWeights { shape, pooled } => {
+                let gradient = Gradient::new(reads[1], *pooled, reads);
+                return self.conv2d_gradient_weights(shape, reads[0], &gradient, writes[0]);
+            }
+            Kernel::Conv2dGradientBias { sizes, pooled } => {
+                let gradient = Gradient::new(reads[0], *pooled, reads);
+                return self.conv2d_gradient_bias(*sizes, &gradient, writes[0]);
             }
             Kernel::Pool {
                 pool,

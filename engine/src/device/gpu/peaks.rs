@@ -73,15 +73,15 @@ fn seconds(context: &Context, lowered: Lowered, len: usize) -> Result<f64> {
         context.buffer(4 * len as u64)?,
     ];
     let storage = BufferUsages::STORAGE | BufferUsages::COPY_DST;
-    let none = context.create(256, storage)?;
+    let none = [context.create(256, storage)?, context.create(256, storage)?];
     let guard = context.create(256, storage)?;
     let run = context.create(256, BufferUsages::UNIFORM)?;
     let shared = context.device.create_bind_group(&BindGroupDescriptor {
         label: None,
         layout: &context.shared_layout,
-        entries: &[entry(0, &none), entry(1, &guard), entry(2, &run)],
+        entries: &[entry(0, &none[0]), entry(1, &guard), entry(2, &run)],
     });
-    let mut recorder = Recorder::new(context, &buffers, &none, &none);
+    let mut recorder = Recorder::new(context, &buffers, &none[0], &none);
     recorder.record(lowered, 0, "peak")?;
     let recorded = recorder.finish()?;
     let time = |count: usize| -> Result<f64> {

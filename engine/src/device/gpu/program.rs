@@ -15,7 +15,7 @@ use super::record::{Constants, Dispatch, Recorded, Recorder};
 use super::tiles::TileTable;
 use super::transfer::{self, Staging};
 use crate::device::diagnose::{Replay, diagnose, update_not_finite, warn_apart};
-use crate::device::{Program, RunOptions, Running, Source};
+use crate::device::{Program, RunOptions, Running, Source, words, words_mut};
 use crate::error::{Error, Result};
 use crate::plan::{Plan, Region, Watch};
 use crate::tensor::{Buffer as HostBuffer, DType};
@@ -93,7 +93,7 @@ impl GpuProgram {
         context
             .queue
             .write_buffer(&watched, 0, bytemuck::cast_slice(&watches));
-        let none = context.create(256, storage)?;
+        let none = [context.create(256, storage)?, context.create(256, storage)?];
 
         let shared = context.device.create_bind_group(&BindGroupDescriptor {
             label: None,
@@ -187,6 +187,14 @@ fn verdict(context: &Context, commands: usize) -> Result<Lowered> {
 impl Program for GpuProgram {
     fn upload(&mut self, region: &Region, source: Source<'_>) -> Result<()> {
         let target = self.region(region)?;
+        if region.is_bits() {
+            let words = words(source.buffer.as_words(), region, 1)?.plane(0);
+            if !words.is_empty() {
+                let bytes = bytemuck::cast_slice(words);
+                self.context.queue.write_buffer(&target, 0, bytes);
+            }
+            return self.context.check();
+        }
         let numbers = source.planes::<f32>(region)?;
         self.staging
             .upload(&self.context, &target, region, numbers, source);
@@ -195,6 +203,11 @@ impl Program for GpuProgram {
 
     fn download(&self, region: &Region, target: &mut HostBuffer) -> Result<()> {
         let source = self.region(region)?;
+        if region.is_bits() {
+            let mut words = words_mut(target.as_mut_words(), region, 1)?;
+            let words = words.plane_mut(0);
+            return self.staging.download_words(&self.context, &source, words);
+        }
         let (planes, stride) = (region.planes, region.stride);
         let target = target.as_mut_slice::<f32>();
         let numbers = PlanesMut::new(target, planes, stride, region.elements)?;
@@ -280,9 +293,14 @@ impl GpuProgram {
     /// When the region is not one of the plan's buffers.
     fn region(&self, region: &Region) -> Result<Buffer> {
         let len = self.plan.buffers().get(region.buffer).copied().unwrap_or(0);
-        // Elements without a size: only whether the planes lie within them is asked.
+        // Elements without a size: only whether the region lies within them is asked.
         let extent = vec![(); len];
-        Planes::new(&extent, region.planes, region.stride, region.elements)?;
+        if region.is_bits() {
+            // Of which a word takes two.
+            Planes::new(&extent, 1, 0, region.elements.saturating_mul(2))?;
+        } else {
+            Planes::new(&extent, region.planes, region.stride, region.elements)?;
+        }
         Ok(self.buffers[region.buffer].clone())
     }
 

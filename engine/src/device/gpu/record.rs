@@ -5,7 +5,7 @@ use std::num::NonZero;
 use std::ops::Range;
 use std::sync::Arc;
 
-use furthermore_shaders::{Value, plane_name};
+use furthermore_shaders::{Access, Binding, Value, plane_name};
 use wgpu::{
     BindGroup, BindGroupDescriptor, BindGroupEntry, BindingResource, Buffer, BufferBinding,
     BufferUsages, ComputePass, Queue,
@@ -78,8 +78,9 @@ pub(super) struct Recorder<'a> {
     context: &'a Context,
     buffers: &'a [Buffer],
     watched: &'a Buffer,
-    /// Bound where an operand is not there.
-    none: &'a Buffer,
+    /// Bound where an operand is not there: to be read, and to be written, since no dispatch may do
+    /// both to one buffer.
+    none: &'a [Buffer; 2],
     constants: Vec<u8>,
     alignment: usize,
     at_run: Vec<(usize, AtRun)>,
@@ -109,7 +110,7 @@ impl<'a> Recorder<'a> {
         context: &'a Context,
         buffers: &'a [Buffer],
         watched: &'a Buffer,
-        none: &'a Buffer,
+        none: &'a [Buffer; 2],
     ) -> Self {
         let limits = context.device.limits();
         let alignment = limits
@@ -149,7 +150,11 @@ impl<'a> Recorder<'a> {
     /// How an operand of the command `name` is bound: whole where one binding takes all of it and
     /// shaders can count its numbers, else plane by plane.
     fn parts(&self, name: &str, region: &Region) -> Result<Vec<Part>> {
-        let size = transfer::size(self.context.stored);
+        let size = if region.is_bits() {
+            size_of::<u32>() as u64
+        } else {
+            transfer::size(self.context.stored)
+        };
         // Whole vectors, since shaders may read them. What that adds is padding.
         let bytes = |numbers: usize| {
             let bytes = (numbers as u64).saturating_mul(size);
@@ -217,7 +222,7 @@ impl<'a> Recorder<'a> {
         let scratch = (lowered.scratch as u64).saturating_mul(4);
         if scratch > self.context.largest_binding {
             return Err(self.context.error(format!(
-                "'{name}' keeps {scratch} bytes of sums, and one binding takes {}",
+                "'{name}' leaves {scratch} bytes between its dispatches, and one binding takes {}",
                 self.context.largest_binding
             )));
         }
@@ -291,21 +296,25 @@ impl<'a> Recorder<'a> {
             })
         };
         let bind = |pending: Pending| {
-            let resource = |name: &str| match pending.operands.iter().find(|(n, _)| n == name) {
-                Some((_, part)) => BindingResource::Buffer(BufferBinding {
+            let operand = |name: &str| pending.operands.iter().find(|(n, _)| n == name);
+            let resource = |binding: &Binding| match (operand(&binding.name), &binding.name[..]) {
+                (Some((_, part)), _) => BindingResource::Buffer(BufferBinding {
                     buffer: &self.buffers[part.buffer],
                     offset: part.offset,
                     size: NonZero::new(part.bytes),
                 }),
-                None if name == "watched" => self.watched.as_entire_binding(),
-                None if name == "params" => constant(&pending.parameters),
-                None if name == "table" && !pending.table.is_empty() => constant(&pending.table),
-                None if name == "scratch" => BindingResource::Buffer(BufferBinding {
-                    buffer: scratch.as_ref().unwrap_or(self.none),
+                (None, "watched") => self.watched.as_entire_binding(),
+                (None, "params") => constant(&pending.parameters),
+                (None, "table") if !pending.table.is_empty() => constant(&pending.table),
+                (None, "scratch") => BindingResource::Buffer(BufferBinding {
+                    buffer: scratch.as_ref().unwrap_or(&self.none[1]),
                     offset: 0,
                     size: scratch_bytes,
                 }),
-                None => self.none.as_entire_binding(),
+                (None, _) => {
+                    let written = binding.access == Access::ReadWrite;
+                    self.none[usize::from(written)].as_entire_binding()
+                }
             };
             let shader = &pending.pipeline.shader;
             let entries: Vec<BindGroupEntry<'_>> = shader
@@ -314,7 +323,7 @@ impl<'a> Recorder<'a> {
                 .filter(|b| b.group == 0)
                 .map(|b| BindGroupEntry {
                     binding: b.number,
-                    resource: resource(&b.name),
+                    resource: resource(b),
                 })
                 .collect();
             let operands = self.context.device.create_bind_group(&BindGroupDescriptor {

@@ -101,18 +101,7 @@ impl Staging {
         }
         let stored = size(context.stored);
         let span = (region.planes - 1) * region.stride + region.elements;
-        let bytes = (span as u64 * stored).next_multiple_of(UNIT);
-        let mut kept = self.back.borrow_mut();
-        if kept.as_ref().is_none_or(|buffer| buffer.size() < bytes) {
-            let usage = BufferUsages::MAP_READ | BufferUsages::COPY_DST;
-            let most = context.device.limits().max_buffer_size;
-            *kept = Some(context.create(bytes.next_power_of_two().min(most), usage)?);
-        }
-        let back = kept.as_ref().expect("it was made where there was none");
-        let mut encoder = context.device.create_command_encoder(&Default::default());
-        encoder.copy_buffer_to_buffer(source, 0, back, 0, bytes);
-        context.submit(encoder);
-        read(context, back, bytes, |data| {
+        self.fetch(context, source, span as u64 * stored, |data| {
             for plane in 0..region.planes {
                 let at = plane * region.stride;
                 let to = numbers.plane_mut(plane);
@@ -128,6 +117,49 @@ impl Staging {
                 }
             }
         })
+    }
+
+    /// Reads a region of bits into `words`.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub(super) fn download_words(
+        &self,
+        context: &Context,
+        source: &Buffer,
+        words: &mut [u32],
+    ) -> Result<()> {
+        if words.is_empty() {
+            return Ok(());
+        }
+        self.fetch(context, source, size_of_val(words) as u64, |data| {
+            words.copy_from_slice(&bytemuck::cast_slice(data)[..words.len()]);
+        })
+    }
+
+    /// Hands the first `bytes` of a buffer to `take`.
+    ///
+    /// # Errors
+    /// When the device fails.
+    fn fetch(
+        &self,
+        context: &Context,
+        source: &Buffer,
+        bytes: u64,
+        take: impl FnOnce(&[u8]),
+    ) -> Result<()> {
+        let bytes = bytes.next_multiple_of(UNIT);
+        let mut kept = self.back.borrow_mut();
+        if kept.as_ref().is_none_or(|buffer| buffer.size() < bytes) {
+            let usage = BufferUsages::MAP_READ | BufferUsages::COPY_DST;
+            let most = context.device.limits().max_buffer_size;
+            *kept = Some(context.create(bytes.next_power_of_two().min(most), usage)?);
+        }
+        let back = kept.as_ref().expect("it was made where there was none");
+        let mut encoder = context.device.create_command_encoder(&Default::default());
+        encoder.copy_buffer_to_buffer(source, 0, back, 0, bytes);
+        context.submit(encoder);
+        read(context, back, bytes, take)
     }
 }
 

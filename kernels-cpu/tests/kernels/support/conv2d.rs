@@ -16,10 +16,10 @@ use super::noise::Noise;
 /// Most lanes of a vector and most threads of a test: what the gradient by the weights adds up last.
 const PARTIAL_SUMS: usize = 16 + 5;
 
-/// Images, channels and pixels of an output.
-pub(crate) fn channel_sizes(shape: &Conv2dShape) -> [usize; 3] {
+/// Images, channels, rows and columns of an output.
+pub(crate) fn channel_sizes(shape: &Conv2dShape) -> [usize; 4] {
     let [rows, columns] = shape.output();
-    [shape.batch, shape.out_channels, rows * columns]
+    [shape.batch, shape.out_channels, rows, columns]
 }
 
 /// What a convolution is of, which of its operations, and what is done to the result.

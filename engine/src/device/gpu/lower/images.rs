@@ -1,13 +1,13 @@
 //! Kernels on tiles of images: convolutions and pooling.
 
 use furthermore_kernels_cpu::TILE_IMAGES;
-use furthermore_kernels_cpu::conv2d::Conv2dShape;
+use furthermore_kernels_cpu::conv2d::{Conv2dShape, steps_len};
 use furthermore_kernels_cpu::function_map::Function;
 use furthermore_kernels_cpu::pool::{Pool, PoolShape};
 use furthermore_shaders::{Constant, Variant};
 
 use super::products::Runs;
-use super::{Lowered, Lowering, too_large};
+use super::{Lowered, Lowering, WORKGROUP, too_large};
 use crate::error::Result;
 use crate::plan::Region;
 
@@ -108,6 +108,62 @@ fn images_of(batch: usize, along_depth: bool) -> Runs {
     }
 }
 
+/// With the windows of averages, of one pixel where there are none.
+fn averaged(variant: Variant, window: Option<[usize; 2]>) -> Result<Variant> {
+    let [rows, columns] = window.unwrap_or([1, 1]);
+    let variant = variant.flag("POOLED", window.is_some());
+    sized(
+        sized(variant, "WINDOW_ROWS", rows)?,
+        "WINDOW_COLUMNS",
+        columns,
+    )
+}
+
+/// The gradient by a convolution's result: as it is, or by averages over windows with the steps that
+/// were saved with these.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Gradient {
+    region: Region,
+    pooled: Option<([usize; 2], Region)>,
+}
+
+impl Gradient {
+    /// From the region of a gradient and what else the command reads, steps last.
+    pub(super) fn new(region: Region, window: Option<[usize; 2]>, reads: &[Region]) -> Self {
+        let pooled = window.zip(reads.last().copied());
+        Self { region, pooled }
+    }
+
+    fn window(&self) -> Option<[usize; 2]> {
+        self.pooled.map(|(window, _)| window)
+    }
+}
+
+impl Lowered {
+    /// The steps of a gradient's slots.
+    fn steps_of(self, gradient: &Gradient, sizes: [usize; 4]) -> Self {
+        match gradient.pooled {
+            Some((_, steps)) => self.steps(steps, sizes),
+            None => self,
+        }
+    }
+
+    /// The steps of a convolution's result of these sizes.
+    fn steps(self, region: Region, sizes: [usize; 4]) -> Self {
+        let stride = steps_len(sizes);
+        self.operand("steps", Region { stride, ..region })
+    }
+
+    /// Planes of scratch of so many numbers.
+    fn in_scratch(mut self, planes: usize, numbers: usize) -> Result<Self> {
+        self.scratch = planes.saturating_mul(numbers);
+        if u32::try_from(self.scratch).is_err() {
+            return Err(too_large("scratch", self.scratch));
+        }
+        self.size("scratch_stride", numbers)
+    }
+}
+
 /// How a sum that different workgroups add up is cut.
 struct Pieces {
     /// Terms of a piece.
@@ -148,23 +204,28 @@ impl Lowering {
             .flag("IN_PIECES", split);
         let variant = sized(variant, "TILE_IMAGES", TILE_IMAGES)?;
         let sum = self
-            .by_element(variant, y.elements, pieces.count * y.planes)
+            .by_element(
+                averaged(variant, None)?,
+                y.elements,
+                pieces.count * y.planes,
+            )
             .operand("y", y)
-            .size("pieces_stride", stride)?
+            .in_scratch(y.planes, stride)?
             .size("len", y.elements)?
             .size("count", pieces.count)?;
-        lowered.scratch = stride.saturating_mul(y.planes);
-        Ok(vec![lowered.size("pieces_stride", stride)?, sum])
+        Ok(vec![lowered.in_scratch(y.planes, stride)?, sum])
     }
 
-    /// A convolution, or `swapped` its gradient by the images.
+    /// A convolution, or `swapped` its gradient by the images, of so many planes; what takes the
+    /// images' place lies in `runs`.
     fn convolution(
         &self,
         entry: &'static str,
         swapped: bool,
         shape: &Conv2dShape,
         [images, weights]: [Region; 2],
-        y: Region,
+        runs: Runs,
+        planes: usize,
     ) -> Result<Lowered> {
         let [ins, outs] = [shape.in_channels, shape.out_channels].map(|c| c / shape.groups);
         let axes = Axis::of_convolution(shape);
@@ -175,7 +236,7 @@ impl Lowering {
             .product();
         let taps: usize = shape.kernel.iter().product();
         let columns = shape.batch * pixels;
-        let variant = windowed(self.variant("conv2d", entry, y.planes), axes)?;
+        let variant = windowed(self.variant("conv2d", entry, planes), axes)?;
         let variant = sized(variant, "GROUPS", shape.groups)?;
         let variant = sized(variant, "SOURCES", sources)?;
         let variant = sized(variant, "TARGETS", targets)?.flag("SWAPPED", swapped);
@@ -185,55 +246,108 @@ impl Lowering {
             length: if swapped { 1 } else { sources * taps },
             along_depth: true,
         };
-        let runs = [weight_runs, images_of(shape.batch, false)];
-        let tiled = self.tiled(variant, [weights, images], runs, sizes);
+        let tiled = self.tiled(variant, [weights, images], [weight_runs, runs], sizes);
         let groups = shape.groups * tiled.tile.count(targets, columns);
         Lowered::tiled(tiled, groups)
             .operand("a", weights)
             .operand("b", images)
-            .operand("y", y)
             .size("batch", shape.batch)
     }
 
     pub(super) fn conv2d(
         &self,
         shape: &Conv2dShape,
-        [images, weights]: [Region; 2],
+        operands: [Region; 2],
         bias: Option<Region>,
         activation: Option<Function>,
         y: Region,
     ) -> Result<Lowered> {
-        let mut lowered = self
-            .convolution("conv2d", false, shape, [images, weights], y)?
-            .function(activation);
-        lowered.variant = lowered
-            .variant
+        let mut lowered = self.forward(shape, operands, bias, y.planes)?;
+        lowered.variant = lowered.variant.flag("IN_SCRATCH", false);
+        Ok(lowered.function(activation).operand("y", y))
+    }
+
+    /// A convolution of images and weights, wherever it is written.
+    fn forward(
+        &self,
+        shape: &Conv2dShape,
+        operands: [Region; 2],
+        bias: Option<Region>,
+        planes: usize,
+    ) -> Result<Lowered> {
+        let runs = images_of(shape.batch, false);
+        let mut lowered = self.convolution("conv2d", false, shape, operands, runs, planes)?;
+        lowered.variant = averaged(lowered.variant, None)?
             .flag("HAS_BIAS", bias.is_some())
-            .plaintext("bias", bias.is_some_and(|bias| bias.planes < y.planes));
+            .plaintext("bias", bias.is_some_and(|bias| bias.planes < planes));
         Ok(match bias {
             Some(bias) => lowered.operand("bias", bias),
             None => lowered,
         })
     }
 
+    /// The convolution in scratch, then what is kept of it.
+    pub(super) fn conv2d_pooled(
+        &self,
+        shape: &Conv2dShape,
+        operands: [Region; 2],
+        bias: Option<Region>,
+        window: [usize; 2],
+        y: Region,
+        steps: Option<Region>,
+    ) -> Result<Vec<Lowered>> {
+        let (planes, len) = (y.planes, shape.output_len());
+        let mut convolution = self.forward(shape, operands, bias, planes)?.function(None);
+        convolution.variant = convolution.variant.flag("IN_SCRATCH", true);
+        let convolution = convolution.in_scratch(planes, len)?;
+        let sizes = shape.output_sizes();
+        let [batch, channels, rows, columns] = sizes;
+        let variant = self.variant("conv2d_pooled", "conv2d_pooled", planes);
+        let variant = sized(variant, "TILE_IMAGES", TILE_IMAGES)?;
+        let variant = sized(variant, "CHANNELS", channels)?;
+        let variant = sized(variant, "RESULT_ROWS", rows)?;
+        let variant = sized(variant, "RESULT_COLUMNS", columns)?;
+        let variant = averaged(variant, Some(window))?.flag("HAS_STEPS", steps.is_some());
+        let taps = window[0] * window[1];
+        let windows = batch.div_ceil(TILE_IMAGES) * channels * (rows * columns / taps);
+        let groups = windows.div_ceil(WORKGROUP / TILE_IMAGES);
+        let work = (WORKGROUP * planes).saturating_mul(taps);
+        let lowered = Lowered::new(variant, groups, work)
+            .operand("y", y)
+            .in_scratch(planes, len)?
+            .size("batch", batch)?;
+        let lowered = match steps {
+            Some(steps) => lowered.steps(steps, sizes),
+            None => lowered,
+        };
+        Ok(vec![convolution, lowered])
+    }
+
     pub(super) fn conv2d_gradient_input(
         &self,
         shape: &Conv2dShape,
-        [gradient, weights]: [Region; 2],
+        gradient: &Gradient,
+        weights: Region,
         y: Region,
     ) -> Result<Lowered> {
-        let entry = "conv2d_gradient_input";
+        let (entry, operands) = ("conv2d_gradient_input", [gradient.region, weights]);
+        let runs = images_of(shape.batch, false).unless(gradient.window().is_some());
         let mut lowered = self
-            .convolution(entry, true, shape, [gradient, weights], y)?
-            .function(None);
-        lowered.variant = lowered.variant.flag("HAS_BIAS", false);
+            .convolution(entry, true, shape, operands, runs, y.planes)?
+            .function(None)
+            .operand("y", y)
+            .steps_of(gradient, shape.output_sizes());
+        lowered.variant = averaged(lowered.variant, gradient.window())?
+            .flag("HAS_BIAS", false)
+            .flag("IN_SCRATCH", false);
         Ok(lowered)
     }
 
     pub(super) fn conv2d_gradient_weights(
         &self,
         shape: &Conv2dShape,
-        [images, gradient]: [Region; 2],
+        images: Region,
+        gradient: &Gradient,
         y: Region,
     ) -> Result<Vec<Lowered>> {
         let [ins, outs] = [shape.in_channels, shape.out_channels].map(|c| c / shape.groups);
@@ -245,35 +359,42 @@ impl Lowering {
         let variant = sized(variant, "GROUPS", shape.groups)?;
         let variant = sized(variant, "SOURCES", ins)?;
         let variant = sized(variant, "TARGETS", outs)?;
+        let variant = averaged(variant, gradient.window())?;
         let sizes = [outs, terms, ins * taps];
-        let runs = [images_of(shape.batch, true); 2];
-        let mut tiled = self.tiled(variant, [gradient, images], runs, sizes);
+        let gradients = images_of(shape.batch, true).unless(gradient.window().is_some());
+        let runs = [gradients, images_of(shape.batch, true)];
+        let mut tiled = self.tiled(variant, [gradient.region, images], runs, sizes);
         let groups = shape.groups * tiled.tile.count(outs, ins * taps);
         let pieces = Pieces::new(groups, terms);
         tiled.work /= pieces.count;
         let lowered = Lowered::tiled(tiled, groups * pieces.count)
-            .operand("a", gradient)
+            .operand("a", gradient.region)
             .operand("b", images)
+            .steps_of(gradient, shape.output_sizes())
             .size("batch", shape.batch)?;
         self.in_pieces(lowered, &pieces, y)
     }
 
     pub(super) fn conv2d_gradient_bias(
         &self,
-        [batch, channels, pixels]: [usize; 3],
-        gradient: Region,
+        sizes: [usize; 4],
+        gradient: &Gradient,
         y: Region,
     ) -> Result<Vec<Lowered>> {
+        let [batch, channels, rows, columns] = sizes;
         let variant = self.variant("conv2d_sums", "conv2d_gradient_bias", y.planes);
         let variant = sized(variant, "TILE_IMAGES", TILE_IMAGES)?;
-        let terms = batch * pixels;
+        let variant = averaged(variant, gradient.window())?;
+        let terms = batch * rows * columns;
         let pieces = Pieces::new(channels, terms);
         let groups = channels * pieces.count;
         let lowered = Lowered::new(variant, groups, pieces.terms.saturating_mul(y.planes))
-            .operand("g", gradient)
+            .operand("g", gradient.region)
+            .steps_of(gradient, sizes)
             .size("batch", batch)?
             .size("channels", channels)?
-            .size("pixels", pixels)?;
+            .size("rows", rows)?
+            .size("columns", columns)?;
         self.in_pieces(lowered, &pieces, y)
     }
 

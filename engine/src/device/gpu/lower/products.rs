@@ -29,6 +29,14 @@ pub(super) struct Runs {
 }
 
 impl Runs {
+    /// Not in runs where something is done to each number that is read.
+    pub(super) fn unless(mut self, each: bool) -> Self {
+        if each {
+            self.length = 1;
+        }
+        self
+    }
+
     /// Whether a tile may be filled with four numbers at a time.
     fn wide(self, operand: Region, tile: &Tile) -> bool {
         self.length.is_multiple_of(4)
