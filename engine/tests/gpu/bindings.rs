@@ -328,11 +328,12 @@ fn training_gives_the_same_bits_plane_by_plane() {
     let Some(gpu) = gpu() else { return };
     for algebra in ALGEBRAS {
         let key = SecretKey::from_known_seed(2, 7).expect("a key of two slots");
-        let plan = training::plan(algebra);
+        let network = training::linear();
+        let plan = training::plan(&network, algebra);
         let limit = largest_plane(&plan);
         assert!(splits(&plan, limit), "{algebra}");
         let train = |device: &Gpu| {
-            let mut session = training::session(device, &key, algebra, (0.5, 1.0));
+            let mut session = training::session(device, &network, &key, algebra, (0.5, 1.0));
             for _ in 0..3 {
                 session.run().expect("a step");
             }
