@@ -107,10 +107,7 @@ pub fn run(options: &Options) -> Result<()> {
         return Ok(());
     }
     let bar = progress::bar("kernels", cases.len() + 1);
-    let peaks = match &chosen.gpu {
-        Some(gpu) => Peaks::of_gpu(gpu)?,
-        None => Peaks::of_cpu(&chosen.cpu, chosen.dtype),
-    };
+    let mut peaks = chosen.peaks()?;
     bar.inc(1);
     let mut rows = Vec::new();
     for case in &cases {
@@ -158,12 +155,16 @@ pub fn run(options: &Options) -> Result<()> {
                     .map(|(encrypted, plain)| encrypted / plain),
                 gflop_per_s: rate(side.work.flop),
                 gbyte_per_s: rate(side.work.bytes),
-                peak_fraction: seconds
-                    .map(|s| peaks.least_seconds(side.work.flop, side.work.bytes) / s),
                 ..blank(nth)
             });
         }
         bar.inc(1);
+    }
+    // Once more: what else runs on the machine may have stopped meanwhile.
+    peaks = peaks.max(chosen.peaks()?);
+    for row in &mut rows {
+        row.peaks = peaks;
+        row.peak_fraction = peaks.fraction(row.gflop_per_s, row.gbyte_per_s);
     }
     bar.finish_and_clear();
     let report = Report::new("kernels", chosen.environment(), rows);

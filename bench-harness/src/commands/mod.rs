@@ -14,6 +14,7 @@ use furthermore::tensor::DType;
 
 use crate::environment::Environment;
 use crate::error::{Error, Result};
+use crate::kernels::Peaks;
 
 /// Options that choose what to compute with.
 #[derive(clap::Args, Debug, Clone)]
@@ -62,6 +63,17 @@ impl Chosen {
         match &self.gpu {
             Some(gpu) => gpu.adapter().backend.clone(),
             None => self.cpu.isa().to_string(),
+        }
+    }
+
+    /// What the device in use can do at most, as it is seen now.
+    ///
+    /// # Errors
+    /// When it fails.
+    pub fn peaks(&self) -> Result<Peaks> {
+        match &self.gpu {
+            Some(gpu) => Peaks::of_gpu(gpu),
+            None => Ok(Peaks::of_cpu(&self.cpu, self.dtype)),
         }
     }
 

@@ -12,6 +12,9 @@ use crate::parity::{CASES, Parity, Row, support_table};
 use crate::progress;
 use crate::report::{self, Report, Status};
 
+/// Set to 1, a missing adapter is a failure, as in the tests.
+const REQUIRE_VARIABLE: &str = "FURTHERMORE_REQUIRE_GPU";
+
 /// Options of `parity`.
 #[derive(clap::Args, Debug, Clone)]
 pub struct Options {
@@ -24,7 +27,8 @@ pub struct Options {
     /// A part of the graphics adapter's name [default: the best adapter].
     #[arg(long, value_name = "NAME")]
     pub adapter: Option<String>,
-    /// Fail where there is no graphics adapter, instead of saying that it is skipped.
+    /// Fail where there is no graphics adapter, instead of saying that it is skipped; so does the
+    /// environment variable FURTHERMORE_REQUIRE_GPU=1, and naming an adapter.
     #[arg(long)]
     pub require_gpu: bool,
     /// Write the report as JSON.
@@ -66,10 +70,13 @@ pub fn run(options: &Options) -> Result<()> {
     let cpu = Cpu::new()?;
     let isa = cpu.isa();
     let mut skipped = Vec::new();
+    let required =
+        options.require_gpu || std::env::var(REQUIRE_VARIABLE).is_ok_and(|value| value == "1");
     let mut gpu = |half: bool| -> Result<Option<Gpu>> {
         match super::gpu(options.adapter.as_deref(), half) {
             Ok(gpu) => Ok(Some(gpu)),
-            Err(error) if options.require_gpu => Err(error),
+            // Whoever names an adapter means it, but not all of them store half precision.
+            Err(error) if required || (options.adapter.is_some() && !half) => Err(error),
             Err(error) => {
                 let what = if half { "f16 storage" } else { "gpu" };
                 eprintln!("skipped: {what}: {error}");

@@ -134,10 +134,7 @@ pub fn run(options: &Options) -> Result<()> {
     report::check_writable(options.json.as_deref())?;
     report::check_writable(options.trace.as_deref())?;
     let chosen = options.compute.choose()?;
-    let peaks = match &chosen.gpu {
-        Some(gpu) => Peaks::of_gpu(gpu)?,
-        None => Peaks::of_cpu(&chosen.cpu, chosen.dtype),
-    };
+    let mut peaks = chosen.peaks()?;
     let algebras = match regime {
         Regime::Plain => vec![Algebra::Real],
         _ => chosen.algebras.clone(),
@@ -148,7 +145,13 @@ pub fn run(options: &Options) -> Result<()> {
             options, &chosen, &workload, regime, algebra, peaks,
         )?);
     }
-    for profile in &profiles {
+    // Once more: what else runs on the machine may have stopped meanwhile.
+    peaks = peaks.max(chosen.peaks()?);
+    for profile in &mut profiles {
+        for row in &mut profile.rows {
+            row.peaks = peaks;
+            row.peak_fraction = peaks.fraction(row.gflop_per_s, row.gbyte_per_s);
+        }
         print(profile);
     }
     println!("{}", peaks.describe(&chosen.environment()));
@@ -227,9 +230,7 @@ fn profile(
             share: None,
             gflop_per_s: rate(flop),
             gbyte_per_s: rate(bytes),
-            peak_fraction: seconds
-                .filter(|s| *s > 0.0)
-                .map(|s| peaks.least_seconds(flop, bytes) / s),
+            peak_fraction: None,
             peaks,
         });
     }

@@ -66,6 +66,13 @@ pub fn run(options: &Options) -> Result<()> {
         .iter()
         .map(|name| name.parse())
         .collect::<std::result::Result<Vec<Algebra>, _>>()?;
+    if algebras.contains(&Algebra::Real) {
+        let reason = "plaintext is tuned beside every other algebra".to_owned();
+        return Err(Error::Option {
+            option: "--algebra",
+            reason,
+        });
+    }
     report::check_writable(options.json.as_deref())?;
     let gpu = super::gpu(options.adapter.as_deref(), options.half)?;
     let adapter = gpu.adapter().clone();
@@ -103,14 +110,14 @@ pub fn run(options: &Options) -> Result<()> {
         }
     }
     bar.finish_and_clear();
-    gpu.keep_tuned()?;
     print(&rows);
-    println!("kept for {adapter}");
     if let Some(path) = &options.json {
         let isa = furthermore::device::Cpu::new()?.isa();
         let environment = Environment::here(isa.name(), Some(adapter.to_string()));
         Report::new("tune", environment, rows).write(path)?;
     }
+    gpu.keep_tuned()?;
+    println!("kept for {adapter}");
     Ok(())
 }
 

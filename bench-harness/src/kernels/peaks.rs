@@ -73,9 +73,23 @@ impl Peaks {
         )
     }
 
-    /// The least seconds that so much work can take here.
-    pub fn least_seconds(&self, flop: f64, bytes: f64) -> f64 {
-        (flop / self.fma_gflop_per_s).max(bytes / self.copy_gbyte_per_s) / 1e9
+    /// The better of either peak: other work on the machine only ever lowers what is measured.
+    #[must_use]
+    pub fn max(self, other: Self) -> Self {
+        Self {
+            fma_gflop_per_s: self.fma_gflop_per_s.max(other.fma_gflop_per_s),
+            copy_gbyte_per_s: self.copy_gbyte_per_s.max(other.copy_gbyte_per_s),
+        }
+    }
+
+    /// What part of the nearer peak these rates are.
+    pub fn fraction(&self, gflop_per_s: Option<f64>, gbyte_per_s: Option<f64>) -> Option<f64> {
+        let of = |rate: Option<f64>, peak: f64| rate.map(|rate| rate / peak);
+        let parts = [
+            of(gflop_per_s, self.fma_gflop_per_s),
+            of(gbyte_per_s, self.copy_gbyte_per_s),
+        ];
+        parts.into_iter().flatten().reduce(f64::max)
     }
 }
 

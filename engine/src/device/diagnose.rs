@@ -24,31 +24,45 @@ pub(super) fn diagnose(
 ) -> Error {
     for (at, command) in plan.commands()[..=until].iter().enumerate() {
         let operation = command.name.clone();
-        let odd = |program: &mut dyn Replay, regions: &[Region]| {
-            let finite = |region: &Region| program.finite(region).unwrap_or(true);
-            regions.iter().map(finite).position(|finite| !finite)
-        };
-        if let Some(nth) = odd(program, &command.reads) {
-            let detail = held_already(plan, &command.reads[nth]);
-            return Error::RunNotFinite { operation, detail };
+        match odd(program, &command.reads) {
+            Ok(None) => {}
+            Ok(Some(nth)) => {
+                let detail = held_already(plan, &command.reads[nth]);
+                return Error::RunNotFinite { operation, detail };
+            }
+            Err(error) => return error,
         }
-        if let Err(error) = program.replay(at, options) {
-            return error;
-        }
-        if odd(program, &command.writes).is_some() {
-            let detail = format!(
-                ", from operands that all are ({} in {}): a slot is outside the operation's domain \
+        let written = program
+            .replay(at, options)
+            .and_then(|()| odd(program, &command.writes));
+        match written {
+            Ok(None) => {}
+            Err(error) => return error,
+            Ok(Some(_)) => {
+                let detail = format!(
+                    ", from operands that all are ({} in {}): a slot is outside the operation's domain \
                  or past the largest number",
-                command.kernel.family(),
-                plan.options().dtype,
-            );
-            return Error::RunNotFinite { operation, detail };
+                    command.kernel.family(),
+                    plan.options().dtype,
+                );
+                return Error::RunNotFinite { operation, detail };
+            }
         }
     }
     Error::RunNotFinite {
         operation: plan.commands()[until].name.clone(),
         detail: String::new(),
     }
+}
+
+/// The first region with a slot that is not finite.
+fn odd(program: &mut dyn Replay, regions: &[Region]) -> Result<Option<usize>> {
+    for (nth, region) in regions.iter().enumerate() {
+        if !program.finite(region)? {
+            return Ok(Some(nth));
+        }
+    }
+    Ok(None)
 }
 
 /// Says which input or parameter it is that held such a number before the run.

@@ -176,8 +176,9 @@ pub trait Program: Send {
     ///
     /// # Errors
     /// When a result is not finite or trips the guard, naming the operation where it began; when
-    /// cancelled; when the device fails. Parameters are then as they were before the run, unless it
-    /// is an update itself that left the range of numbers.
+    /// cancelled. Parameters are then as they were before the run, unless it is an update itself that
+    /// left the range of numbers. When the device fails or does not answer in time: whether parameters
+    /// have been stepped is not known then.
     fn run(&mut self, options: &RunOptions<'_>) -> Result<()>;
 
     /// As [`Program::run`], without blocking the thread that awaits it where the device is another

@@ -258,27 +258,34 @@ impl Session {
     /// # Errors
     /// When a result is not finite or slots have grown apart, naming the operation where it began;
     /// when cancelled. Parameters are then as they were before the run, unless it is an update
-    /// itself that left the range of numbers: what it has stepped stays so.
+    /// itself that left the range of numbers: what it has stepped stays so. When a graphics processor
+    /// fails or outlasts its patience: whether parameters have been stepped is not known then.
     pub fn run(&mut self) -> Result<()> {
         self.step(|program, options| program.run(options))
     }
 
     /// As [`Session::run`], for event loops: the thread that awaits it is not blocked while a graphics
-    /// processor computes. The CPU computes in the thread that awaits. The run has to be awaited to its
-    /// end: its outputs cannot be read before, and what was dropped half-way is still computed.
+    /// processor computes. Loading a plan, writing and reading tensors, and the search for the command
+    /// that went wrong where one did, block as they do elsewhere; the CPU computes in the thread that
+    /// awaits. The run has to be awaited to its end: one that was dropped half-way is still computed
+    /// and counts as a step, without a word on whether its guard held updates back.
     ///
     /// # Errors
     /// See [`Session::run`].
     pub async fn run_async(&mut self) -> Result<()> {
+        let before = self.steps;
         let options = RunOptions {
             learning_rate: self.learning_rate,
-            step: self.steps.saturating_add(1),
+            step: before.saturating_add(1),
             guard: self.guard,
             cancel: self.cancel.as_ref(),
         };
-        self.program.run_async(&options).await?;
         self.steps = options.step;
-        Ok(())
+        let ran = self.program.run_async(&options).await;
+        if ran.is_err() {
+            self.steps = before;
+        }
+        ran
     }
 
     /// Runs the plan once and returns the seconds that each of its commands took on the device.

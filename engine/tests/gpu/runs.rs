@@ -129,6 +129,19 @@ fn a_device_out_of_patience_or_memory_says_so() {
         gave_up.contains("did not finish within 0 seconds"),
         "{gave_up}"
     );
+    // Nor is what comes after it spoiled, but for patience.
+    for _ in 0..3 {
+        let again = [
+            session.run().err(),
+            session.read("y").err(),
+            session.profile().err(),
+            pollster::block_on(session.run_async()).err(),
+        ];
+        for error in again.into_iter().flatten() {
+            let error = error.to_string();
+            assert!(error.contains("did not finish within 0"), "{error}");
+        }
+    }
 
     let mut network = Network::new();
     let x = network.input("x", [1 << 20]).expect("a new name");

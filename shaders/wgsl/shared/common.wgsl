@@ -4,6 +4,7 @@
 struct Run {
     learning_rate: f32,
     // How far slots may grow apart.
+    // Negative where there is none.
     limit: f32,
 }
 

@@ -46,11 +46,26 @@ pub(super) struct Context {
     pub(super) shared_layout: BindGroupLayout,
     pipelines: Mutex<HashMap<Variant, Arc<Pipeline>>>,
     spare: Mutex<HashMap<u64, Vec<Buffer>>>,
-    /// What went wrong outside any call that could have said so.
-    trouble: Arc<Mutex<Option<String>>>,
+    trouble: Arc<Mutex<Trouble>>,
     cache: Option<DiskCache>,
     tiles: Mutex<TileTable>,
     counters: [AtomicUsize; 3],
+}
+
+/// What went wrong outside any call that could have said so.
+#[derive(Debug, Default)]
+struct Trouble {
+    /// Once a device is lost it stays so.
+    lost: Option<String>,
+    /// The first complaint since one was last asked for.
+    complaint: Option<String>,
+}
+
+impl Trouble {
+    fn take(&mut self) -> Option<String> {
+        let complaint = self.complaint.take();
+        self.lost.clone().or(complaint)
+    }
 }
 
 /// What a device was asked to do, all programs together.
@@ -97,13 +112,14 @@ impl Context {
         cache: Option<DiskCache>,
         tiles: TileTable,
     ) -> Self {
-        let trouble = Arc::new(Mutex::new(None));
+        let trouble = Arc::new(Mutex::new(Trouble::default()));
         let (lost, odd) = (Arc::clone(&trouble), Arc::clone(&trouble));
         device.set_device_lost_callback(move |reason, message| {
-            locked(&lost).get_or_insert(format!("the device is lost ({reason:?}): {message}"));
+            let what = format!("the device is lost ({reason:?}): {message}");
+            locked(&lost).lost.get_or_insert(what);
         });
         device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
-            locked(&odd).get_or_insert(error.to_string());
+            locked(&odd).complaint.get_or_insert(error.to_string());
         }));
         let entries = [
             layout_entry(0, Access::Read),
@@ -150,9 +166,12 @@ impl Context {
         Lowering::new(algebra, arithmetic, self.stored, bytes, tiles)
     }
 
-    /// Bytes of workgroup memory.
+    /// Bytes of workgroup memory, apart from what the guard keeps there.
     pub(super) fn workgroup_bytes(&self) -> usize {
-        self.device.limits().max_compute_workgroup_storage_size as usize
+        /// A magnitude of four bytes for each slot of the largest algebra.
+        const GUARD: usize = 32;
+        let bytes = self.device.limits().max_compute_workgroup_storage_size as usize;
+        bytes.saturating_sub(GUARD)
     }
 
     /// Submits what was recorded.
@@ -191,7 +210,7 @@ impl Context {
     /// # Errors
     /// When it has.
     pub(super) fn check(&self) -> Result<()> {
-        match locked(&self.trouble).clone() {
+        match locked(&self.trouble).take() {
             None => Ok(()),
             Some(reason) => Err(self.error(reason)),
         }
@@ -307,7 +326,20 @@ impl Context {
             return Ok(buffer);
         }
         let usage = BufferUsages::STORAGE | BufferUsages::COPY_SRC | BufferUsages::COPY_DST;
-        self.create(class, usage)
+        match self.create(class, usage) {
+            Err(_) if self.drop_spare() => {
+                // Memory is free again once what used it is done.
+                self.wait()?;
+                self.create(class, usage)
+            }
+            made => made,
+        }
+    }
+
+    /// Gives spare buffers back to the device; whether there were any.
+    fn drop_spare(&self) -> bool {
+        let spare = std::mem::take(&mut *locked(&self.spare));
+        spare.values().any(|buffers| !buffers.is_empty())
     }
 
     /// A buffer for another use, not pooled.
@@ -365,4 +397,23 @@ impl Context {
 fn size_class(bytes: u64) -> u64 {
     let step = (bytes.max(256).next_power_of_two() / 8).max(256);
     bytes.max(1).next_multiple_of(step)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_complaint_is_told_once_and_a_loss_for_good() {
+        let mut trouble = Trouble {
+            lost: None,
+            complaint: Some("a copy past the end".to_owned()),
+        };
+        assert_eq!(trouble.take().as_deref(), Some("a copy past the end"));
+        assert_eq!(trouble.take(), None);
+        trouble.lost = Some("unplugged".to_owned());
+        trouble.complaint = Some("a copy past the end".to_owned());
+        assert_eq!(trouble.take().as_deref(), Some("unplugged"));
+        assert_eq!(trouble.take().as_deref(), Some("unplugged"));
+    }
 }

@@ -195,3 +195,52 @@ impl Device for Gpu {
         Ok(Box::new(program))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::network::{Function, Network};
+    use crate::plan::CompileOptions;
+    use crate::session::Session;
+    use crate::tensor::{DType, Plaintext};
+
+    #[test]
+    fn a_lost_device_is_an_error_from_then_on() {
+        let gpu = match Gpu::new() {
+            Ok(gpu) => gpu,
+            Err(error) => {
+                let required = std::env::var("FURTHERMORE_REQUIRE_GPU").is_ok_and(|v| v == "1");
+                assert!(!required, "FURTHERMORE_REQUIRE_GPU=1, and {error}");
+                println!("skipped: {error}");
+                return;
+            }
+        };
+        let mut network = Network::new();
+        let x = network.input("x", [5]).expect("a new name");
+        let y = network.map("tanh", Function::Tanh, x).expect("a new name");
+        network.output("y", y).expect("a new name");
+        let options = CompileOptions::plain(3, DType::F32);
+        let plan = Arc::new(Plan::compile(&network, &options).expect("it compiles"));
+        let mut session = Session::new(&gpu, Arc::clone(&plan), None).expect("it is loaded");
+        let x = Plaintext::new([3, 5], &[0.5f32; 15]).expect("as many");
+        session.write("x", &x).expect("it fits");
+        session.run().expect("it runs");
+        gpu.context.device.destroy();
+        for _ in 0..2 {
+            let errors = [
+                session.run().err(),
+                session.write("x", &x).err(),
+                session.read("y").err(),
+                session.profile().err(),
+                pollster::block_on(session.run_async()).err(),
+                Session::new(&gpu, Arc::clone(&plan), None).err(),
+            ];
+            for (at, error) in errors.into_iter().enumerate() {
+                let error = error
+                    .unwrap_or_else(|| panic!("{at} went through"))
+                    .to_string();
+                assert!(error.contains("lost"), "{at}: {error}");
+            }
+        }
+    }
+}

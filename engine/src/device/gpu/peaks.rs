@@ -109,6 +109,5 @@ fn seconds(context: &Context, lowered: Lowered, len: usize) -> Result<f64> {
     for _ in 0..REPETITIONS {
         least = least.min(time(count)?);
     }
-    context.keep(buffers);
     Ok(least / count as f64)
 }

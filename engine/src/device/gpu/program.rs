@@ -17,7 +17,7 @@ use super::transfer::{self, Staging};
 use crate::device::diagnose::{Replay, diagnose, update_not_finite, warn_apart};
 use crate::device::{Program, RunOptions, Running, Source, words, words_mut};
 use crate::error::{Error, Result};
-use crate::plan::{Plan, Region, Watch};
+use crate::plan::{Command, Plan, Region, Watch};
 use crate::tensor::{Buffer as HostBuffer, DType};
 
 /// Words of the guard's record before those of the commands, and of each command.
@@ -43,8 +43,6 @@ pub(super) struct GpuProgram {
     maxima: Vec<(Region, Vec<Dispatch>)>,
     guard: Buffer,
     guard_back: Buffer,
-    /// The guard's record of a run is on its way, or was when the run was given up.
-    mapping: bool,
     run: Buffer,
     constants: Constants,
     staging: Staging,
@@ -161,7 +159,6 @@ impl GpuProgram {
             maxima,
             guard,
             guard_back,
-            mapping: false,
             run,
             constants,
             staging: Staging::default(),
@@ -169,6 +166,12 @@ impl GpuProgram {
             bytes,
         })
     }
+}
+
+/// How many times another a slot may be, as shaders take it: negative where there is no limit to it.
+fn ratio_limit(options: &RunOptions<'_>) -> f32 {
+    let limit = options.guard.fail.max(0.0) as f32;
+    if limit.is_finite() { limit } else { -1.0 }
 }
 
 pub(super) fn entry(binding: u32, buffer: &Buffer) -> BindGroupEntry<'_> {
@@ -242,14 +245,14 @@ impl Program for GpuProgram {
             let mut record = Vec::new();
             let take = |data: &[u8]| record.extend_from_slice(bytemuck::cast_slice(data));
             transfer::read_async(&context, &back, back.size(), take).await?;
-            self.mapping = false;
             self.judge(&record, options)
         })
     }
 
     fn profile(&mut self, options: &RunOptions<'_>) -> Result<Vec<f64>> {
         let commands = self.dispatches.len();
-        if !self.context.times_commands() {
+        let fits = 2 * commands <= wgpu::QUERY_SET_MAX_QUERIES as usize;
+        if !self.context.times_commands() || !fits {
             return self.profile_by_submits(options);
         }
         let count = 2 * commands as u32;
@@ -308,7 +311,6 @@ impl GpuProgram {
     fn run_with(&mut self, options: &RunOptions<'_>, times: Option<&QuerySet>) -> Result<()> {
         self.submit(options, times)?;
         let record = self.read_guard()?;
-        self.mapping = false;
         self.judge(&record, options)
     }
 
@@ -322,9 +324,6 @@ impl GpuProgram {
             return Err(Error::Cancelled {
                 operation: first.map(|c| c.name.clone()).unwrap_or_default(),
             });
-        }
-        if std::mem::take(&mut self.mapping) {
-            self.guard_back.unmap();
         }
         self.set_run(options);
         let mut encoder = self
@@ -353,15 +352,13 @@ impl GpuProgram {
             }
         }
         self.submit_with_guard(encoder);
-        self.mapping = true;
         Ok(())
     }
 
     /// Writes what differs from run to run.
     fn set_run(&mut self, options: &RunOptions<'_>) {
         let queue = &self.context.queue;
-        let limit = options.guard.fail.min(f64::from(f32::MAX)) as f32;
-        let run = [options.learning_rate as f32, limit];
+        let run = [options.learning_rate as f32, ratio_limit(options)];
         queue.write_buffer(&self.run, 0, bytemuck::cast_slice(&run));
         self.constants.write(queue, options);
     }
@@ -385,6 +382,13 @@ impl GpuProgram {
     fn judge(&mut self, record: &[u32], options: &RunOptions<'_>) -> Result<()> {
         let plan = Arc::clone(&self.plan);
         let tripped = record[0] != 0;
+        let limit = ratio_limit(options);
+        let apart = |command: &Command, ratio: f64| Error::MaskGuard {
+            operation: command.name.clone(),
+            ratio,
+            limit: options.guard.fail,
+        };
+        let mut furthest: Option<(&Command, f64)> = None;
         for (at, command) in plan.commands().iter().enumerate() {
             let seen = &record[GUARD_HEAD + at * GUARD_SLOTS..][..GUARD_SLOTS];
             let high = seen.iter().copied().max().unwrap_or(0);
@@ -404,22 +408,29 @@ impl GpuProgram {
             if command.watch != Watch::Ratio || low == high {
                 continue;
             }
-            let ratio = f64::from(f32::from_bits(high)) / f64::from(f32::from_bits(low));
+            let (low, high) = (f32::from_bits(low), f32::from_bits(high));
+            let ratio = f64::from(high) / f64::from(low);
             // In the arithmetic of the device, whose verdict it has to be.
-            let limit = options.guard.fail.min(f64::from(f32::MAX)) as f32;
-            if tripped && f32::from_bits(high) > limit * f32::from_bits(low) {
-                return Err(Error::MaskGuard {
-                    operation: command.name.clone(),
-                    ratio,
-                    limit: options.guard.fail,
-                });
+            if tripped && limit >= 0.0 && high > limit * low {
+                return Err(apart(command, ratio));
+            }
+            if at < self.updates && furthest.is_none_or(|(_, most)| ratio > most) {
+                furthest = Some((command, ratio));
             }
             if ratio > options.guard.warn && !self.warned[at] {
                 self.warned[at] = true;
                 warn_apart(command, ratio);
             }
         }
-        Ok(())
+        match furthest {
+            // Some devices take the smallest numbers for zero, and their products with the limit.
+            Some((command, ratio)) if tripped => Err(apart(command, ratio)),
+            None if tripped => Err(self.context.error(
+                "its guard held updates back, and no command shows why: what it saw was overwritten"
+                    .to_owned(),
+            )),
+            _ => Ok(()),
+        }
     }
 
     /// Times commands from submit to done, where the device cannot time them itself.

@@ -173,9 +173,9 @@ pub(super) fn read(
     bytes: u64,
     take: impl FnOnce(&[u8]),
 ) -> Result<()> {
-    map(context, buffer, bytes);
+    let mapping = Mapping::start(context, buffer, bytes);
     context.wait()?;
-    take_mapped(context, buffer, bytes, take)
+    mapping.take(take)
 }
 
 /// As [`read`], without blocking the thread that awaits it.
@@ -188,28 +188,43 @@ pub(super) async fn read_async(
     bytes: u64,
     take: impl FnOnce(&[u8]),
 ) -> Result<()> {
-    map(context, buffer, bytes);
+    let mapping = Mapping::start(context, buffer, bytes);
     Context::done(context)?.await?;
-    take_mapped(context, buffer, bytes, take)
+    mapping.take(take)
 }
 
-fn map(context: &Context, buffer: &Buffer, bytes: u64) {
-    buffer.slice(..bytes).map_async(MapMode::Read, |_| ());
-    context.count_readback();
-}
-
-fn take_mapped(
-    context: &Context,
-    buffer: &Buffer,
+/// A buffer that is mapped or about to be, until this is dropped: a wait that is given up leaves the
+/// buffer as usable as before.
+struct Mapping<'a> {
+    context: &'a Context,
+    buffer: &'a Buffer,
     bytes: u64,
-    take: impl FnOnce(&[u8]),
-) -> Result<()> {
-    let view = buffer
-        .slice(..bytes)
-        .get_mapped_range()
-        .map_err(|e| context.error(e.to_string()))?;
-    take(&view);
-    drop(view);
-    buffer.unmap();
-    Ok(())
+}
+
+impl<'a> Mapping<'a> {
+    fn start(context: &'a Context, buffer: &'a Buffer, bytes: u64) -> Self {
+        buffer.slice(..bytes).map_async(MapMode::Read, |_| ());
+        context.count_readback();
+        Self {
+            context,
+            buffer,
+            bytes,
+        }
+    }
+
+    fn take(&self, take: impl FnOnce(&[u8])) -> Result<()> {
+        let view = self
+            .buffer
+            .slice(..self.bytes)
+            .get_mapped_range()
+            .map_err(|e| self.context.error(e.to_string()))?;
+        take(&view);
+        Ok(())
+    }
+}
+
+impl Drop for Mapping<'_> {
+    fn drop(&mut self) {
+        self.buffer.unmap();
+    }
 }

@@ -32,7 +32,7 @@ const REPETITIONS: usize = 5;
 impl Gpu {
     /// Times a plan's one command, a matrix product or a convolution, with every tile that fits, and
     /// from now on takes the fastest for commands like it: of the same kernel and algebra, with a
-    /// result of about the same size. `None` where the command has no tiles.
+    /// result of about the same size, whatever they sum over: the last tuned decides for all of these. `None` where the command has no tiles.
     ///
     /// # Errors
     /// When the device cannot run the plan.

@@ -11,7 +11,7 @@ use super::{Lowered, Lowering, WORKGROUP, too_large};
 use crate::error::Result;
 use crate::plan::Region;
 
-/// One axis of a sliding window: elements and places, taps, and how they runs.
+/// One axis of a sliding window: elements and places, taps, and how they lie.
 #[derive(Debug, Clone, Copy)]
 struct Axis {
     input: usize,
@@ -99,7 +99,7 @@ fn windowed(mut variant: Variant, axes: [Axis; 2]) -> Result<Variant> {
     sized(variant, "TILE_IMAGES", TILE_IMAGES)
 }
 
-/// How image tensors runs: a pixel's images side by side, in tiles of a whole number of vectors and one
+/// How image tensors lie: a pixel's images side by side, in tiles of a whole number of vectors and one
 /// of what is left.
 fn images_of(batch: usize, along_depth: bool) -> Runs {
     Runs {
@@ -242,7 +242,7 @@ impl Lowering {
         let variant = sized(variant, "TARGETS", targets)?.flag("SWAPPED", swapped);
         let sizes = [targets, sources * taps, columns];
         let weight_runs = Runs {
-            // Of the gradient by the images, sums go over output channels, between which runs others.
+            // Of the gradient by the images, sums go over output channels, between which others lie.
             length: if swapped { 1 } else { sources * taps },
             along_depth: true,
         };
