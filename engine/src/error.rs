@@ -191,6 +191,26 @@ pub enum Error {
         /// The operation that did not run.
         operation: String,
     },
+    /// An ONNX model cannot be read.
+    #[error("ONNX model '{model}': {reason}")]
+    OnnxModel {
+        /// The file.
+        model: String,
+        /// Why not.
+        reason: String,
+    },
+    /// A node of an ONNX model cannot be computed.
+    #[error("ONNX node '{node}' ({operator}, opset {opset}): {reason}")]
+    Onnx {
+        /// The node's name, or that of its first output where it has none.
+        node: String,
+        /// Its operator, with the domain where that is not ONNX's own.
+        operator: String,
+        /// The version of the operators that the model uses.
+        opset: i64,
+        /// Why it cannot.
+        reason: String,
+    },
     /// The device could not be set up.
     #[error("device {device}: {reason}")]
     Device {

@@ -49,6 +49,7 @@
 mod algebra;
 mod error;
 mod linalg;
+mod onnx;
 
 pub mod device;
 pub mod network;

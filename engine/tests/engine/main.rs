@@ -13,6 +13,7 @@ mod guard;
 mod keys;
 mod negative_control;
 mod networks;
+mod onnx;
 mod plans;
 mod properties;
 mod ring;
