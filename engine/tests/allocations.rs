@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use furthermore::Algebra;
 use furthermore::device::Cpu;
-use furthermore::network::Function;
+use furthermore::network::{Function, Optimizer};
 use furthermore::plan::{CompileOptions, Plan};
 use furthermore::session::Session;
 use furthermore::tensor::{DType, Plaintext, Tensor};
@@ -127,7 +127,9 @@ fn work(device: &Cpu, dtype: DType, algebra: Algebra, loss: Loss, training: bool
     let key = key(algebra.slots().max(2), 102);
     let (network, value) = mlp.judged();
     let network = match training {
-        true => network.with_sgd(value, 0.9).expect("gradients"),
+        true => network
+            .with_optimizer(value, Optimizer::sgd(0.9), None)
+            .expect("gradients"),
         false => mlp.inference(),
     };
     let weights = network.initial_parameters(11, DType::F64).expect("weights");

@@ -2,7 +2,7 @@
 
 mod resident;
 
-use furthermore::network::{Convolution, Network, Pool, Value, Window};
+use furthermore::network::{Convolution, Network, Optimizer, Pool, Value, Window};
 
 use crate::error::Result;
 
@@ -139,7 +139,7 @@ impl Workload {
             Loss::SquaredError => network.mean_squared_error("loss", y, target)?,
         };
         network.output("loss", loss)?;
-        Ok(network.with_sgd(loss, momentum)?)
+        Ok(network.with_optimizer(loss, Optimizer::sgd(momentum), None)?)
     }
 
     fn start(&self) -> Result<(Network, Value, Value)> {

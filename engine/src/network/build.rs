@@ -1,6 +1,8 @@
 //! Building networks in code, an operation a call.
 
-use super::{Function, Init, Network, Node, Op, Value};
+use std::ops::Range;
+
+use super::{Function, Init, Network, Node, Op, Reduction, Value};
 use crate::error::{Error, Result};
 use crate::tensor::Shape;
 
@@ -21,12 +23,13 @@ impl Network {
                 reason: reason.to_owned(),
             })
         };
-        if self.nodes.iter().any(|node| node.name == name) {
+        if self.names.contains(name) {
             return refuse("the name is taken by another operation of the network");
         }
         if operands.iter().any(|v| v.0 >= self.nodes.len()) {
             return refuse("an operand is not a value of this network");
         }
+        self.names.insert(name.to_owned());
         self.nodes.push(Node {
             name: name.to_owned(),
             op,
@@ -90,19 +93,33 @@ impl Network {
         })
     }
 
-    /// A fully connected layer: `x W + b` with W `inputs` x `outputs` as `{name}.weight` and b as
-    /// `{name}.bias`, both starting uniform in +-1/sqrt(inputs).
+    /// A plaintext that stays as it is, whatever is encrypted.
     ///
     /// # Errors
-    /// When a name is taken.
-    pub fn linear(&mut self, name: &str, x: Value, inputs: usize, outputs: usize) -> Result<Value> {
-        let init = Init::Uniform {
-            bound: 1.0 / (inputs.max(1) as f64).sqrt(),
+    /// When the name is taken, or there are not as many values as the shape has elements, all finite.
+    pub fn constant(
+        &mut self,
+        name: &str,
+        shape: impl Into<Shape>,
+        values: Vec<f64>,
+    ) -> Result<Value> {
+        let shape = shape.into();
+        let elements = shape.elements()?;
+        let refuse = |reason: String| {
+            Err(Error::Operation {
+                operation: name.to_owned(),
+                reason,
+            })
         };
-        let weight = self.parameter(&format!("{name}.weight"), [inputs, outputs], init)?;
-        let bias = self.parameter(&format!("{name}.bias"), [outputs], init)?;
-        let product = self.matmul(&format!("{name}.product"), x, weight)?;
-        self.add(name, product, bias)
+        if elements != values.len() {
+            let has = values.len();
+            return refuse(format!("shape {shape} has {elements} elements, not {has}"));
+        }
+        if let Some(odd) = values.iter().find(|value| !value.is_finite()) {
+            return refuse(format!("the constant {odd} is not finite"));
+        }
+        let values = values.into();
+        self.push(name, Op::Constant { shape, values }, &[])
     }
 
     /// The matrix product of two matrices.
@@ -110,17 +127,31 @@ impl Network {
     /// # Errors
     /// When the name is taken.
     pub fn matmul(&mut self, name: &str, a: Value, b: Value) -> Result<Value> {
-        self.push(
-            name,
-            Op::MatMul {
-                transpose_a: false,
-                transpose_b: false,
-            },
-            &[a, b],
-        )
+        self.matmul_with(name, a, b, false, false)
     }
 
-    /// `a + b`; `b` may be a row that is added to every row of `a`.
+    /// The matrix product of two operands, each transposed or not. Of operands with more than two axes
+    /// these are the last two; the others are alike, or `b` is one matrix and `a` is not transposed.
+    ///
+    /// # Errors
+    /// When the name is taken.
+    pub fn matmul_with(
+        &mut self,
+        name: &str,
+        a: Value,
+        b: Value,
+        transpose_a: bool,
+        transpose_b: bool,
+    ) -> Result<Value> {
+        let op = Op::MatMul {
+            transpose_a,
+            transpose_b,
+        };
+        self.push(name, op, &[a, b])
+    }
+
+    /// `a + b`. Here and below the operands of sums, products and quotients are aligned at their last
+    /// axes, and one of size 1 repeats along the other.
     ///
     /// # Errors
     /// When the name is taken.
@@ -135,7 +166,7 @@ impl Network {
         )
     }
 
-    /// `a - b`; `b` may be a row.
+    /// `a - b`.
     ///
     /// # Errors
     /// When the name is taken.
@@ -171,6 +202,129 @@ impl Network {
     /// When the name is taken.
     pub fn multiply(&mut self, name: &str, a: Value, b: Value) -> Result<Value> {
         self.push(name, Op::Multiply, &[a, b])
+    }
+
+    /// `a / b`, element by element. Every slot of `b` has to be away from zero.
+    ///
+    /// # Errors
+    /// When the name is taken.
+    pub fn divide(&mut self, name: &str, a: Value, b: Value) -> Result<Value> {
+        self.push(name, Op::Divide, &[a, b])
+    }
+
+    /// The larger of two numbers, slot by slot: `b + max(a - b, 0)`.
+    ///
+    /// # Errors
+    /// When the name is taken.
+    pub fn maximum(&mut self, name: &str, a: Value, b: Value) -> Result<Value> {
+        let over = self.subtract(&format!("{name}.difference"), a, b)?;
+        let over = self.relu(&format!("{name}.over"), over)?;
+        self.add(name, over, b)
+    }
+
+    /// The smaller of two numbers, slot by slot: `a - max(a - b, 0)`.
+    ///
+    /// # Errors
+    /// When the name is taken.
+    pub fn minimum(&mut self, name: &str, a: Value, b: Value) -> Result<Value> {
+        let over = self.subtract(&format!("{name}.difference"), a, b)?;
+        let over = self.relu(&format!("{name}.over"), over)?;
+        self.subtract(name, a, over)
+    }
+
+    /// `sum_k c_k x^k`, element by element, with the coefficient of `x^k` at index k.
+    ///
+    /// # Errors
+    /// When the name is taken, or a coefficient is not finite.
+    pub fn polynomial(&mut self, name: &str, x: Value, coefficients: Vec<f64>) -> Result<Value> {
+        if let Some(odd) = coefficients.iter().find(|c| !c.is_finite()) {
+            let reason = format!("the coefficient {odd} is not finite");
+            return Err(Error::Operation {
+                operation: name.to_owned(),
+                reason,
+            });
+        }
+        let constants = Some(coefficients.into());
+        self.push(name, Op::Polynomial { constants }, &[x])
+    }
+
+    /// A polynomial whose coefficients are a value of the network, plaintext or encrypted: one axis,
+    /// the coefficient of `x^k` at index k.
+    ///
+    /// # Errors
+    /// When the name is taken.
+    pub fn polynomial_of(&mut self, name: &str, x: Value, coefficients: Value) -> Result<Value> {
+        let op = Op::Polynomial { constants: None };
+        self.push(name, op, &[x, coefficients])
+    }
+
+    /// The sum, mean or maximum along axes, which are dropped or kept with size 1.
+    ///
+    /// # Errors
+    /// When the name is taken, or an axis is named twice.
+    pub fn reduce(
+        &mut self,
+        name: &str,
+        reduction: Reduction,
+        x: Value,
+        axes: &[usize],
+        keep: bool,
+    ) -> Result<Value> {
+        let mut axes = axes.to_vec();
+        axes.sort_unstable();
+        if let Some(twice) = axes.windows(2).find(|pair| pair[0] == pair[1]) {
+            return Err(Error::Operation {
+                operation: name.to_owned(),
+                reason: format!("axis {} is named twice", twice[0]),
+            });
+        }
+        // Neighbours are reduced together, the last ones first, so that the others stay in place.
+        let mut ranges: Vec<Range<usize>> = Vec::new();
+        for &axis in &axes {
+            match ranges.last_mut() {
+                Some(last) if last.end == axis => last.end += 1,
+                _ => ranges.push(axis..axis.saturating_add(1)),
+            }
+        }
+        if ranges.is_empty() {
+            return self.scale(name, x, 1.0);
+        }
+        let mut reduced = x;
+        for (nth, axes) in ranges.into_iter().enumerate().rev() {
+            let step = format!("{name}.{nth}");
+            let name = if nth == 0 { name } else { &step };
+            let op = Op::Reduce {
+                reduction,
+                axes,
+                keep,
+            };
+            reduced = self.push(name, op, &[reduced])?;
+        }
+        Ok(reduced)
+    }
+
+    /// The softmax along an axis, or its logarithm.
+    ///
+    /// # Errors
+    /// When the name is taken, or operands so far do not go together.
+    pub fn softmax(&mut self, name: &str, x: Value, axis: usize, logarithm: bool) -> Result<Value> {
+        let rank = self.shape(x)?.len();
+        let op = Op::Softmax { logarithm };
+        if axis + 1 == rank {
+            return self.push(name, op, &[x]);
+        }
+        if axis >= rank {
+            let reason = format!("there is no axis {axis} among {rank}");
+            return Err(Error::Operation {
+                operation: name.to_owned(),
+                reason,
+            });
+        }
+        let mut permutation: Vec<usize> = (0..rank).collect();
+        permutation.swap(axis, rank - 1);
+        let last = self.transpose(&format!("{name}.last"), x, &permutation)?;
+        let last = self.push(&format!("{name}.softmax"), op, &[last])?;
+        self.transpose(name, last, &permutation)
     }
 
     /// A function of each element.
@@ -211,31 +365,5 @@ impl Network {
     /// When the name is taken.
     pub fn square(&mut self, name: &str, x: Value) -> Result<Value> {
         self.map(name, Function::Square, x)
-    }
-
-    /// Mean over rows of the cross entropy of softmax(logits) with rows of target probabilities.
-    ///
-    /// # Errors
-    /// When the name is taken.
-    pub fn softmax_cross_entropy(
-        &mut self,
-        name: &str,
-        logits: Value,
-        targets: Value,
-    ) -> Result<Value> {
-        self.push(name, Op::SoftmaxCrossEntropy, &[logits, targets])
-    }
-
-    /// Mean over all elements of `(predicted - target)^2`.
-    ///
-    /// # Errors
-    /// When the name is taken.
-    pub fn mean_squared_error(
-        &mut self,
-        name: &str,
-        predicted: Value,
-        targets: Value,
-    ) -> Result<Value> {
-        self.push(name, Op::MeanSquaredError, &[predicted, targets])
     }
 }

@@ -3,12 +3,11 @@
 //! The algebra is commutative, so these are the scalar rules with algebra products: the adjoint of
 //! multiplying by C is multiplying by C.
 
+mod rules;
+
 use std::collections::BTreeMap;
 
-use furthermore_kernels_cpu::function_map::Saved;
-
-use super::infer::repeats;
-use super::{Network, Op, Value};
+use super::{Network, Node, Op, Value};
 use crate::error::{Error, Result};
 use crate::tensor::Shape;
 
@@ -28,8 +27,7 @@ impl Network {
             });
         }
         let mut network = self.clone();
-        // Ranks decide which sums repeat an operand, and they do not depend on the batch.
-        let shapes = self.shapes(1)?;
+        let shapes = self.sample_shapes()?;
         let mut needed = vec![false; self.nodes().len()];
         for value in self.values() {
             let node = self.node(value);
@@ -37,106 +35,18 @@ impl Network {
         }
         let mut adjoints: BTreeMap<Value, Value> = BTreeMap::new();
         for value in self.values().rev() {
-            let node = self.node(value);
             let incoming = adjoints.get(&value).copied();
             if !needed[value.0] || (incoming.is_none() && value != loss) {
                 continue;
             }
             let mut tape = Tape {
+                original: self,
+                shapes: &shapes,
                 network: &mut network,
                 adjoints: &mut adjoints,
                 needed: &needed,
             };
-            match (&node.op, &node.operands[..], incoming) {
-                (Op::Parameter { .. } | Op::Input { .. } | Op::State { .. }, ..) => {}
-                (Op::SoftmaxCrossEntropy, &[x, y], None) => {
-                    tape.contribute(x, node, Op::SoftmaxCrossEntropyGradient, &[x, y])?;
-                    if needed[y.0] {
-                        return Err(no_gradient(&node.name, "by its targets"));
-                    }
-                }
-                (Op::MeanSquaredError, &[x, y], None) => {
-                    tape.contribute(x, node, Op::MeanSquaredErrorGradient, &[x, y])?;
-                    if needed[y.0] {
-                        return Err(no_gradient(&node.name, "by its targets"));
-                    }
-                }
-                (
-                    &Op::MatMul {
-                        transpose_a: ta,
-                        transpose_b: tb,
-                    },
-                    &[a, b],
-                    Some(g),
-                ) => {
-                    let product = |ta, tb| Op::MatMul {
-                        transpose_a: ta,
-                        transpose_b: tb,
-                    };
-                    if ta {
-                        tape.contribute(a, node, product(tb, true), &[b, g])?;
-                    } else {
-                        tape.contribute(a, node, product(false, !tb), &[g, b])?;
-                    }
-                    if tb {
-                        tape.contribute(b, node, product(true, ta), &[g, a])?;
-                    } else {
-                        tape.contribute(b, node, product(!ta, false), &[a, g])?;
-                    }
-                }
-                (&Op::Linear { alpha, beta }, &[a, b], Some(g)) => {
-                    tape.scaled(a, node, alpha, g)?;
-                    if needed[b.0] {
-                        let g = if repeats(self, &shapes, value) {
-                            if shapes[value.0].len() != shapes[b.0].len() + 1 {
-                                return Err(no_gradient(&node.name, "over several repeated axes"));
-                            }
-                            tape.push(b, node, Op::SumRows, &[g])?
-                        } else {
-                            g
-                        };
-                        tape.scaled(b, node, beta, g)?;
-                    }
-                }
-                (&Op::Scale { factor }, &[x], Some(g)) => tape.scaled(x, node, factor, g)?,
-                (Op::Multiply, &[a, b], Some(g)) => {
-                    tape.contribute(a, node, Op::Multiply, &[g, b])?;
-                    tape.contribute(b, node, Op::Multiply, &[g, a])?;
-                }
-                (&Op::Map { function }, &[x], Some(g)) => {
-                    let saved = match function.saved() {
-                        Saved::Input => x,
-                        Saved::Output => value,
-                    };
-                    tape.contribute(x, node, Op::MapGradient { function }, &[saved, g])?;
-                }
-                (Op::Reshape { .. }, &[x], Some(g)) => {
-                    let shape = sample(&shapes[x.0]);
-                    tape.contribute(x, node, Op::Reshape { shape }, &[g])?;
-                }
-                (&Op::Conv2d(convolution), &[x, weights, ref bias @ ..], Some(g)) => {
-                    let &[_, _, rows, columns] = &*shapes[x.0] else {
-                        return Err(no_gradient(&node.name, "through it"));
-                    };
-                    let input = [rows, columns];
-                    let by_input = Op::Conv2dGradientInput { convolution, input };
-                    tape.contribute(x, node, by_input, &[g, weights])?;
-                    let kernel = [shapes[weights.0][2], shapes[weights.0][3]];
-                    let by_weights = Op::Conv2dGradientWeights {
-                        convolution,
-                        kernel,
-                    };
-                    tape.contribute(weights, node, by_weights, &[x, g])?;
-                    for bias in bias {
-                        tape.contribute(*bias, node, Op::Conv2dGradientBias, &[g])?;
-                    }
-                }
-                (&Op::Pool { pool, window }, &[x], Some(g)) => {
-                    tape.contribute(x, node, Op::PoolGradient { pool, window }, &[x, g])?;
-                }
-                _ if value == loss => return Err(no_gradient(&node.name, "as a loss")),
-                _ => return Err(no_gradient(&node.name, "through it")),
-            }
+            tape.differentiate(value, incoming)?;
         }
         let found =
             of.iter()
@@ -147,38 +57,6 @@ impl Network {
                 })
                 .collect::<Result<Vec<_>>>()?;
         Ok((network, found))
-    }
-
-    /// A copy of this network that, at each run, also steps every parameter against the gradient of
-    /// `loss`, by gradient descent with momentum. The learning rate is given at each run.
-    ///
-    /// # Errors
-    /// As [`Network::gradients`], or when `momentum` is not in [0, 1).
-    pub fn with_sgd(&self, loss: Value, momentum: f64) -> Result<Network> {
-        if !(0.0..1.0).contains(&momentum) {
-            let reason = format!("momentum {momentum} is not in [0, 1)");
-            return Err(Error::Operation {
-                operation: "sgd".to_owned(),
-                reason,
-            });
-        }
-        let parameters = self.parameters();
-        let (mut network, gradients) = self.gradients(loss, &parameters)?;
-        for (parameter, gradient) in parameters.into_iter().zip(gradients) {
-            let node = self.node(parameter);
-            let (name, Op::Parameter { shape, .. }) = (&node.name, &node.op) else {
-                continue;
-            };
-            let mut operands = vec![gradient, parameter];
-            if momentum > 0.0 {
-                let state = Op::State {
-                    shape: shape.clone(),
-                };
-                operands.push(network.push(&format!("{name}.velocity"), state, &[])?);
-            }
-            network.push(&format!("{name}.step"), Op::Sgd { momentum }, &operands)?;
-        }
-        Ok(network)
     }
 }
 
@@ -197,22 +75,24 @@ fn no_gradient(operation: &str, how: &str) -> Error {
 
 /// The network under construction and the gradients found so far.
 struct Tape<'a> {
+    /// What is differentiated, and the shapes of its values.
+    original: &'a Network,
+    shapes: &'a [Shape],
     network: &'a mut Network,
     adjoints: &'a mut BTreeMap<Value, Value>,
     needed: &'a [bool],
 }
 
-impl Tape<'_> {
+impl<'a> Tape<'a> {
     /// Adds an operation named for the value whose gradient it serves and the node it came through.
-    fn push(&mut self, of: Value, by: &super::Node, op: Op, operands: &[Value]) -> Result<Value> {
+    fn push(&mut self, of: Value, by: &Node, op: Op, operands: &[Value]) -> Result<Value> {
         let base = format!("{}.gradient", self.network.node(of).name);
-        let taken = |network: &Network, name: &str| network.nodes().iter().any(|n| n.name == name);
         let mut name = base.clone();
-        if taken(self.network, &name) {
+        if self.network.names.contains(&name) {
             name = format!("{base}.by.{}", by.name);
         }
         let mut nth = 2;
-        while taken(self.network, &name) {
+        while self.network.names.contains(&name) {
             name = format!("{base}.by.{}.{nth}", by.name);
             nth += 1;
         }
@@ -220,13 +100,7 @@ impl Tape<'_> {
     }
 
     /// Computes a contribution to the gradient of `to`, where one is needed.
-    fn contribute(
-        &mut self,
-        to: Value,
-        by: &super::Node,
-        op: Op,
-        operands: &[Value],
-    ) -> Result<()> {
+    fn contribute(&mut self, to: Value, by: &Node, op: Op, operands: &[Value]) -> Result<()> {
         if self.needed[to.0] {
             let value = self.push(to, by, op, operands)?;
             self.accumulate(to, by, value)?;
@@ -235,7 +109,7 @@ impl Tape<'_> {
     }
 
     /// Contributes `factor g`.
-    fn scaled(&mut self, to: Value, by: &super::Node, factor: f64, g: Value) -> Result<()> {
+    fn scaled(&mut self, to: Value, by: &Node, factor: f64, g: Value) -> Result<()> {
         if !self.needed[to.0] {
             Ok(())
         } else if factor == 1.0 {
@@ -245,7 +119,7 @@ impl Tape<'_> {
         }
     }
 
-    fn accumulate(&mut self, to: Value, by: &super::Node, value: Value) -> Result<()> {
+    fn accumulate(&mut self, to: Value, by: &Node, value: Value) -> Result<()> {
         let sum = match self.adjoints.get(&to) {
             None => value,
             Some(&so_far) => self.push(

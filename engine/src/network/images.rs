@@ -1,10 +1,8 @@
-//! Operations on images: convolutions and pooling.
+//! How convolutions and pooling slide over images.
 
 use furthermore_kernels_cpu::conv2d::Conv2dShape;
 use furthermore_kernels_cpu::pool::PoolShape;
 
-use super::{Init, Network, Op, Pool, Value};
-use crate::error::Result;
 use crate::tensor::Shape;
 
 /// How the kernel of a convolution slides. Pairs are rows, columns.
@@ -66,59 +64,6 @@ impl Window {
             dilation: [1; 2],
             ceil: false,
         }
-    }
-}
-
-impl Network {
-    /// A convolution of images `[in_channels, rows, columns]` with a bias: weights `[out_channels,
-    /// in_channels / groups, kernel rows, kernel columns]` as `{name}.weight` and `{name}.bias`, both
-    /// starting uniform in +-1/sqrt(the number of inputs that a pixel sums).
-    ///
-    /// # Errors
-    /// When a name is taken.
-    pub fn conv2d(
-        &mut self,
-        name: &str,
-        x: Value,
-        [in_channels, out_channels]: [usize; 2],
-        kernel: [usize; 2],
-        convolution: Convolution,
-    ) -> Result<Value> {
-        let depth = in_channels / convolution.groups.max(1);
-        let sums = depth.saturating_mul(kernel[0]).saturating_mul(kernel[1]);
-        let init = Init::Uniform {
-            bound: 1.0 / (sums.max(1) as f64).sqrt(),
-        };
-        let shape = [out_channels, depth, kernel[0], kernel[1]];
-        let weight = self.parameter(&format!("{name}.weight"), shape, init)?;
-        let bias = self.parameter(&format!("{name}.bias"), [out_channels], init)?;
-        self.push(name, Op::Conv2d(convolution), &[x, weight, bias])
-    }
-
-    /// The mean or the maximum of each place of a window, slot by slot.
-    ///
-    /// # Errors
-    /// When the name is taken.
-    pub fn pool(&mut self, name: &str, pool: Pool, x: Value, window: Window) -> Result<Value> {
-        self.push(name, Op::Pool { pool, window }, &[x])
-    }
-
-    /// The same elements, each sample of another shape.
-    ///
-    /// # Errors
-    /// When the name is taken.
-    pub fn reshape(&mut self, name: &str, x: Value, shape: impl Into<Shape>) -> Result<Value> {
-        let shape = shape.into();
-        self.push(name, Op::Reshape { shape }, &[x])
-    }
-
-    /// Each sample as one row.
-    ///
-    /// # Errors
-    /// When the name is taken, or operands so far do not go together.
-    pub fn flatten(&mut self, name: &str, x: Value) -> Result<Value> {
-        let elements = self.shapes(1)?.get(x.0).map_or(0, Shape::row_elements);
-        self.reshape(name, x, [elements])
     }
 }
 

@@ -17,16 +17,25 @@ mod build;
 mod gradient;
 mod images;
 mod infer;
+mod layers;
+mod moves;
 mod parameters;
+mod training;
 
 pub(crate) use images::{conv2d_shape, pool_shape};
-pub(crate) use infer::matmul_shape;
+pub(crate) use infer::{matmul_shape, reduced_axis};
 
 pub use furthermore_kernels_cpu::function_map::Function;
 pub use furthermore_kernels_cpu::pool::Pool;
 pub use images::{Convolution, Window};
 pub use parameters::{Init, Parameters};
+pub use training::Optimizer;
 
+use std::collections::HashSet;
+use std::ops::Range;
+use std::sync::Arc;
+
+pub use crate::plan::Reduction;
 use crate::tensor::Shape;
 
 /// A value in a network: what one of its nodes computes.
@@ -54,14 +63,30 @@ pub enum Op {
         /// Its shape.
         shape: Shape,
     },
-    /// The matrix product of two operands, each transposed or not.
+    /// A plaintext that stays as it is.
+    Constant {
+        /// Its shape.
+        shape: Shape,
+        /// Its elements, row-major.
+        values: Arc<[f64]>,
+    },
+    /// A plaintext drawn anew before each run: 0 with probability `rate`, otherwise 1 / (1 - `rate`).
+    DropoutMask {
+        /// Shape of one sample.
+        shape: Shape,
+        /// What part of the elements is 0.
+        rate: f64,
+    },
+    /// The matrix product of two operands, each transposed or not: of their last two axes where they
+    /// have others, which are alike or which the right operand lacks.
     MatMul {
         /// The left operand is transposed.
         transpose_a: bool,
         /// The right operand is transposed.
         transpose_b: bool,
     },
-    /// `alpha a + beta b`; `b` may be a row that is added to every row of `a`.
+    /// `alpha a + beta b`. Operands of this and of products and quotients are aligned at their last
+    /// axes, and one of size 1 repeats along the other, as in numpy.
     Linear {
         /// Factor of the first operand.
         alpha: f64,
@@ -75,6 +100,8 @@ pub enum Op {
     },
     /// The product of two operands, element by element, in the algebra.
     Multiply,
+    /// The quotient of two operands, element by element, in the algebra.
+    Divide,
     /// A function, slot by slot.
     Map {
         /// The function.
@@ -85,12 +112,95 @@ pub enum Op {
         /// The function whose derivative it is.
         function: Function,
     },
-    /// The sum of a matrix's rows.
-    SumRows,
-    /// The same elements in another shape; the batch stays.
+    /// `sum_k c_k x^k`, element by element, in the algebra; without constants the coefficients are a
+    /// second operand.
+    Polynomial {
+        /// The coefficients, that of x^k at index k.
+        constants: Option<Arc<[f64]>>,
+    },
+    /// Its gradient by x: operands x, the coefficients where they are one, and the result's gradient.
+    PolynomialGradient {
+        /// As in [`Op::Polynomial`].
+        constants: Option<Arc<[f64]>>,
+    },
+    /// Its gradient by the coefficients: operands the result's gradient and x.
+    PolynomialCoefficientGradient {
+        /// How many there are.
+        terms: usize,
+    },
+    /// The sum, mean or maximum along neighbouring axes.
+    Reduce {
+        /// Which of them.
+        reduction: Reduction,
+        /// The axes.
+        axes: Range<usize>,
+        /// They stay, of size 1.
+        keep: bool,
+    },
+    /// The gradient by the operand of a maximum along axes: operands that operand and the maximum's
+    /// gradient.
+    MaxGradient {
+        /// The axes.
+        axes: Range<usize>,
+    },
+    /// The first operand repeated to the shape of the second, whose elements do not matter.
+    Expand {
+        /// Divided by how often it is repeated.
+        mean: bool,
+    },
+    /// The softmax along the last axis.
+    Softmax {
+        /// Its logarithm.
+        logarithm: bool,
+    },
+    /// Its gradient: operands what it computed and the gradient of that.
+    SoftmaxGradient {
+        /// It was the logarithm.
+        logarithm: bool,
+    },
+    /// The same elements in another shape.
     Reshape {
-        /// Shape of one sample.
+        /// All of the shape but its first axis.
         shape: Shape,
+        /// The first axis is the batch and stays; otherwise it takes what elements there are.
+        batch: bool,
+    },
+    /// The axes in another order.
+    Transpose {
+        /// Which axis of the operand each axis of the result is.
+        permutation: Vec<usize>,
+    },
+    /// Operands one after the other.
+    Concat {
+        /// Along which axis.
+        axis: usize,
+    },
+    /// Elements at even distances.
+    Slice {
+        /// Along which axis.
+        axis: usize,
+        /// The first.
+        start: usize,
+        /// From one to the next; negative runs backwards.
+        step: isize,
+        /// How many.
+        len: usize,
+    },
+    /// Its gradient: zeros with the operand's elements where they were taken from.
+    SliceGradient {
+        /// Along which axis.
+        axis: usize,
+        /// Where the first goes.
+        start: usize,
+        /// From one to the next.
+        step: isize,
+        /// Elements along the axis there are in all.
+        size: usize,
+    },
+    /// Zeros around the operand.
+    Pad {
+        /// How many before and after it, for each axis.
+        padding: Vec<[usize; 2]>,
     },
     /// A convolution of images `[channels, rows, columns]` with weights `[out channels, in channels /
     /// groups, rows, columns]` and, as a third operand, a bias for each channel.
@@ -133,11 +243,34 @@ pub enum Op {
     MeanSquaredError,
     /// Its gradient by the predictions.
     MeanSquaredErrorGradient,
+    /// Mean over all elements of the cross entropy of sigmoid(logits) with target probabilities.
+    BinaryCrossEntropy,
+    /// Its gradient by the logits.
+    BinaryCrossEntropyGradient,
+    /// The operand with its slots limited to `-limit..=limit`.
+    Clip {
+        /// Above zero.
+        limit: f64,
+    },
     /// A step of gradient descent, in place: operands gradient, parameter and, with momentum, its
     /// velocity.
     Sgd {
         /// What part of the velocity is kept.
         momentum: f64,
+        /// Multiple of the parameter that is added to its gradient.
+        weight_decay: f64,
+    },
+    /// A step of Adam (Kingma and Ba, 2015), in place: operands gradient, parameter, its first moment
+    /// and the root of its second.
+    Adam {
+        /// Decay of the first moment.
+        beta1: f64,
+        /// Decay of the second moment.
+        beta2: f64,
+        /// Added to the second moment's root.
+        epsilon: f64,
+        /// Multiple of the parameter that is added to its gradient.
+        weight_decay: f64,
     },
 }
 
@@ -156,6 +289,8 @@ pub struct Node {
 #[derive(Debug, Clone, Default)]
 pub struct Network {
     nodes: Vec<Node>,
+    /// The names of nodes.
+    names: HashSet<String>,
     outputs: Vec<(String, Value)>,
 }
 
@@ -168,6 +303,11 @@ impl Network {
     /// The named outputs.
     pub fn outputs(&self) -> &[(String, Value)] {
         &self.outputs
+    }
+
+    /// Whether an operation steps a parameter.
+    pub(crate) fn is_step(&self, value: Value) -> bool {
+        matches!(self.node(value).op, Op::Sgd { .. } | Op::Adam { .. })
     }
 
     /// The node that computes `value`.

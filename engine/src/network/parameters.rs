@@ -18,6 +18,8 @@ pub enum Init {
         /// The bound.
         bound: f64,
     },
+    /// Every element this number.
+    Constant(f64),
 }
 
 /// Weights, plaintext or encrypted, by the name of their parameter.
@@ -58,15 +60,15 @@ impl Network {
         let mut rng = ChaCha20Rng::seed_from_u64(seed);
         let mut parameters = Parameters::default();
         for node in self.nodes() {
-            if let Op::Parameter {
-                shape,
-                init: Init::Uniform { bound },
-            } = &node.op
-            {
+            if let Op::Parameter { shape, init } = &node.op {
+                let elements = 0..shape.elements()?;
                 // Drawn in f32 so that both element types start at exactly the same weights.
-                let values: Vec<f32> = (0..shape.elements()?)
-                    .map(|_| ((2.0 * rng.random::<f64>() - 1.0) * bound) as f32)
-                    .collect();
+                let values: Vec<f32> = match init {
+                    Init::Uniform { bound } => elements
+                        .map(|_| ((2.0 * rng.random::<f64>() - 1.0) * bound) as f32)
+                        .collect(),
+                    Init::Constant(value) => elements.map(|_| *value as f32).collect(),
+                };
                 let weight = Plaintext::new(shape.clone(), &values)?.to_dtype(dtype)?;
                 parameters.insert(&node.name, Tensor::Plaintext(weight));
             }

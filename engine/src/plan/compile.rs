@@ -1,19 +1,21 @@
 //! From a network to a plan: shapes and encryption of every value, then a command for each that is
 //! computed.
 
+mod elements;
 mod images;
-
-use std::ops::Range;
+mod moves;
+mod products;
+mod rows;
+mod steps;
 
 use furthermore_kernels_cpu::elementwise::Broadcast;
-use furthermore_kernels_cpu::reduce::Axis;
 
-use super::fuse::{Chain, Fusion};
+use super::fuse::Fusion;
 use super::layout::{Layout, operand_layout, result_layout};
 use super::memory::{self, Storage};
-use super::{Binding, Command, CompileOptions, Kernel, Plan, Reduction, Region, Role, Watch};
+use super::{Binding, Command, CompileOptions, Fill, Filled, Kernel, Plan, Region, Role, Watch};
 use crate::error::{Error, Result};
-use crate::network::{Network, Op, Value, matmul_shape, pool_shape};
+use crate::network::{Network, Op, Value, pool_shape};
 use crate::tensor::Shape;
 
 impl Plan {
@@ -76,6 +78,7 @@ struct Compiler<'a> {
     commands: Vec<Command>,
     updates: Vec<Command>,
     bindings: Vec<Binding>,
+    filled: Vec<Filled>,
 }
 
 impl<'a> Compiler<'a> {
@@ -93,10 +96,12 @@ impl<'a> Compiler<'a> {
                 _ => node.operands.iter().any(|v| encrypted[v.0]),
             };
         }
-        // A velocity is encrypted as its parameter is.
-        for node in network.nodes() {
-            if let (Op::Sgd { .. }, &[_, parameter, velocity]) = (&node.op, &node.operands[..]) {
-                encrypted[velocity.0] = encrypted[parameter.0];
+        // An optimiser's memory is encrypted as its parameter is.
+        for step in network.values().filter(|v| network.is_step(*v)) {
+            if let [_, parameter, states @ ..] = &network.node(step).operands[..] {
+                for state in states {
+                    encrypted[state.0] = encrypted[parameter.0];
+                }
             }
         }
         let mut live = vec![false; count];
@@ -105,7 +110,7 @@ impl<'a> Compiler<'a> {
         }
         for value in network.values().rev() {
             let node = network.node(value);
-            live[value.0] |= matches!(node.op, Op::Sgd { .. });
+            live[value.0] |= network.is_step(value);
             if live[value.0] {
                 node.operands.iter().for_each(|v| live[v.0] = true);
             }
@@ -125,6 +130,7 @@ impl<'a> Compiler<'a> {
             commands: Vec::new(),
             updates: Vec::new(),
             bindings: Vec::new(),
+            filled: Vec::new(),
         })
     }
 
@@ -216,21 +222,23 @@ impl<'a> Compiler<'a> {
             && (node.operands.iter()).all(|v| self.shapes[v.0] == self.shapes[value.0]);
         let layout = result_layout(&node.op, tiled);
         self.layouts[value.0] = layout;
-        let reads: Vec<Region> = (0..node.operands.len())
-            .map(|nth| {
-                let (operand, _) = self.fusion.pooled(node.operands[nth]);
+        // Of what says only how large the result is nothing is read.
+        let read = match node.op {
+            Op::Expand { .. } => &node.operands[..1],
+            _ => &node.operands[..],
+        };
+        let reads: Vec<Region> = (read.iter().enumerate())
+            .map(|(nth, operand)| {
+                let (operand, _) = self.fusion.pooled(*operand);
                 self.operand(operand, operand_layout(&node.op, nth, layout))
             })
             .collect();
-        let columns = node
-            .operands
-            .first()
-            .map_or(0, |v| self.shapes[v.0].row_elements());
-        let operands = &node.operands[..];
-        match node.op {
+        match &node.op {
             Op::Input { .. } => self.bind(value, Role::Input),
             Op::Parameter { .. } => self.bind(value, Role::Parameter),
             Op::State { .. } => self.bind(value, Role::State),
+            Op::Constant { values, .. } => self.fill(value, Fill::Constant(values.clone())),
+            &Op::DropoutMask { rate, .. } => self.fill(value, Fill::Dropout { rate }),
             Op::MatMul { .. } | Op::Conv2d(_) => {
                 unreachable!("every product is the start of a chain")
             }
@@ -239,9 +247,38 @@ impl<'a> Compiler<'a> {
             | Op::Conv2dGradientBias => {
                 unreachable!("gradients of convolutions are emitted before")
             }
-            Op::Pool { pool, window } => {
-                let shape = self.sizes(value, pool_shape(&self.shapes[operands[0].0], &window))?;
-                let (_, rectified) = self.fusion.pooled(operands[0]);
+            Op::Linear { .. }
+            | Op::Scale { .. }
+            | Op::Multiply
+            | Op::Divide
+            | Op::Map { .. }
+            | Op::MapGradient { .. }
+            | Op::Polynomial { .. }
+            | Op::PolynomialGradient { .. }
+            | Op::PolynomialCoefficientGradient { .. }
+            | Op::Clip { .. }
+            | Op::MeanSquaredErrorGradient => return self.emit_elements(value, &reads),
+            Op::Reduce { .. }
+            | Op::MaxGradient { .. }
+            | Op::Softmax { .. }
+            | Op::SoftmaxGradient { .. }
+            | Op::SoftmaxCrossEntropy
+            | Op::SoftmaxCrossEntropyGradient
+            | Op::BinaryCrossEntropy
+            | Op::BinaryCrossEntropyGradient
+            | Op::MeanSquaredError => return self.emit_rows(value, &reads),
+            Op::Reshape { .. }
+            | Op::Expand { .. }
+            | Op::Transpose { .. }
+            | Op::Concat { .. }
+            | Op::Slice { .. }
+            | Op::SliceGradient { .. }
+            | Op::Pad { .. } => return self.emit_moves(value, &reads),
+            Op::Sgd { .. } | Op::Adam { .. } => return self.emit_step(value, &reads),
+            &Op::Pool { pool, window } => {
+                let images = node.operands[0];
+                let shape = self.sizes(value, pool_shape(&self.shapes[images.0], &window))?;
+                let (_, rectified) = self.fusion.pooled(images);
                 let kernel = Kernel::Pool {
                     pool,
                     shape,
@@ -249,9 +286,9 @@ impl<'a> Compiler<'a> {
                 };
                 self.plain_call(value, kernel, &reads);
             }
-            Op::PoolGradient { pool, window } => {
+            &Op::PoolGradient { pool, window } => {
                 let shape = self.sizes(value, pool_shape(&self.shapes[value.0], &window))?;
-                self.alike(value, operands)?;
+                self.alike(value, &node.operands)?;
                 let kernel = Kernel::PoolGradient {
                     pool,
                     shape,
@@ -259,95 +296,18 @@ impl<'a> Compiler<'a> {
                 };
                 self.plain_call(value, kernel, &reads);
             }
-            Op::Reshape { .. } => self.copy(value, reads[0]),
-            Op::Linear { alpha, beta } => {
-                let kernel = Kernel::Linear {
-                    broadcast: self.broadcast(operands)?,
-                    alpha,
-                    beta,
-                };
-                self.plain_call(value, kernel, &reads);
-            }
-            Op::Scale { factor } => self.scale(value, factor, reads[0]),
-            Op::Multiply => {
-                let broadcast = self.broadcast(operands)?;
-                self.plain_call(value, Kernel::Multiply { broadcast }, &reads);
-            }
-            Op::SumRows => {
-                let axis = Axis {
-                    outer: 1,
-                    length: self.shapes[operands[0].0].rows(),
-                    inner: columns,
-                };
-                let reduction = Reduction::Sum;
-                self.plain_call(value, Kernel::Reduce { reduction, axis }, &reads);
-            }
-            Op::Map { function } => {
-                let kernel = Kernel::FunctionMap { function };
-                if self.dies(operands[0], value) && !network.is_output(value) {
-                    self.regions[value.0] = Some(reads[0]);
-                    self.command(value, kernel, &[], &reads);
-                } else {
-                    self.plain_call(value, kernel, &reads);
-                }
-            }
-            Op::MapGradient { function } => {
-                self.alike(value, operands)?;
-                let overwrite = self.dies(operands[1], value)
-                    && !network.is_output(value)
-                    && reads[0].buffer != reads[1].buffer;
-                let target = if overwrite {
-                    self.regions[value.0] = Some(reads[1]);
-                    reads[1]
-                } else {
-                    self.copy(value, reads[1]);
-                    self.region(value)
-                };
-                let kernel = Kernel::FunctionMapGradient { function };
-                self.command(value, kernel, &reads[..1], &[target]);
-            }
-            Op::SoftmaxCrossEntropy => {
-                self.loss(value, Kernel::SoftmaxCrossEntropy { columns }, &reads)?;
-            }
-            Op::SoftmaxCrossEntropyGradient => {
-                self.loss(
-                    value,
-                    Kernel::SoftmaxCrossEntropyGradient { columns },
-                    &reads,
-                )?;
-            }
-            Op::MeanSquaredError => self.loss(value, Kernel::MeanSquaredError, &reads)?,
-            Op::MeanSquaredErrorGradient => {
-                let scale = 2.0 / reads[0].elements.max(1) as f64;
-                let kernel = Kernel::Linear {
-                    broadcast: self.broadcast(operands)?,
-                    alpha: scale,
-                    beta: -scale,
-                };
-                self.plain_call(value, kernel, &reads);
-            }
-            Op::Sgd { momentum } => {
-                if self.encrypted[operands[0].0] != self.encrypted[operands[1].0] {
-                    return self.refuse(
-                        value,
-                        "the gradient is encrypted and the parameter is not: compile with \
-                         encrypted parameters to train on encrypted inputs",
-                    );
-                }
-                self.regions[value.0] = Some(reads[1]);
-                self.updates.push(Command {
-                    name: node.name.clone(),
-                    kernel: Kernel::Sgd {
-                        momentum,
-                        weight_decay: 0.0,
-                    },
-                    reads: vec![reads[0]],
-                    writes: reads[1..].to_vec(),
-                    watch: Watch::Finite,
-                });
-            }
         }
         Ok(())
+    }
+
+    /// A tensor that the session fills itself.
+    fn fill(&mut self, value: Value, fill: Fill) {
+        let filled = Filled {
+            shape: self.shapes[value.0].clone(),
+            region: self.create(value, true),
+            fill,
+        };
+        self.filled.push(filled);
     }
 
     /// Where an operand lies in `layout`: it is converted where it lies otherwise.
@@ -421,50 +381,24 @@ impl<'a> Compiler<'a> {
         self.command(value, kernel, reads, &[target]);
     }
 
-    fn loss(&mut self, value: Value, kernel: Kernel, reads: &[Region]) -> Result<()> {
-        if reads[0].planes < reads[1].planes {
-            return self.refuse(value, "targets are encrypted and predictions are not");
+    /// Where `value` is computed in place: over `operand`, which lies in `read`, where nothing else
+    /// needs that any more, or over a copy.
+    fn in_place(
+        &mut self,
+        value: Value,
+        operand: Value,
+        read: Region,
+        others: &[Region],
+    ) -> Region {
+        let free = self.dies(operand, value)
+            && !self.network.is_output(value)
+            && others.iter().all(|other| other.buffer != read.buffer);
+        if free {
+            self.regions[value.0] = Some(read);
+            return read;
         }
-        self.plain_call(value, kernel, reads);
-        Ok(())
-    }
-
-    fn emit_product(&mut self, chain: &Chain) -> Result<()> {
-        let network = self.network;
-        let node = network.node(chain.product);
-        if let Op::Conv2d(_) = node.op {
-            return self.emit_convolution(chain);
-        }
-        let (
-            Op::MatMul {
-                transpose_a,
-                transpose_b,
-            },
-            &[a, b],
-        ) = (&node.op, &node.operands[..])
-        else {
-            return self.refuse(chain.product, "it is no product of two operands");
-        };
-        let shape = matmul_shape(
-            &self.shapes[a.0],
-            &self.shapes[b.0],
-            *transpose_a,
-            *transpose_b,
-        )
-        .map_err(|reason| Error::Operation {
-            operation: node.name.clone(),
-            reason,
-        })?;
-        let mut reads = vec![self.region(a), self.region(b)];
-        reads.extend(chain.bias.map(|bias| self.region(bias)));
-        let target = self.result(chain.end);
-        let kernel = Kernel::BlockMatmul {
-            shape,
-            bias: chain.bias.is_some(),
-            activation: chain.activation,
-        };
-        self.command(chain.end, kernel, &reads, &[target]);
-        Ok(())
+        self.copy(value, read);
+        self.region(value)
     }
 
     /// Looks at a tensor that leaves the plan or steps a parameter.
@@ -480,15 +414,18 @@ impl<'a> Compiler<'a> {
 
     fn finish(mut self) -> Result<Plan> {
         let network = self.network;
-        let updates: Range<usize> = 0..self.updates.len();
-        for i in updates {
-            let step = &self.updates[i];
-            let (name, gradient) = (step.name.clone(), step.reads[0]);
+        let gradients: Vec<(String, Region)> = (self.updates.iter())
+            .map(|step| (step.name.clone(), step.reads[0]))
+            .collect();
+        for (name, gradient) in gradients {
             self.watch(&name, gradient, Watch::Ratio);
         }
         for (name, value) in network.outputs() {
             let node = network.node(*value);
-            let is_loss = matches!(node.op, Op::SoftmaxCrossEntropy | Op::MeanSquaredError);
+            let is_loss = matches!(
+                node.op,
+                Op::SoftmaxCrossEntropy | Op::BinaryCrossEntropy | Op::MeanSquaredError
+            );
             let region = self.operand(*value, Layout::Rows);
             self.storages[region.buffer].pinned = true;
             self.bindings.push(Binding {
@@ -509,12 +446,14 @@ impl<'a> Compiler<'a> {
         for command in &self.commands {
             command.check(self.options.algebra)?;
         }
-        let pinned = self.bindings.iter_mut().map(|b| &mut b.region);
+        let bound = self.bindings.iter_mut().map(|b| &mut b.region);
+        let pinned = bound.chain(self.filled.iter_mut().map(|f| &mut f.region));
         let buffers = memory::assign(&self.storages, &mut self.commands, pinned);
         Ok(Plan {
             options: self.options.clone(),
             commands: self.commands,
             bindings: self.bindings,
+            filled: self.filled,
             buffers,
         })
     }

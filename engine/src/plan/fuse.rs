@@ -255,10 +255,11 @@ impl<'a> Fusion<'a> {
         };
         if is_matmul
             && let Some(user) = self.only_user(product)
-            && let (op, &[a, bias]) = (&network.node(user).op, &network.node(user).operands[..])
+            && let (op, &[a, b]) = (&network.node(user).op, &network.node(user).operands[..])
             && *op == sum
-            && a == product
+            && let bias = if a == product { b } else { a }
             && shapes[bias.0].len() == 1
+            && shapes[bias.0].last() == shapes[product.0].last()
             && encrypted[product.0] == encrypted[user.0]
         {
             self.inside[product.0] = true;

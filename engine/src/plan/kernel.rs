@@ -360,6 +360,18 @@ impl Kernel {
         }
     }
 
+    /// Whether it reads predictions and targets.
+    pub(crate) fn is_loss(&self) -> bool {
+        matches!(
+            self,
+            Kernel::SoftmaxCrossEntropy { .. }
+                | Kernel::SoftmaxCrossEntropyGradient { .. }
+                | Kernel::BinaryCrossEntropy
+                | Kernel::BinaryCrossEntropyGradient
+                | Kernel::MeanSquaredError
+        )
+    }
+
     /// Whether it steps a parameter. In a network's plan such commands come last, and all run or none.
     pub fn is_step(&self) -> bool {
         matches!(self, Kernel::Sgd { .. } | Kernel::Adam { .. })

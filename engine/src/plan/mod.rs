@@ -12,6 +12,8 @@ mod work;
 pub use kernel::{Kernel, Reduction};
 pub use work::Work;
 
+use std::sync::Arc;
+
 use memory::Storage;
 
 use crate::algebra::{Algebra, SLOTS};
@@ -191,12 +193,37 @@ pub struct Binding {
     pub region: Region,
 }
 
+/// What a session fills a tensor with.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum Fill {
+    /// Once, with these numbers.
+    Constant(Arc<[f64]>),
+    /// Before each run: 0 with probability `rate`, otherwise 1 / (1 - `rate`).
+    Dropout {
+        /// What part of the elements is 0.
+        rate: f64,
+    },
+}
+
+/// A plaintext that the session fills itself.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Filled {
+    /// Its shape.
+    pub shape: Shape,
+    /// Where it lives.
+    pub region: Region,
+    /// What with.
+    pub fill: Fill,
+}
+
 /// A compiled network.
 #[derive(Debug, Clone)]
 pub struct Plan {
     options: CompileOptions,
     commands: Vec<Command>,
     bindings: Vec<Binding>,
+    filled: Vec<Filled>,
     /// Elements of each buffer.
     buffers: Vec<usize>,
 }
@@ -245,6 +272,7 @@ impl Plan {
             options: options.clone(),
             commands,
             bindings: Vec::new(),
+            filled: Vec::new(),
             buffers,
         })
     }
@@ -262,6 +290,11 @@ impl Plan {
     /// The named tensors.
     pub fn bindings(&self) -> &[Binding] {
         &self.bindings
+    }
+
+    /// The tensors that a session fills itself.
+    pub fn filled(&self) -> &[Filled] {
+        &self.filled
     }
 
     /// Elements of each buffer of the memory map.

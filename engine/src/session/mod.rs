@@ -1,10 +1,13 @@
 //! Sessions: a plan bound to a device and a key, with its weights resident.
 
+mod fill;
+
 use std::fmt;
 use std::sync::Arc;
 
 use furthermore_kernels_cpu::Arithmetic;
 
+use self::fill::Masks;
 use crate::algebra::Algebra;
 use crate::device::{Cancel, Device, Program, RunOptions, Source};
 use crate::error::{Error, Result};
@@ -18,6 +21,7 @@ pub struct Session {
     plan: Arc<Plan>,
     program: Box<dyn Program>,
     key: Option<Arc<EvaluationKey>>,
+    masks: Masks,
     /// Coordinates of the algebra's one.
     one: Vec<f64>,
     learning_rate: f64,
@@ -62,12 +66,14 @@ impl Session {
             (_, Some(key)) => (Some(Arc::clone(key)), key.arithmetic(algebra)?),
         };
         let one = arithmetic.one().to_vec();
-        let program = device.load(Arc::clone(&plan), arithmetic)?;
+        let mut program = device.load(Arc::clone(&plan), arithmetic)?;
+        let masks = Masks::new(&plan, program.as_mut())?;
         let guard = Guard::for_dtype(dtype);
         Ok(Self {
             plan,
             program,
             key,
+            masks,
             one,
             learning_rate: 0.0,
             steps: 0,
@@ -111,6 +117,11 @@ impl Session {
     /// Sets the limits of the mask guard.
     pub fn set_guard(&mut self, guard: Guard) {
         self.guard = guard;
+    }
+
+    /// Draws dropout's masks from a seed's beginning on. They start at seed 0.
+    pub fn set_dropout_seed(&mut self, seed: u64) {
+        self.masks.seed(seed);
     }
 
     /// Sets a flag that runs look at between commands.
@@ -280,6 +291,7 @@ impl Session {
             guard: self.guard,
             cancel: self.cancel.as_ref(),
         };
+        self.masks.draw(self.program.as_mut())?;
         self.steps = options.step;
         let ran = self.program.run_async(&options).await;
         if ran.is_err() {
@@ -318,6 +330,7 @@ impl Session {
             guard: self.guard,
             cancel: self.cancel.as_ref(),
         };
+        self.masks.draw(self.program.as_mut())?;
         let done = run(self.program.as_mut(), &options)?;
         self.steps = options.step;
         Ok(done)

@@ -1,7 +1,7 @@
 //! What is refused while a network is built, differentiated and compiled, and that the message names
 //! the operation.
 
-use furthermore::network::{Function, Init, Network, Value};
+use furthermore::network::{Function, Init, Network, Optimizer, Value};
 use furthermore::plan::{CompileOptions, Plan};
 use furthermore::tensor::DType;
 use furthermore::{Algebra, Error};
@@ -164,7 +164,7 @@ fn gradients_that_do_not_exist_are_refused() {
         network.gradients(y, &[w]),
         &["`fc`", "as a loss"],
     );
-    let training = network.with_sgd(squared, 0.0);
+    let training = network.with_optimizer(squared, Optimizer::sgd(0.0), None);
     refused(
         "an unused weight",
         training,
@@ -172,7 +172,11 @@ fn gradients_that_do_not_exist_are_refused() {
     );
     for momentum in [1.0, -0.1, f64::NAN, 2.0] {
         let parts = ["sgd", &momentum.to_string(), "[0, 1)"];
-        refused("a momentum", network.with_sgd(squared, momentum), &parts);
+        refused(
+            "a momentum",
+            network.with_optimizer(squared, Optimizer::sgd(momentum), None),
+            &parts,
+        );
     }
     let scaled = network
         .scale("scaled loss", squared, 2.0)
@@ -216,7 +220,7 @@ fn gradients_that_do_not_exist_are_refused() {
     );
     refused(
         "a foreign loss",
-        network.with_sgd(far, 0.5),
+        network.with_optimizer(far, Optimizer::sgd(0.5), None),
         &["not one of this network"],
     );
 }
@@ -225,7 +229,9 @@ fn gradients_that_do_not_exist_are_refused() {
 fn encrypted_gradients_need_encrypted_parameters() {
     for loss in [Loss::CrossEntropy, Loss::SquaredError] {
         let (network, value) = Mlp::new(&[3, 4, 2], Function::Tanh, loss).judged();
-        let network = network.with_sgd(value, 0.9).expect("gradients");
+        let network = network
+            .with_optimizer(value, Optimizer::sgd(0.9), None)
+            .expect("gradients");
         let options = CompileOptions::encrypted_inputs(5, DType::F32, Algebra::Compact(2));
         let parts = [
             ".step`",

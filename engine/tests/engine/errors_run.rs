@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use furthermore::device::Cancel;
-use furthermore::network::Function;
+use furthermore::network::{Function, Optimizer};
 use furthermore::plan::{CompileOptions, Plan};
 use furthermore::session::Session;
 use furthermore::tensor::{DType, Tensor};
@@ -71,7 +71,9 @@ fn a_step_too_large_fails_the_next_run() {
     for (dtype, rate) in [(DType::F32, 1e30), (DType::F64, 1e200)] {
         let mlp = Mlp::new(&[3, 5, 2], Function::Square, Loss::SquaredError);
         let (network, loss) = mlp.judged();
-        let network = network.with_sgd(loss, 0.0).expect("gradients");
+        let network = network
+            .with_optimizer(loss, Optimizer::sgd(0.0), None)
+            .expect("gradients");
         let options = CompileOptions::encrypted(BATCH, dtype, ALGEBRA);
         let plan = Arc::new(Plan::compile(&network, &options).expect("a plan"));
         let training = Training::new(dtype);
@@ -149,7 +151,9 @@ fn a_run_is_not_stopped_half_way_through_its_updates() {
     // Wide layers and a single sample: a good part of a run is its updates.
     let mlp = Mlp::new(&[256; 6], Function::Tanh, Loss::SquaredError);
     let (network, loss) = mlp.judged();
-    let network = network.with_sgd(loss, 0.0).expect("gradients");
+    let network = network
+        .with_optimizer(loss, Optimizer::sgd(0.0), None)
+        .expect("gradients");
     let plan = Plan::compile(&network, &CompileOptions::plain(1, DType::F64)).expect("a plan");
     let weights = network.initial_parameters(14, DType::F64).expect("weights");
     let mut session = open(&cpu(), Arc::new(plan), &key(2, 118), &weights);

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use furthermore::Algebra;
-use furthermore::network::{Convolution, Function, Init, Network, Parameters, Pool, Window};
+use furthermore::network::{
+    Convolution, Function, Init, Network, Optimizer, Parameters, Pool, Window,
+};
 use furthermore::plan::{CompileOptions, Kernel, Plan, Region, Role};
 use furthermore::session::Session;
 use furthermore::tensor::{DType, Plaintext, Tensor};
@@ -90,7 +92,9 @@ fn training_computes_the_loss_only_for_an_output() {
     for loss in [Loss::CrossEntropy, Loss::SquaredError] {
         let mlp = Mlp::new(&[3, 4, 2], Function::Relu, loss);
         let (judged, value) = mlp.judged();
-        let with_loss = judged.with_sgd(value, 0.5).expect("gradients");
+        let with_loss = judged
+            .with_optimizer(value, Optimizer::sgd(0.5), None)
+            .expect("gradients");
         let computes_loss = |network: &Network| {
             let options = CompileOptions::encrypted(5, DType::F32, Algebra::Compact(2));
             let plan = Plan::compile(network, &options).expect("a plan");
@@ -111,7 +115,7 @@ fn training_computes_the_loss_only_for_an_output() {
             Loss::SquaredError => bare.mean_squared_error("loss", y, target),
         };
         let without = bare
-            .with_sgd(value.expect("a new name"), 0.5)
+            .with_optimizer(value.expect("a new name"), Optimizer::sgd(0.5), None)
             .expect("gradients");
         assert!(!computes_loss(&without), "{loss:?}");
     }
@@ -121,7 +125,9 @@ fn training_computes_the_loss_only_for_an_output() {
 fn updates_come_after_everything_that_can_fail() {
     let mlp = Mlp::new(&[3, 5, 4, 2], Function::Sigmoid, Loss::CrossEntropy);
     let (network, loss) = mlp.judged();
-    let network = network.with_sgd(loss, 0.9).expect("gradients");
+    let network = network
+        .with_optimizer(loss, Optimizer::sgd(0.9), None)
+        .expect("gradients");
     let options = CompileOptions::encrypted(6, DType::F32, Algebra::Compact(2));
     let plan = Plan::compile(&network, &options).expect("a plan");
     let commands = plan.commands();
@@ -151,7 +157,9 @@ fn no_command_reads_what_it_writes() {
     for activation in FUNCTIONS {
         let mlp = Mlp::new(&[3, 5, 4, 2], activation, Loss::CrossEntropy);
         let (network, loss) = mlp.judged();
-        let network = network.with_sgd(loss, 0.9).expect("gradients");
+        let network = network
+            .with_optimizer(loss, Optimizer::sgd(0.9), None)
+            .expect("gradients");
         for algebra in [Algebra::Real, Algebra::Compact(2), Algebra::Blocks(3)] {
             let options = CompileOptions::encrypted(6, DType::F64, algebra);
             let plan = Plan::compile(&network, &options).expect("a plan");
@@ -266,7 +274,9 @@ fn convolutions_under_averages_are_never_written() {
         let target = network.input("target", [width]).expect("a new name");
         let loss = network.mean_squared_error("loss", h, target).expect("new");
         network.output("loss", loss).expect("a new name");
-        let network = network.with_sgd(loss, 0.0).expect("gradients");
+        let network = network
+            .with_optimizer(loss, Optimizer::sgd(0.0), None)
+            .expect("gradients");
         compiled(&network, 3, DType::F32, Algebra::Compact(2), REGIMES[2])
     };
     let count = |plan: &Plan, is: fn(&Kernel) -> bool| {
@@ -308,7 +318,9 @@ fn a_parameter_as_output_follows_its_updates() {
         .mean_squared_error("loss", y, target)
         .expect("a new name");
     network.output("weight", w).expect("a new name");
-    let network = network.with_sgd(loss, 0.0).expect("gradients");
+    let network = network
+        .with_optimizer(loss, Optimizer::sgd(0.0), None)
+        .expect("gradients");
     let weights = network.initial_parameters(2, DType::F64).expect("weights");
     let key = key(2, 96);
     let plan = compiled(&network, 4, DType::F64, Algebra::Compact(2), REGIMES[2]);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use furthermore::Algebra;
 use furthermore::device::Cpu;
-use furthermore::network::{Function, Parameters};
+use furthermore::network::{Function, Optimizer, Parameters};
 use furthermore::plan::{CompileOptions, Plan};
 use furthermore::scheme::MaskPolicy;
 use furthermore::session::Session;
@@ -75,7 +75,9 @@ impl Task {
 
     fn plan(&self, dtype: DType, algebra: Algebra) -> Arc<Plan> {
         let (network, loss) = self.mlp().judged();
-        let network = network.with_sgd(loss, self.momentum).expect("gradients");
+        let network = network
+            .with_optimizer(loss, Optimizer::sgd(self.momentum), None)
+            .expect("gradients");
         let options = CompileOptions::encrypted(BATCH, dtype, algebra);
         Arc::new(Plan::compile(&network, &options).expect("a plan"))
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use furthermore::device::{Cpu, Device};
-use furthermore::network::{Convolution, Network, Parameters, Pool, Value, Window};
+use furthermore::network::{Convolution, Network, Optimizer, Parameters, Pool, Value, Window};
 use furthermore::plan::{CompileOptions, Plan};
 use furthermore::scheme::{MaskPolicy, SecretKey};
 use furthermore::session::Session;
@@ -57,7 +57,9 @@ fn classifier(body: impl FnOnce(&mut Network, Value) -> (Value, usize)) -> Netwo
         .softmax_cross_entropy("loss", y, target)
         .expect("shapes fit");
     network.output("loss", loss).expect("a new name");
-    network.with_sgd(loss, 0.9).expect("gradients")
+    network
+        .with_optimizer(loss, Optimizer::sgd(0.9), None)
+        .expect("gradients")
 }
 
 pub(crate) fn plan(network: &Network, algebra: Algebra) -> Plan {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use furthermore::Algebra;
-use furthermore::network::Function;
+use furthermore::network::{Function, Optimizer};
 use furthermore::plan::{CompileOptions, Plan};
 use furthermore::scheme::SecretKey;
 use furthermore::session::Session;
@@ -26,7 +26,9 @@ impl Training {
     pub(crate) fn new(dtype: DType) -> Self {
         let mlp = Mlp::new(&[3, 5, 2], Function::Sigmoid, Loss::SquaredError);
         let (network, loss) = mlp.judged();
-        let network = network.with_sgd(loss, 0.9).expect("gradients");
+        let network = network
+            .with_optimizer(loss, Optimizer::sgd(0.9), None)
+            .expect("gradients");
         let options = CompileOptions::encrypted(Self::BATCH, dtype, Self::ALGEBRA);
         let plan = Arc::new(Plan::compile(&network, &options).expect("a plan"));
         let key = key(2, 111);
