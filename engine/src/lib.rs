@@ -10,6 +10,7 @@
 //! | [`scheme`] | keys, masks, encryption and decryption: the only module that sees a secret key |
 //! | [`tensor`] | shapes, element types, plaintexts and ciphertexts |
 //! | [`network`] | what to compute; gradients are network to network |
+//! | [`onnx`] | networks from ONNX files |
 //! | [`plan`] | a network compiled for shapes, algebra and element type |
 //! | [`device`] | what runs a plan |
 //! | [`session`] | a plan bound to a device, with its weights resident |
@@ -49,10 +50,10 @@
 mod algebra;
 mod error;
 mod linalg;
-mod onnx;
 
 pub mod device;
 pub mod network;
+pub mod onnx;
 pub mod plan;
 pub mod scheme;
 pub mod session;

@@ -1,8 +1,8 @@
 //! Nodes whose inputs are all known are computed when the model is read: the integers of which shapes
 //! are made, and weights that an exporter left in another form.
 
-mod arrange;
 mod arithmetic;
+mod arrange;
 
 pub(crate) use arithmetic::{
     absolute, add, and, cast, ceil, divide, equal, exp, floor, greater, less, ln, maximum, minimum,
@@ -10,7 +10,7 @@ pub(crate) use arithmetic::{
     reduce_min, reduce_product, reduce_sum, sqrt, subtract, where_,
 };
 pub(crate) use arrange::{
-    concat, constant, constant_of_shape, expand, flatten, gather, permuted, reshape, slice, squeeze,
+    concat, constant, constant_of_shape, expand, flatten, gather, reshape, slice, squeeze,
     transpose, unsqueeze,
 };
 
@@ -116,7 +116,9 @@ impl Iterator for Walk<'_> {
 /// The numbers at these places.
 fn taken(numbers: &Numbers, places: impl Iterator<Item = usize>) -> Numbers {
     match numbers {
-        Numbers::Floats(from, dtype) => Numbers::Floats(places.map(|at| from[at]).collect(), *dtype),
+        Numbers::Floats(from, dtype) => {
+            Numbers::Floats(places.map(|at| from[at]).collect(), *dtype)
+        }
         Numbers::Integers(from) => Numbers::Integers(places.map(|at| from[at]).collect()),
     }
 }

@@ -1,4 +1,4 @@
-//! Networks from ONNX files.
+//! Networks from ONNX files: [`Network::from_onnx`].
 //!
 //! | file | what it holds |
 //! | --- | --- |
@@ -28,6 +28,11 @@ use crate::error::Result;
 use crate::network::{Network, Parameters};
 use import::Importer;
 use model::Model;
+
+/// The operators that are read, and what of each, as a table in Markdown: what `ONNX.md` shows.
+pub fn operators() -> String {
+    support::table()
+}
 
 /// What of an ONNX model is imported, and for which batch.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -209,7 +209,10 @@ impl Model {
     }
 
     /// Which nodes `outputs` need, and how often each value is read by those and as an output.
-    pub(crate) fn needed<'a>(&'a self, outputs: &[&'a str]) -> (Vec<bool>, HashMap<&'a str, usize>) {
+    pub(crate) fn needed<'a>(
+        &'a self,
+        outputs: &[&'a str],
+    ) -> (Vec<bool>, HashMap<&'a str, usize>) {
         let mut readers: HashMap<&str, usize> = HashMap::new();
         for name in outputs {
             *readers.entry(name).or_default() += 1;
@@ -230,7 +233,8 @@ impl Model {
 
 /// The version of the operators, if it and the format's are ones that are read.
 fn versions(model: &ModelProto) -> Result<i64, String> {
-    let range = |range: std::ops::RangeInclusive<i64>| format!("{} to {}", range.start(), range.end());
+    let range =
+        |range: std::ops::RangeInclusive<i64>| format!("{} to {}", range.start(), range.end());
     if !IR_VERSIONS.contains(&model.ir_version) {
         let (found, known) = (model.ir_version, range(IR_VERSIONS));
         return Err(format!(

@@ -137,10 +137,14 @@ impl Element {
 pub(crate) fn sizes(dims: &[i64]) -> Result<(Vec<usize>, usize), String> {
     if dims.len() > MOST_AXES {
         let axes = dims.len();
-        return Err(format!("it has {axes} axes, and up to {MOST_AXES} are read"));
+        return Err(format!(
+            "it has {axes} axes, and up to {MOST_AXES} are read"
+        ));
     }
     let shape: Vec<usize> = (dims.iter())
-        .map(|&size| usize::try_from(size).map_err(|_| format!("its shape {dims:?} has a size {size}")))
+        .map(|&size| {
+            usize::try_from(size).map_err(|_| format!("its shape {dims:?} has a size {size}"))
+        })
         .collect::<Result<_, _>>()?;
     let count = elements(&shape)?;
     Ok((shape, count))
@@ -200,7 +204,9 @@ impl Files {
         };
         let entry = |key: &str| {
             let mut entries = tensor.external_data.iter();
-            entries.find(|entry| entry.key == key).map(|entry| &*entry.value)
+            entries
+                .find(|entry| entry.key == key)
+                .map(|entry| &*entry.value)
         };
         let number = |key: &str| -> Result<Option<u64>, String> {
             let parse = |text: &str| {

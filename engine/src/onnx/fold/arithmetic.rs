@@ -339,11 +339,12 @@ pub(crate) fn range(node: &Node<'_>) -> Step<Constant> {
     })
 }
 
-/// Reduces the axes that a node names; `floats` has the count too, for means.
+/// Combines elements along the axes that a node names; `empty` is what nothing makes.
 fn reduce(
     node: &Node<'_>,
-    integers: impl Fn(&mut dyn Iterator<Item = i64>) -> Option<i64>,
-    floats: impl Fn(&mut dyn Iterator<Item = f64>, usize) -> f64,
+    empty: Option<i64>,
+    integers: impl Fn(i64, i64) -> Option<i64>,
+    floats: impl Fn(f64, f64) -> f64,
 ) -> Step<Constant> {
     let from = node.constant(0)?;
     let Some((axes, keep)) = reductions::axes(node, from.shape.len())? else {
@@ -355,18 +356,29 @@ fn reduce(
         axes.map(|axis| (from.shape[axis], own[axis])).unzip()
     };
     let ((shape, steps), (inner, inner_steps)) = (part(false), part(true));
-    allowed(node, &shape)?;
-    let length = elements(&inner)?;
+    let count = allowed(node, &shape)?;
+    let nothing = elements(&inner)? == 0 && count > 0;
+    if nothing && empty.is_none() {
+        return Err("it reduces an axis of no elements".into());
+    }
+    let empty = empty.unwrap_or_default();
     let rows = Walk::new(&shape, &steps, 0).map(|row| Walk::new(&inner, &inner_steps, row));
     let numbers = match &from.numbers {
         Numbers::Integers(values) => {
-            let results = rows
-                .map(|row| integers(&mut row.map(|at| values[at])).ok_or_else(overflow));
-            Numbers::Integers(results.collect::<Step<_>>()?)
+            let combined = |mut row: Walk<'_>| match row.next() {
+                None => Ok(empty),
+                Some(first) => row
+                    .try_fold(values[first], |all, at| integers(all, values[at]))
+                    .ok_or_else(overflow),
+            };
+            Numbers::Integers(rows.map(combined).collect::<Step<_>>()?)
         }
         Numbers::Floats(values, dtype) => {
-            let results = rows.map(|row| floats(&mut row.map(|at| values[at]), length));
-            Numbers::Floats(results.collect(), *dtype)
+            let combined = |mut row: Walk<'_>| match row.next() {
+                None => empty as f64,
+                Some(first) => row.fold(values[first], |all, at| floats(all, values[at])),
+            };
+            Numbers::Floats(rows.map(combined).collect(), *dtype)
         }
     };
     let shape = reductions::reduced(&from.shape, &axes, keep);
@@ -374,27 +386,30 @@ fn reduce(
 }
 
 pub(crate) fn reduce_sum(node: &Node<'_>) -> Step<Constant> {
-    let integers = |row: &mut dyn Iterator<Item = i64>| {
-        row.try_fold(0i64, i64::checked_add)
-    };
-    reduce(node, integers, |row, _| row.sum())
+    reduce(node, Some(0), i64::checked_add, |a, b| a + b)
 }
 
 pub(crate) fn reduce_product(node: &Node<'_>) -> Step<Constant> {
-    let integers = |row: &mut dyn Iterator<Item = i64>| {
-        row.try_fold(1i64, i64::checked_mul)
-    };
-    reduce(node, integers, |row, _| row.product())
-}
-
-pub(crate) fn reduce_mean(node: &Node<'_>) -> Step<Constant> {
-    reduce(node, |_| None, |row, count| row.sum::<f64>() / count as f64)
+    reduce(node, Some(1), i64::checked_mul, |a, b| a * b)
 }
 
 pub(crate) fn reduce_max(node: &Node<'_>) -> Step<Constant> {
-    reduce(node, Iterator::max, |row, _| row.fold(f64::NEG_INFINITY, f64::max))
+    reduce(node, None, |a, b| Some(a.max(b)), f64::max)
 }
 
 pub(crate) fn reduce_min(node: &Node<'_>) -> Step<Constant> {
-    reduce(node, Iterator::min, |row, _| row.fold(f64::INFINITY, f64::min))
+    reduce(node, None, |a, b| Some(a.min(b)), f64::min)
+}
+
+/// Means of real numbers.
+pub(crate) fn reduce_mean(node: &Node<'_>) -> Step<Constant> {
+    if node.constant(0)?.floats().is_none() {
+        return Err("its input is not of real numbers".into());
+    }
+    let mut means = reduce(node, None, |_, _| None, |a, b| a + b)?;
+    let of_each = node.constant(0)?.len() / means.len().max(1);
+    if let Numbers::Floats(values, _) = &mut means.numbers {
+        values.iter_mut().for_each(|value| *value /= of_each as f64);
+    }
+    Ok(means)
 }

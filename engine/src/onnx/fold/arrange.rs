@@ -80,16 +80,12 @@ pub(crate) fn unsqueeze(node: &Node<'_>) -> Step<Constant> {
 
 pub(crate) fn transpose(node: &Node<'_>) -> Step<Constant> {
     let from = node.constant(0)?;
-    Ok(permuted(from, &shapes::permutation(node, from.shape.len())?))
-}
-
-/// A tensor with its axes in another order: axis `n` of the result is `permutation[n]`.
-pub(crate) fn permuted(from: &Constant, permutation: &[usize]) -> Constant {
+    let order = shapes::permutation(node, from.shape.len())?;
     let own = strides(&from.shape);
-    let shape: Vec<usize> = permutation.iter().map(|&axis| from.shape[axis]).collect();
-    let steps: Vec<isize> = permutation.iter().map(|&axis| own[axis]).collect();
+    let shape: Vec<usize> = order.iter().map(|&axis| from.shape[axis]).collect();
+    let steps: Vec<isize> = order.iter().map(|&axis| own[axis]).collect();
     let numbers = taken(&from.numbers, Walk::new(&shape, &steps, 0));
-    Constant { shape, numbers }
+    Ok(Constant { shape, numbers })
 }
 
 pub(crate) fn slice(node: &Node<'_>) -> Step<Constant> {
@@ -121,10 +117,13 @@ pub(crate) fn gather(node: &Node<'_>) -> Step<Constant> {
     let (from, asked) = (node.constant(0)?, node.constant(1)?);
     let axis = axis_of(node.int("axis")?.unwrap_or(0), from.shape.len())?;
     let size = from.shape[axis];
-    let indices: Vec<usize> = (asked.integers().ok_or("its indices are not integers")?.iter())
-        .map(|&index| axis_of(index, size))
-        .collect::<Step<_>>()
-        .map_err(|_| format!("its indices pass the {size} places of axis {axis}"))?;
+    let indices: Vec<usize> = (asked
+        .integers()
+        .ok_or("its indices are not integers")?
+        .iter())
+    .map(|&index| axis_of(index, size))
+    .collect::<Step<_>>()
+    .map_err(|_| format!("its indices pass the {size} places of axis {axis}"))?;
     let mut shape = from.shape[..axis].to_vec();
     shape.extend(&asked.shape);
     shape.extend(&from.shape[axis + 1..]);
@@ -146,7 +145,10 @@ pub(crate) fn concat(node: &Node<'_>) -> Step<Constant> {
         .map(|nth| node.constant(nth))
         .collect::<Step<_>>()?;
     let first = *parts.first().ok_or("it has no inputs")?;
-    let axis = axis_of(node.int("axis")?.ok_or("it has no axis")?, first.shape.len())?;
+    let axis = axis_of(
+        node.int("axis")?.ok_or("it has no axis")?,
+        first.shape.len(),
+    )?;
     let mut shape = first.shape.clone();
     for part in &parts[1..] {
         let alike = part.shape.len() == shape.len()
