@@ -11,7 +11,7 @@ use crate::tensor::{DType, Plaintext, Shape, with_dtype};
 /// What dropout draws from, and where it draws to.
 pub(super) struct Masks {
     masks: Vec<Mask>,
-    random: ChaCha20Rng,
+    seed: u64,
 }
 
 struct Mask {
@@ -44,25 +44,26 @@ impl Masks {
                 }),
             }
         }
-        let random = ChaCha20Rng::seed_from_u64(0);
-        Ok(Self { masks, random })
+        Ok(Self { masks, seed: 0 })
     }
 
-    /// Draws from another seed's beginning on.
-    pub(super) fn seed(&mut self, seed: u64) {
-        self.random = ChaCha20Rng::seed_from_u64(seed);
+    pub(super) fn set_seed(&mut self, seed: u64) {
+        self.seed = seed;
     }
 
-    /// Draws every mask anew.
+    /// Draws every mask for a run. What is drawn depends on the seed and the run's number alone, so
+    /// that whoever goes on from a number draws what would have been drawn.
     ///
     /// # Errors
     /// When the device fails.
-    pub(super) fn draw(&mut self, program: &mut dyn Program) -> Result<()> {
+    pub(super) fn draw(&mut self, program: &mut dyn Program, run: u64) -> Result<()> {
+        let mut random = ChaCha20Rng::seed_from_u64(self.seed);
+        random.set_stream(run);
         for mask in &mut self.masks {
             let kept = 1.0 / (1.0 - mask.rate);
             with_dtype!(mask.numbers.dtype(), T => {
                 for x in mask.numbers.buffer_mut().as_mut_slice::<T>() {
-                    let dropped = self.random.random::<f64>() < mask.rate;
+                    let dropped = random.random::<f64>() < mask.rate;
                     *x = if dropped { 0.0 } else { kept as T };
                 }
             });

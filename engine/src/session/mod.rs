@@ -1,6 +1,12 @@
 //! Sessions: a plan bound to a device and a key, with its weights resident.
 
 mod fill;
+mod predict;
+mod schedule;
+mod trainer;
+
+pub use schedule::{Decay, Schedule};
+pub use trainer::{Step, Trainer, TrainingOptions};
 
 use std::fmt;
 use std::sync::Arc;
@@ -119,9 +125,14 @@ impl Session {
         self.guard = guard;
     }
 
-    /// Draws dropout's masks from a seed's beginning on. They start at seed 0.
+    /// Sets the seed of dropout, which is 0 at first. A run's masks depend on it and the run's number.
     pub fn set_dropout_seed(&mut self, seed: u64) {
-        self.masks.seed(seed);
+        self.masks.set_seed(seed);
+    }
+
+    /// Runs since parameters were loaded.
+    pub fn steps(&self) -> u64 {
+        self.steps
     }
 
     /// Sets a flag that runs look at between commands.
@@ -291,7 +302,7 @@ impl Session {
             guard: self.guard,
             cancel: self.cancel.as_ref(),
         };
-        self.masks.draw(self.program.as_mut())?;
+        self.masks.draw(self.program.as_mut(), options.step)?;
         self.steps = options.step;
         let ran = self.program.run_async(&options).await;
         if ran.is_err() {
@@ -330,7 +341,7 @@ impl Session {
             guard: self.guard,
             cancel: self.cancel.as_ref(),
         };
-        self.masks.draw(self.program.as_mut())?;
+        self.masks.draw(self.program.as_mut(), options.step)?;
         let done = run(self.program.as_mut(), &options)?;
         self.steps = options.step;
         Ok(done)

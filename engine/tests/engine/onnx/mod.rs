@@ -1,4 +1,12 @@
 //! ONNX models: what is read, what is refused, and that a network from a file computes what its
-//! exporter's framework computed.
+//! exporter's framework computed. The files come from `tests/fixtures/make_onnx.py`.
 
 mod schema;
+mod values;
+
+use std::path::{Path, PathBuf};
+
+/// Where the models lie.
+fn fixtures() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/onnx")
+}

@@ -1,0 +1,207 @@
+//! Training: a session whose runs step parameters, batch after batch of a training set.
+
+use std::sync::Arc;
+
+use rand::SeedableRng;
+use rand::seq::SliceRandom;
+use rand_chacha::ChaCha20Rng;
+
+use super::{Schedule, Session};
+use crate::device::{Cancel, Device};
+use crate::error::{Error, Result};
+use crate::network::{Network, Optimizer, Parameters, Value};
+use crate::plan::{CompileOptions, Plan};
+use crate::scheme::{EvaluationKey, Guard};
+use crate::tensor::{Tensor, TensorView};
+
+/// The name under which the loss can be read.
+const LOSS: &str = "training loss";
+
+/// How to train.
+#[derive(Debug, Clone)]
+pub struct TrainingOptions {
+    /// Batch, algebra, element type, and what is encrypted: parameters have to be where inputs are.
+    pub compile: CompileOptions,
+    /// What steps parameters.
+    pub optimizer: Optimizer,
+    /// How long its steps are.
+    pub schedule: Schedule,
+    /// The slots of gradients are limited to `-clip..=clip`.
+    pub clip: Option<f64>,
+    /// Of the order of samples and of dropout.
+    pub seed: u64,
+}
+
+/// Trains a network. Everything that is drawn depends on the seed, the epoch and the step alone, so a
+/// trainer that goes on from saved parameters, states and counts goes on as if it had never stopped,
+/// bit for bit on the same instruction set and number of threads.
+#[derive(Debug)]
+pub struct Trainer {
+    session: Session,
+    schedule: Schedule,
+    seed: u64,
+    epoch: u64,
+    /// Batches of this epoch that have been trained on.
+    batches: u64,
+}
+
+/// A step that was taken.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Step {
+    /// Which, from 1.
+    pub step: u64,
+    /// In which epoch, from 0.
+    pub epoch: u64,
+    /// Which of the epoch's batches it was, from 0.
+    pub batch: u64,
+    /// How many the epoch has.
+    pub batches: u64,
+    /// Its learning rate.
+    pub rate: f64,
+}
+
+impl Trainer {
+    /// Compiles `network` to step its parameters against the gradient of `loss`, and loads the
+    /// parameters to start from: plaintext ones become public multiples of one where they are to be
+    /// encrypted, see [`Session::write`].
+    ///
+    /// # Errors
+    /// When the network has no such gradient, an option is out of range, a parameter or the key is
+    /// missing or does not fit, or the device cannot hold the plan.
+    pub fn new(
+        device: &dyn Device,
+        network: &Network,
+        loss: Value,
+        options: &TrainingOptions,
+        key: Option<&Arc<EvaluationKey>>,
+        parameters: &Parameters,
+    ) -> Result<Self> {
+        options.schedule.check()?;
+        let mut network = network.with_optimizer(loss, options.optimizer, options.clip)?;
+        network.output(LOSS, loss)?;
+        let plan = Arc::new(Plan::compile(&network, &options.compile)?);
+        let mut session = Session::new(device, plan, key)?;
+        session.load_parameters(parameters)?;
+        session.set_dropout_seed(options.seed);
+        Ok(Self {
+            session,
+            schedule: options.schedule,
+            seed: options.seed,
+            epoch: 0,
+            batches: 0,
+        })
+    }
+
+    /// The session it trains with.
+    pub fn session(&self) -> &Session {
+        &self.session
+    }
+
+    /// Steps taken.
+    pub fn steps(&self) -> u64 {
+        self.session.steps()
+    }
+
+    /// Epochs done.
+    pub fn epochs(&self) -> u64 {
+        self.epoch
+    }
+
+    /// Sets the limits of the mask guard.
+    pub fn set_guard(&mut self, guard: Guard) {
+        self.session.set_guard(guard);
+    }
+
+    /// Sets a flag that steps look at.
+    pub fn set_cancel(&mut self, cancel: Option<Cancel>) {
+        self.session.set_cancel(cancel);
+    }
+
+    /// Takes a step on these rows of a training set, as many as a batch has.
+    ///
+    /// # Errors
+    /// As [`Session::write_rows`] and [`Session::run`].
+    pub fn step(&mut self, set: &[(&str, TensorView<'_>)], rows: &[usize]) -> Result<()> {
+        for (name, tensor) in set {
+            self.session.write_rows(name, *tensor, rows)?;
+        }
+        let rate = self.schedule.at(self.session.steps() + 1);
+        self.session.set_learning_rate(rate)?;
+        self.session.run()
+    }
+
+    /// Goes through what is left of an epoch over a training set, whose tensors have a row a sample:
+    /// once through all whole batches, in an order drawn for the epoch. Samples that fill no batch
+    /// are left out this time. `after` is called after each step, and may end the epoch there with
+    /// an error, which is returned; the next call goes on with the next batch.
+    ///
+    /// # Errors
+    /// When tensors differ in samples or have less than a batch; otherwise as [`Trainer::step`].
+    pub fn epoch(
+        &mut self,
+        set: &[(&str, TensorView<'_>)],
+        mut after: impl FnMut(&Self, Step) -> Result<()>,
+    ) -> Result<()> {
+        let batch = self.session.plan().options().batch;
+        let samples = set.first().map_or(0, |(_, tensor)| tensor.shape().rows());
+        let refuse = |reason: String| {
+            Err(Error::Operation {
+                operation: "epoch".to_owned(),
+                reason,
+            })
+        };
+        if let Some((name, other)) = set.iter().find(|(_, t)| t.shape().rows() != samples) {
+            let rows = other.shape().rows();
+            return refuse(format!(
+                "'{name}' has {rows} samples where others have {samples}"
+            ));
+        }
+        let batches = (samples / batch) as u64;
+        if batches == 0 {
+            return refuse(format!("{samples} samples do not make a batch of {batch}"));
+        }
+        let order = self.order(samples);
+        while self.batches < batches {
+            let rows = &order[self.batches as usize * batch..][..batch];
+            self.step(set, rows)?;
+            let taken = Step {
+                step: self.session.steps(),
+                epoch: self.epoch,
+                batch: self.batches,
+                batches,
+                rate: self.schedule.at(self.session.steps()),
+            };
+            self.batches += 1;
+            after(self, taken)?;
+        }
+        self.batches = 0;
+        self.epoch += 1;
+        Ok(())
+    }
+
+    /// The order of samples in this epoch.
+    fn order(&self, samples: usize) -> Vec<usize> {
+        let mut random = ChaCha20Rng::seed_from_u64(self.seed);
+        random.set_stream(self.epoch);
+        let mut order: Vec<usize> = (0..samples).collect();
+        order.shuffle(&mut random);
+        order
+    }
+
+    /// The loss of the last step's batch, before that step.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub fn loss(&self) -> Result<Tensor> {
+        self.session.read(LOSS)
+    }
+
+    /// The parameters as they are now. With them in a session of the network that predicts, whoever
+    /// holds the key evaluates what was trained.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub fn parameters(&self) -> Result<Parameters> {
+        self.session.parameters()
+    }
+}
