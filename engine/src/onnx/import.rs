@@ -22,8 +22,10 @@ use crate::error::Result;
 use crate::network::{Init, Network, Parameters, Value};
 use crate::tensor::{DType, Plaintext, Shape, Tensor};
 
-/// Numbers read and written to compute what is known, in all: seconds, and at most 4 GiB.
+/// Numbers read and written to compute what is known, in all.
 const MOST_WORK: usize = 1 << 29;
+/// What a number counts that is there without one that was read: no file stands for its memory.
+const WORK_OF_GROWTH: usize = 8;
 /// Operations of a network.
 const MOST_OPERATIONS: usize = 1 << 17;
 
@@ -228,7 +230,8 @@ impl<'a> Importer<'a> {
             Fold::Moves(compute) => (compute(node)?, true),
             Fold::Computes(compute) => (compute(node)?, false),
         };
-        self.work = (self.work.saturating_add(read)).saturating_add(constant.len());
+        let grown = constant.len().saturating_sub(read);
+        self.work += read + constant.len() + WORK_OF_GROWTH * grown;
         if self.work > MOST_WORK {
             return Err("what is known takes too many numbers to compute".into());
         }

@@ -1,6 +1,9 @@
 //! ONNX models: what is read, what is refused, and that a network from a file computes what its
 //! exporter's framework computed. The files come from `tests/fixtures/make_onnx.py`.
 
+mod build;
+mod files;
+mod refused;
 mod schema;
 mod values;
 

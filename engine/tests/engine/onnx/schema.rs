@@ -37,3 +37,38 @@ fn the_committed_schema_code_is_generated() {
 fn write_the_schema_code() {
     fs::write(source("generated.rs"), generated()).expect("the file can be written");
 }
+
+/// The committed page with the table of operators.
+fn page() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../ONNX.md")
+}
+
+/// The page with its table made anew: all from the table's head on.
+fn page_made_anew() -> String {
+    let committed = fs::read_to_string(page()).expect("the committed page");
+    let head = committed.find("| operator").expect("its table");
+    committed[..head].to_owned() + &furthermore::onnx::operators()
+}
+
+#[test]
+fn the_committed_table_of_operators_is_the_codes() {
+    let committed = fs::read_to_string(page()).expect("the committed page");
+    assert!(
+        committed == page_made_anew(),
+        "ONNX.md is not made from engine/src/onnx/support.rs: run `cargo test -p furthermore --test \
+         engine -- --ignored write_the_table_of_operators`"
+    );
+    // Operators are found by bisection.
+    let rows = committed.lines().filter(|line| line.starts_with("| "));
+    let names: Vec<&str> = rows
+        .skip(2)
+        .filter_map(|row| row.split(' ').nth(1))
+        .collect();
+    assert!(names.is_sorted() && names.len() > 60, "{names:?}");
+}
+
+#[test]
+#[ignore = "writes the committed page, after a change of the operators"]
+fn write_the_table_of_operators() {
+    fs::write(page(), page_made_anew()).expect("the page can be written");
+}

@@ -4,16 +4,17 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use furthermore::Algebra;
 use furthermore::network::Network;
 use furthermore::onnx::{Imported, OnnxOptions};
+use furthermore::plan::{CompileOptions, Plan};
 use furthermore::tensor::{DType, Plaintext};
 use serde_json::Value;
 
 use crate::support::{
-    REGIMES, Regime, compare, compiled, cpu, decrypted, key, open, parameters_encrypted, tensor,
-    write_inputs,
+    REGIMES, Regime, compare, cpu, decrypted, key, open, parameters_encrypted, tensor, write_inputs,
 };
 
 /// Samples in every stored example.
@@ -65,13 +66,12 @@ fn examples(folder: &str) -> Vec<Example> {
 }
 
 impl Example {
-    fn import(&self) -> Imported {
+    fn import(&self) -> Result<Imported, String> {
         let options = OnnxOptions {
             batch: BATCH,
             outputs: self.outputs.keys().cloned().collect(),
         };
-        Network::from_onnx(&self.path, &options)
-            .unwrap_or_else(|error| panic!("{}: {error}", self.name))
+        Network::from_onnx(&self.path, &options).map_err(|error| error.to_string())
     }
 
     /// Inputs of `rows` samples, which are the stored ones over and over.
@@ -97,10 +97,17 @@ impl Example {
         tolerance: f64,
     ) -> Result<(), String> {
         let key = key(2, 77);
-        let plan = compiled(&imported.network, rows, dtype, algebra, regime);
+        let encrypted = algebra != Algebra::Real;
+        let options = CompileOptions {
+            algebra,
+            encrypted_inputs: encrypted && regime.inputs,
+            encrypted_parameters: encrypted && regime.parameters,
+            ..CompileOptions::plain(rows, dtype)
+        };
+        let plan = Plan::compile(&imported.network, &options).map_err(|error| error.to_string())?;
         let device = cpu();
-        let mut session = open(&device, plan, &key, &imported.parameters);
-        if algebra != Algebra::Real && regime.parameters {
+        let mut session = open(&device, Arc::new(plan), &key, &imported.parameters);
+        if encrypted && regime.parameters {
             parameters_encrypted(&mut session, &key, &imported.parameters, 5);
         }
         let inputs = self.inputs(rows, dtype);
@@ -120,6 +127,9 @@ impl Example {
 
 /// Numbers of the stored samples as those of `rows`, over and over.
 fn repeated(values: &[f64], rows: usize) -> Vec<f64> {
+    if rows == BATCH {
+        return values.to_vec();
+    }
     let width = values.len() / BATCH;
     let sample = |row: usize| &values[row % BATCH * width..][..width];
     (0..rows).flat_map(sample).copied().collect()
@@ -139,11 +149,11 @@ fn all(folder: &str, mut check: impl FnMut(&Example) -> Result<(), String>) {
 
 fn plain(example: &Example) -> Result<(), String> {
     let (real, regime) = (Algebra::Real, REGIMES[0]);
-    example.check(&example.import(), BATCH, DType::F64, real, regime, 1e-5)
+    example.check(&example.import()?, BATCH, DType::F64, real, regime, 1e-5)
 }
 
 fn encrypted(example: &Example) -> Result<(), String> {
-    let imported = example.import();
+    let imported = example.import()?;
     for algebra in [Algebra::Compact(2), Algebra::Blocks(2)] {
         example
             .check(&imported, BATCH, DType::F32, algebra, REGIMES[0], 1e-3)
@@ -171,4 +181,44 @@ fn networks_give_their_frameworks_values() {
 #[test]
 fn networks_give_them_on_ciphertexts() {
     all("networks", encrypted);
+}
+
+/// Weights that are encrypted too: those that a batch normalisation was folded into among them.
+#[test]
+fn networks_give_them_on_encrypted_weights() {
+    all("networks", |example| {
+        let imported = example.import()?;
+        let (algebra, regime) = (Algebra::Compact(2), REGIMES[2]);
+        assert!(regime.inputs && regime.parameters);
+        example.check(&imported, BATCH, DType::F32, algebra, regime, 1e-3)
+    });
+}
+
+/// The batch for which a model is imported decides only what the model computes from it.
+#[test]
+fn networks_serve_other_batches() {
+    all("networks", |example| {
+        let imported = example.import()?;
+        for rows in [1, 2, 7] {
+            let (real, regime) = (Algebra::Real, REGIMES[0]);
+            example.check(&imported, rows, DType::F64, real, regime, 1e-5)?;
+        }
+        Ok(())
+    });
+}
+
+/// A number off by three tolerances is seen.
+#[test]
+fn a_wrong_number_is_noticed() {
+    let mut examples = examples("networks");
+    let example = (examples
+        .iter_mut()
+        .find(|example| example.name == "lenet_dynamo"))
+    .expect("it is stored");
+    assert_eq!(plain(example), Ok(()));
+    let (_, values) = example.outputs.get_mut("output").expect("its output");
+    let size = values.iter().fold(1.0, |most: f64, x| most.max(x.abs()));
+    values[17] += 3e-5 * size;
+    let said = plain(example).expect_err("a wrong number");
+    assert!(said.contains("1 of 30 wrong, the first at 17"), "{said}");
 }
