@@ -3,6 +3,7 @@
 
 pub(crate) mod elementwise;
 pub(crate) mod functions;
+mod gelu;
 pub(crate) mod images;
 pub(crate) mod normalisation;
 pub(crate) mod products;
@@ -230,8 +231,10 @@ impl<'a> Importer<'a> {
             Fold::Moves(compute) => (compute(node)?, true),
             Fold::Computes(compute) => (compute(node)?, false),
         };
-        let grown = constant.len().saturating_sub(read);
-        self.work += read + constant.len() + WORK_OF_GROWTH * grown;
+        self.work += read + constant.len();
+        if !moves {
+            self.work += WORK_OF_GROWTH * constant.len().saturating_sub(read);
+        }
         if self.work > MOST_WORK {
             return Err("what is known takes too many numbers to compute".into());
         }

@@ -18,7 +18,7 @@ const IR_VERSIONS: std::ops::RangeInclusive<i64> = 3..=14;
 /// No file is larger: its lengths are counted in 31 bits.
 const MOST_BYTES: u64 = 1 << 31;
 const MOST_NODES: usize = 1 << 15;
-/// Inputs or outputs of one node.
+/// Inputs or outputs of one node, and outputs of a model.
 const MOST_OPERANDS: usize = 1 << 10;
 
 /// A model whose nodes come in an order in which they can be computed.
@@ -130,6 +130,12 @@ impl Model {
                 "it has {nodes} nodes, and up to {MOST_NODES} are read"
             )));
         }
+        if graph.output.len() > MOST_OPERANDS {
+            let outputs = graph.output.len();
+            return Err(self.refuse(format!(
+                "it has {outputs} outputs, and up to {MOST_OPERANDS} are read"
+            )));
+        }
         let mut made: HashSet<&str> = HashSet::new();
         for tensor in &graph.initializer {
             if !made.insert(&tensor.name) {
@@ -145,8 +151,7 @@ impl Model {
         }
         // An input with an initialiser is one that has a default.
         made.extend(&inputs);
-        let outputs = |node: &NodeProto| node.output.clone();
-        let later: HashSet<String> = graph.node.iter().flat_map(outputs).collect();
+        let later: HashSet<&String> = graph.node.iter().flat_map(|node| &node.output).collect();
         for node in &graph.node {
             if node.input.len().max(node.output.len()) > MOST_OPERANDS {
                 let reason = format!("it has more than {MOST_OPERANDS} inputs or outputs");

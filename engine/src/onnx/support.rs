@@ -18,7 +18,7 @@ pub(crate) type Lower = fn(&mut Importer<'_>, &Node<'_>) -> Made;
 /// Computes a node whose inputs are known.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Fold {
-    /// Moves numbers only: a weight stays one.
+    /// Moves numbers only, each of which a file has: a weight stays one.
     Moves(fn(&Node<'_>) -> Step<Constant>),
     /// Computes others.
     Computes(fn(&Node<'_>) -> Step<Constant>),
@@ -122,7 +122,7 @@ static OPERATORS: &[Operator] = &[
     )
     .limited("for inference; folded into the product before it where it can be"),
     lowered("Cast", &["to", "saturate", "round_mode"], s::cast)
-        .or(Computes(fold::cast))
+        .or(Moves(fold::cast))
         .limited("of what is computed, between floats"),
     folded("Ceil", ARGUMENTS, Computes(fold::ceil)),
     lowered("Clip", &["max", "min"], f::clip)
@@ -137,7 +137,7 @@ static OPERATORS: &[Operator] = &[
             "value_int",
             "value_ints",
         ],
-        Computes(fold::constant),
+        Moves(fold::constant),
     )
     .limited("of numbers"),
     folded(

@@ -200,7 +200,9 @@ impl Files {
         count: usize,
     ) -> Result<Vec<u8>, String> {
         let Some(folder) = &self.folder else {
-            return Err("it is kept in another file, and a model in memory has none".to_owned());
+            return Err(
+                "it is kept in another file: only initialisers of a model file are".to_owned(),
+            );
         };
         let entry = |key: &str| {
             let mut entries = tensor.external_data.iter();

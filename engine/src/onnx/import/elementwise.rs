@@ -1,7 +1,6 @@
 //! Sums, products, quotients, maxima of operands that meet by numpy's rules.
 
-use super::functions::same;
-use super::{Importer, Made, made};
+use super::{Importer, Made, gelu, made};
 use crate::error::Result;
 use crate::network::{Function, Network, Value};
 use crate::onnx::node::{Bound, Node, Step, single};
@@ -22,7 +21,11 @@ fn factor(
 fn scaled(importer: &mut Importer<'_>, node: &Node<'_>, x: &Bound, factor: f64) -> Made {
     let x = importer.live(x)?;
     let name = importer.name(node);
-    made(importer.network.scale(&name, x, factor)?)
+    let network = &mut importer.network;
+    made(match gelu::of_half(network, x) {
+        Some(x) if factor == 0.5 => network.map(&name, Function::Gelu, x)?,
+        _ => network.scale(&name, x, factor)?,
+    })
 }
 
 pub(crate) fn add(importer: &mut Importer<'_>, node: &Node<'_>) -> Made {
@@ -50,13 +53,15 @@ pub(crate) fn multiply(importer: &mut Importer<'_>, node: &Node<'_>) -> Made {
     if let Some(factor) = factor(importer, a, b, b.number())? {
         return scaled(importer, node, a, factor);
     }
-    let square = same(a, b);
     let (a, b) = (importer.live(a)?, importer.live(b)?);
     let name = importer.name(node);
-    made(if square {
-        importer.network.map(&name, Function::Square, a)?
+    let network = &mut importer.network;
+    made(if a == b {
+        network.map(&name, Function::Square, a)?
+    } else if let Some(x) = gelu::of_product(network, a, b) {
+        network.map(&name, Function::Gelu, x)?
     } else {
-        importer.network.multiply(&name, a, b)?
+        network.multiply(&name, a, b)?
     })
 }
 

@@ -2,7 +2,7 @@
 
 use super::{Importer, Made, made};
 use crate::network::{Function, Value};
-use crate::onnx::node::{Bound, Node, Step, single};
+use crate::onnx::node::{Node, Step, single};
 
 fn mapped(importer: &mut Importer<'_>, node: &Node<'_>, function: Function) -> Made {
     let x = importer.operand(node, 0)?;
@@ -147,9 +147,4 @@ pub(crate) fn power(importer: &mut Importer<'_>, node: &Node<'_>) -> Made {
         return made(power);
     }
     made(importer.network.map(&name, Function::Inverse, power)?)
-}
-
-/// Whether two inputs are one value.
-pub(crate) fn same(a: &Bound, b: &Bound) -> bool {
-    matches!((a, b), (Bound::Live(a), Bound::Live(b)) if a == b)
 }

@@ -3,7 +3,7 @@
 use super::images::{in_rows, slides};
 use super::{Importer, Made, made, normalisation};
 use crate::network::{Convolution, Value};
-use crate::onnx::node::{Bound, Node, Step};
+use crate::onnx::node::{Bound, Known, Node, Step};
 
 /// `alpha A B + beta C`, A and B transposed or not.
 pub(crate) fn gemm(importer: &mut Importer<'_>, node: &Node<'_>) -> Made {
@@ -147,15 +147,16 @@ pub(crate) fn conv(importer: &mut Importer<'_>, node: &Node<'_>) -> Made {
     })
 }
 
-/// What a product has as its weight, if that is a weight that nothing else reads.
+/// The weight that an input of a node is, if nothing else reads it, under this name or another.
 pub(crate) fn own_weight<'b>(
     importer: &Importer<'_>,
     node: &Node<'_>,
     bound: &'b Bound,
     nth: usize,
-) -> Option<&'b crate::onnx::node::Known> {
+) -> Option<&'b Known> {
+    let name = node.proto.input.get(nth)?;
     match bound {
-        Bound::Known(known) if known.weight && importer.reads(&node.proto.input[nth]) == 1 => {
+        Bound::Known(known) if known.weight && known.name == *name && importer.reads(name) == 1 => {
             Some(known)
         }
         _ => None,

@@ -11,8 +11,11 @@ use prost::Message;
 use super::build::{ModelProto, StringStringEntryProto, TensorProto, floats, model, node};
 use crate::support::{plain, refused};
 
+/// What a tensor says of its file.
+type Entries<'a> = &'a [(&'a str, &'a str)];
+
 /// `y = x + w` with w of six numbers in a file.
-fn added(name: &str, entries: &[(&str, &str)]) -> ModelProto {
+fn added(name: &str, entries: Entries<'_>) -> ModelProto {
     let entry = |&(key, value): &(&str, &str)| StringStringEntryProto {
         key: key.to_owned(),
         value: value.to_owned(),
@@ -41,7 +44,7 @@ fn weights_are_read_from_the_models_folder_only() {
         fs::write(outside.path().join(path), &numbers).expect("it can be written");
     }
     symlink("../weights.bin", folder.join("link.bin")).expect("a link");
-    let read = |entries: &[(&str, &str)]| import(&folder, &added("w", entries));
+    let read = |entries: Entries<'_>| import(&folder, &added("w", entries));
     let weight = |imported: Imported| {
         let tensor = imported.parameters.get("w").expect("its weight").clone();
         plain(Ok(tensor)).to_f64()
@@ -63,7 +66,7 @@ fn weights_are_read_from_the_models_folder_only() {
         [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]
     );
     let absolute = outside.path().join("weights.bin").display().to_string();
-    let cases: [(&str, &[(&str, &str)], &str); 12] = [
+    let cases: [(&str, Entries<'_>, &str); 12] = [
         ("no file", &[], "not named"),
         (
             "above",

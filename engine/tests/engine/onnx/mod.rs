@@ -5,6 +5,7 @@ mod build;
 mod files;
 mod refused;
 mod schema;
+mod structure;
 mod values;
 
 use std::path::{Path, PathBuf};

@@ -15,7 +15,11 @@ use crate::support::refused;
 
 /// The bytes of a small network that is read.
 fn good() -> Vec<u8> {
-    let path = super::fixtures().join("networks/branches_torchscript.onnx");
+    stored("branches_torchscript")
+}
+
+fn stored(network: &str) -> Vec<u8> {
+    let path = super::fixtures().join(format!("networks/{network}.onnx"));
     fs::read(path).expect("a stored model")
 }
 
@@ -38,13 +42,16 @@ fn what_is_not_a_model_is_refused() {
 
 #[test]
 fn a_changed_byte_never_panics() {
-    let good = good();
-    for at in 0..good.len() {
-        for bits in [1, 0x7f, 0x80, 0xff] {
-            let mut changed = good.clone();
-            changed[at] ^= bits;
-            // Some are models still; what counts is that each call returns.
-            let _ = import_bytes(&changed);
+    for network in ["branches_torchscript", "series_torchscript", "tensorflow"] {
+        let good = stored(network);
+        assert!(import_bytes(&good).is_ok(), "{network}");
+        for at in 0..good.len() {
+            for bits in [1, 0x80, 0xff] {
+                let mut changed = good.clone();
+                changed[at] ^= bits;
+                // Some are models still; what counts is that each call returns.
+                let _ = import_bytes(&changed);
+            }
         }
     }
 }
@@ -105,6 +112,8 @@ fn nesting_and_counts_are_bounded() {
     let relu = node("Relu", &["x"], &["y"], &[]);
     let many = with(|graph| graph.node = vec![relu.clone(); 40_000]);
     refused("nodes", import(&many), &["40000 nodes", "32768"]);
+    let many = with(|graph| graph.output = vec![value("y", &[]); 2000]);
+    refused("outputs", import(&many), &["2000 outputs", "1024"]);
     let wide = node("Sum", &["x"; 2000], &["y"], &[]);
     refused(
         "inputs",
@@ -295,7 +304,11 @@ fn tensors_that_do_not_hold_what_they_say_are_refused() {
         data_location: 1,
         ..raw(&[6], 1, 0)
     };
-    refused("a file", with(away), &["'w'", "model in memory"]);
+    refused(
+        "a file",
+        with(away),
+        &["'w'", "only initialisers of a model file"],
+    );
     let large = TensorProto {
         data_type: 13,
         uint64_data: vec![u64::MAX],
