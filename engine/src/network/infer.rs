@@ -255,7 +255,9 @@ fn result_shape(op: &Op, operands: &[&Shape], batch: usize) -> Result<Shape, Str
             same(a, b).map(|_| Shape::default())
         }
         (Op::MeanSquaredErrorGradient | Op::BinaryCrossEntropyGradient, [a, b]) => same(a, b),
-        (Op::Sgd { .. }, [_, _] | [_, _, _]) | (Op::Adam { .. }, [_, _, _, _]) => operands[1..]
+        (Op::Sgd { .. }, [_, _] | [_, _, _])
+        | (Op::MovingAverage { .. }, [_, _])
+        | (Op::Adam { .. }, [_, _, _, _]) => operands[1..]
             .iter()
             .try_fold(operands[0].clone(), |shape, other| same(&shape, other)),
         _ => not_taken(operands.len()),

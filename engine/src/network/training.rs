@@ -157,7 +157,7 @@ impl Network {
         self.push(name, Op::BinaryCrossEntropy, &[logits, targets])
     }
 
-    /// A copy of this network that, at each run, also steps every parameter against the gradient of
+    /// A copy of this network that, at each run, also steps every trainable parameter against the gradient of
     /// `loss`, whose slots are first limited to `-clip..=clip` where a limit is given. The learning
     /// rate is given at each run.
     ///
@@ -178,7 +178,7 @@ impl Network {
                 reason: format!("limit {limit} is not above zero"),
             });
         }
-        let parameters = self.parameters();
+        let parameters = self.trainable();
         let (mut network, gradients) = self.gradients(loss, &parameters)?;
         for (parameter, mut gradient) in parameters.into_iter().zip(gradients) {
             let node = self.node(parameter);

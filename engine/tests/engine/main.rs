@@ -14,6 +14,7 @@ mod keys;
 mod layers;
 mod negative_control;
 mod networks;
+mod normalization;
 mod plans;
 mod properties;
 mod ring;

@@ -13,6 +13,7 @@ impl Compiler<'_> {
                 momentum,
                 weight_decay,
             } => Kernel::Sgd {
+                rate: None,
                 momentum,
                 weight_decay,
             },
@@ -26,6 +27,11 @@ impl Compiler<'_> {
                 beta2,
                 epsilon,
                 weight_decay,
+            },
+            Op::MovingAverage { keep } => Kernel::Sgd {
+                rate: Some(keep - 1.0),
+                momentum: 0.0,
+                weight_decay: -1.0,
             },
             _ => return self.refuse(value, "it is no step of a parameter"),
         };
