@@ -254,31 +254,14 @@ pub enum Op {
         /// Above zero.
         limit: f64,
     },
-    /// A step of gradient descent, in place: operands gradient, parameter and, with momentum, its
-    /// velocity.
-    Sgd {
-        /// What part of the velocity is kept.
-        momentum: f64,
-        /// Multiple of the parameter that is added to its gradient.
-        weight_decay: f64,
-    },
+    /// A step of an optimiser, in place: operands gradient, parameter and what the optimiser keeps of
+    /// it.
+    Step(Optimizer),
     /// A moving average, in place: operands what it averages and the average, which becomes `keep`
     /// times what it was plus `1 - keep` times the other.
     MovingAverage {
         /// What part is kept.
         keep: f64,
-    },
-    /// A step of Adam (Kingma and Ba, 2015), in place: operands gradient, parameter, its first moment
-    /// and the root of its second.
-    Adam {
-        /// Decay of the first moment.
-        beta1: f64,
-        /// Decay of the second moment.
-        beta2: f64,
-        /// Added to the second moment's root.
-        epsilon: f64,
-        /// Multiple of the parameter that is added to its gradient.
-        weight_decay: f64,
     },
 }
 
@@ -320,10 +303,7 @@ impl Network {
 
     /// Whether an operation changes a parameter.
     pub(crate) fn is_step(&self, value: Value) -> bool {
-        matches!(
-            self.node(value).op,
-            Op::Sgd { .. } | Op::Adam { .. } | Op::MovingAverage { .. }
-        )
+        matches!(self.node(value).op, Op::Step(_) | Op::MovingAverage { .. })
     }
 
     /// The node that computes `value`.

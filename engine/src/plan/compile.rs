@@ -279,7 +279,7 @@ impl<'a> Compiler<'a> {
             | Op::Slice { .. }
             | Op::SliceGradient { .. }
             | Op::Pad { .. } => return self.emit_moves(value, &reads),
-            Op::Sgd { .. } | Op::Adam { .. } | Op::MovingAverage { .. } => {
+            Op::Step(_) | Op::MovingAverage { .. } => {
                 return self.emit_step(value, &reads);
             }
             &Op::Pool { pool, window } => {
