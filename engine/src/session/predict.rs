@@ -26,7 +26,6 @@ impl Session {
             .split_first()
             .filter(|(rows, _)| **rows == batch)
         else {
-            let shape = &binding.shape;
             return Err(Error::Operation {
                 operation: "predict".to_owned(),
                 reason: format!(
