@@ -13,7 +13,7 @@ struct Params {
     len: u32,
     momentum: f32,
     weight_decay: f32,
-    // Minus the step's length over the first moment's correction.
+    // Minus the step's length, with Adam over the first moment's correction.
     rate: f32,
     beta1: f32,
     // 1 - beta1
@@ -44,7 +44,7 @@ fn see_coordinate(x: f32) {
     seen[0] = max(seen[0], select(0u, bits, bits >= INFINITY_BITS));
 }
 
-// `parameter -= learning_rate step` with the step `gradient + weight_decay parameter`, or with the
+// `parameter += rate step` with the step `gradient + weight_decay parameter`, or with the
 // velocity, to `momentum` times which that is added.
 @compute @workgroup_size(WORKGROUP)
 fn sgd(
@@ -64,7 +64,7 @@ fn sgd(
             step = fma(params.momentum, number_velocity(plane, at), step);
             put_velocity(plane, at, step);
         }
-        let stepped = fma(-run.learning_rate, step, before);
+        let stepped = fma(params.rate, step, before);
         see_coordinate(stepped);
         put_parameter(plane, at, stepped);
     }

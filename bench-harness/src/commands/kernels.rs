@@ -87,10 +87,14 @@ pub fn run(options: &Options) -> Result<()> {
     }
     report::check_writable(options.json.as_deref())?;
     let chosen = options.compute.choose()?;
-    let hardware = chosen.gpu.as_ref().is_some_and(|g| !g.adapter().software);
+    let hardware = chosen
+        .engine
+        .gpu
+        .as_ref()
+        .is_some_and(|g| !g.adapter().software);
     let mut cases = cases(chosen.dtype, &chosen.algebras, hardware)?;
     // What no plan has, the processor alone can run.
-    if chosen.gpu.is_some() {
+    if chosen.engine.gpu.is_some() {
         for case in &mut cases {
             case.sides.retain(|side| side.plan().is_some());
         }
@@ -118,9 +122,9 @@ pub fn run(options: &Options) -> Result<()> {
             algebra: case.sides[side].algebra.to_string(),
             dtype: chosen.dtype.to_string(),
             shape: case.shape.clone(),
-            device: chosen.device().name(),
-            isa: chosen.instructions(),
-            threads: chosen.cpu.threads(),
+            device: chosen.engine.device().name(),
+            isa: chosen.engine.instructions(),
+            threads: chosen.engine.cpu.threads(),
             repetitions: options.repetitions,
             plain_seconds: None,
             plain_seconds_p10: None,
@@ -136,7 +140,7 @@ pub fn run(options: &Options) -> Result<()> {
             status: Status::Ok,
             note: String::new(),
         };
-        let times = alternate(case, options.repetitions, chosen.device())?;
+        let times = alternate(case, options.repetitions, chosen.engine.device())?;
         let plain = &times[0];
         for (nth, (side, times)) in case.sides.iter().zip(&times).enumerate() {
             let encrypted = (side.algebra != Algebra::Real).then_some(times);
@@ -167,7 +171,7 @@ pub fn run(options: &Options) -> Result<()> {
         row.peak_fraction = peaks.fraction(row.gflop_per_s, row.gbyte_per_s);
     }
     bar.finish_and_clear();
-    let report = Report::new("kernels", chosen.environment(), rows);
+    let report = Report::new("kernels", chosen.engine.environment(), rows);
     print(&report, &peaks);
     match &options.json {
         Some(path) => report.write(path),

@@ -16,40 +16,70 @@ use crate::environment::Environment;
 use crate::error::{Error, Result};
 use crate::kernels::Peaks;
 
-/// Options that choose what to compute with.
+/// What every command says that has computed on ciphertexts.
+const WARNING: &str = "MORE over real numbers hides nothing from someone who analyses the data.";
+
+/// Options that choose a device.
 #[derive(clap::Args, Debug, Clone)]
-pub struct Compute {
+pub struct Engine {
     /// Device: cpu or gpu.
     #[arg(long, default_value = "cpu")]
     pub device: String,
     /// A part of the graphics adapter's name [default: the best adapter].
     #[arg(long, value_name = "NAME")]
     pub adapter: Option<String>,
-    /// Algebras of the ciphertexts, comma-separated: compact2 to compact8, blocks2 to blocks8.
-    #[arg(long, value_delimiter = ',', default_value = "compact2,blocks2")]
-    pub algebra: Vec<String>,
-    /// Element type: f32 or f64.
-    #[arg(long, default_value = "f32")]
-    pub dtype: String,
     /// Threads to compute with [default: all cores].
     #[arg(long)]
     pub threads: Option<usize>,
 }
 
-/// What the options of [`Compute`] chose.
+/// The device that the options of [`Engine`] chose.
 #[derive(Debug)]
-pub struct Chosen {
+pub struct Opened {
     /// The processor, which computes where there is no other device.
     pub cpu: Cpu,
     /// The graphics processor, where it was asked for.
     pub gpu: Option<Gpu>,
-    /// The algebras.
-    pub algebras: Vec<Algebra>,
-    /// The element type.
-    pub dtype: DType,
 }
 
-impl Chosen {
+impl Engine {
+    /// Sets up the thread pool, which the calling thread joins, and the device, to compute in an
+    /// element type.
+    ///
+    /// # Errors
+    /// When an option's value is unknown.
+    pub fn open(&self, dtype: DType) -> Result<Opened> {
+        let refuse = |option, reason: String| Err(Error::Option { option, reason });
+        let gpu = match self.device.as_str() {
+            "cpu" if self.adapter.is_some() => {
+                return refuse("--adapter", "it goes with --device gpu".to_owned());
+            }
+            "cpu" => None,
+            "gpu" if dtype != DType::F32 => {
+                return refuse("--dtype", "graphics processors compute in f32".to_owned());
+            }
+            "gpu" => Some(gpu(self.adapter.as_deref(), false)?),
+            other => {
+                let reason = format!("'{other}' is not known: there are cpu and gpu");
+                return refuse("--device", reason);
+            }
+        };
+        let cpu = Cpu::new()?;
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let threads = self.threads.unwrap_or(cores);
+        if !(1..=1024).contains(&threads) {
+            return refuse("--threads", format!("{threads} is not between 1 and 1024"));
+        }
+        // A pool that exists already belongs to a caller in the same process, such as a test.
+        let _ = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .use_current_thread()
+            .build_global();
+        Ok(Opened { cpu, gpu })
+    }
+}
+
+impl Opened {
     /// What computes.
     pub fn device(&self) -> &dyn Device {
         match &self.gpu {
@@ -66,21 +96,48 @@ impl Chosen {
         }
     }
 
+    /// The machine with the device in use.
+    pub fn environment(&self) -> Environment {
+        let adapter = self.gpu.as_ref().map(|gpu| gpu.adapter().to_string());
+        Environment::here(self.cpu.isa().name(), adapter)
+    }
+}
+
+/// Options that choose what to compute with.
+#[derive(clap::Args, Debug, Clone)]
+pub struct Compute {
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "described where it is defined")]
+    pub engine: Engine,
+    /// Algebras of the ciphertexts, comma-separated: compact2 to compact8, blocks2 to blocks8.
+    #[arg(long, value_delimiter = ',', default_value = "compact2,blocks2")]
+    pub algebra: Vec<String>,
+    /// Element type: f32 or f64.
+    #[arg(long, default_value = "f32")]
+    pub dtype: String,
+}
+
+/// What the options of [`Compute`] chose.
+#[derive(Debug)]
+pub struct Chosen {
+    /// The device.
+    pub engine: Opened,
+    /// The algebras.
+    pub algebras: Vec<Algebra>,
+    /// The element type.
+    pub dtype: DType,
+}
+
+impl Chosen {
     /// What the device in use can do at most, as it is seen now.
     ///
     /// # Errors
     /// When it fails.
     pub fn peaks(&self) -> Result<Peaks> {
-        match &self.gpu {
+        match &self.engine.gpu {
             Some(gpu) => Peaks::of_gpu(gpu),
-            None => Ok(Peaks::of_cpu(&self.cpu, self.dtype)),
+            None => Ok(Peaks::of_cpu(&self.engine.cpu, self.dtype)),
         }
-    }
-
-    /// The machine with the device in use.
-    pub fn environment(&self) -> Environment {
-        let adapter = self.gpu.as_ref().map(|gpu| gpu.adapter().to_string());
-        Environment::here(self.cpu.isa().name(), adapter)
     }
 }
 
@@ -125,34 +182,9 @@ impl Compute {
             );
         }
         let dtype = self.dtype.parse()?;
-        let gpu = match self.device.as_str() {
-            "cpu" if self.adapter.is_some() => {
-                return refuse("--adapter", "it goes with --device gpu".to_owned());
-            }
-            "cpu" => None,
-            "gpu" if dtype != DType::F32 => {
-                return refuse("--dtype", "graphics processors compute in f32".to_owned());
-            }
-            "gpu" => Some(gpu(self.adapter.as_deref(), false)?),
-            other => {
-                let reason = format!("'{other}' is not known: there are cpu and gpu");
-                return refuse("--device", reason);
-            }
-        };
-        let cpu = Cpu::new()?;
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let threads = self.threads.unwrap_or(cores);
-        if !(1..=1024).contains(&threads) {
-            return refuse("--threads", format!("{threads} is not between 1 and 1024"));
-        }
-        // A pool that exists already belongs to a caller in the same process, such as a test.
-        let _ = rayon::ThreadPoolBuilder::new()
-            .num_threads(threads)
-            .use_current_thread()
-            .build_global();
+        let engine = self.engine.open(dtype)?;
         Ok(Chosen {
-            cpu,
-            gpu,
+            engine,
             algebras,
             dtype,
         })

@@ -154,12 +154,12 @@ pub fn run(options: &Options) -> Result<()> {
         }
         print(profile);
     }
-    println!("{}", peaks.describe(&chosen.environment()));
+    println!("{}", peaks.describe(&chosen.engine.environment()));
     if let Some(path) = &options.trace {
         report::write_text(path, &trace(&profiles))?;
     }
     let rows = profiles.into_iter().flat_map(|p| p.rows).collect();
-    let report = Report::new("profile", chosen.environment(), rows);
+    let report = Report::new("profile", chosen.engine.environment(), rows);
     match &options.json {
         Some(path) => report.write(path),
         None => Ok(()),
@@ -191,7 +191,13 @@ fn profile(
         ),
     };
     let one_hot = workload.loss == Loss::CrossEntropy;
-    let mut session = resident(&network, &compile, options.seed, one_hot, chosen.device())?;
+    let mut session = resident(
+        &network,
+        &compile,
+        options.seed,
+        one_hot,
+        chosen.engine.device(),
+    )?;
     let work = session.work()?;
     let commands = session.plan().commands().to_vec();
     let bar = progress::bar(&format!("{algebra}: profiling"), options.repetitions);
@@ -220,7 +226,7 @@ fn profile(
             regime,
             algebra: algebra.to_string(),
             dtype: chosen.dtype.to_string(),
-            device: chosen.device().name(),
+            device: chosen.engine.device().name(),
             operation: command.name.clone(),
             kernel: command.kernel.name(),
             repetitions: options.repetitions,

@@ -94,7 +94,7 @@ impl Row {
             regime,
             algebra: algebra.to_string(),
             dtype: bench.chosen.dtype.to_string(),
-            device: bench.chosen.device().name(),
+            device: bench.chosen.engine.device().name(),
             batch: if job == "train" {
                 TRAIN_BATCH
             } else {
@@ -159,7 +159,7 @@ struct Bench {
 pub fn run(options: &Options) -> Result<()> {
     let chosen = options.compute.choose()?;
     report::check_writable(options.json.as_deref())?;
-    let environment = chosen.environment();
+    let environment = chosen.engine.environment();
     let loading = progress::spinner(if options.data.is_some() {
         "reading"
     } else {
@@ -282,7 +282,7 @@ impl Bench {
         let mut compiling = Samples::default();
         let session = |options: &CompileOptions, key: Option<&Arc<EvaluationKey>>| {
             let plan = Arc::new(Plan::compile(&network, options)?);
-            let mut session = Session::new(self.chosen.device(), plan, key)?;
+            let mut session = Session::new(self.chosen.engine.device(), plan, key)?;
             session.load_parameters(&start)?;
             session.set_learning_rate(LEARNING_RATE)?;
             Ok::<Session, Error>(session)
@@ -368,7 +368,7 @@ impl Bench {
         let pair = |batch: usize| {
             let session = |options: &CompileOptions, key, weights: &Parameters| {
                 let plan = Arc::new(Plan::compile(&network, options)?);
-                let mut session = Session::new(self.chosen.device(), plan, key)?;
+                let mut session = Session::new(self.chosen.engine.device(), plan, key)?;
                 session.load_parameters(weights)?;
                 Ok::<Session, Error>(session)
             };
@@ -577,5 +577,5 @@ fn print(bench: &Bench, report: &Report<Row>) {
             row.job, row.regime, row.algebra, row.note
         );
     }
-    println!("MORE over real numbers hides nothing from someone who analyses the data.");
+    println!("{}", super::WARNING);
 }

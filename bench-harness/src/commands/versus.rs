@@ -138,7 +138,7 @@ pub fn run(options: &Options) -> Result<()> {
     }
     let chosen = options.compute.choose()?;
     report::check_writable(options.json.as_deref())?;
-    let environment = chosen.environment();
+    let environment = chosen.engine.environment();
     let waiting = progress::spinner("waiting for the peer");
     let mut peer = Peer::start(&options.peer)?;
     waiting.finish_and_clear();
@@ -241,7 +241,7 @@ fn skipped(options: &Options, text: &str, why: &str) -> Row {
         regime: "",
         algebra: None,
         dtype: options.compute.dtype.clone(),
-        device: options.compute.device.clone(),
+        device: options.compute.engine.device.clone(),
         repetitions: 0,
         peer_seconds: None,
         peer_seconds_p10: None,
@@ -286,7 +286,7 @@ fn sides(name: &Name, options: &Options, chosen: &Chosen) -> Result<Vec<Side>> {
                 &compile,
                 options.seed,
                 cross_entropy,
-                chosen.device(),
+                chosen.engine.device(),
             )?;
             Ok(Side {
                 regime,
@@ -349,7 +349,7 @@ fn compare(
         regime: side.regime,
         algebra: side.algebra.map(|a| a.to_string()),
         dtype: chosen.dtype.to_string(),
-        device: options.compute.device.clone(),
+        device: options.compute.engine.device.clone(),
         repetitions: options.repetitions,
         peer_seconds: peer_times.median(),
         peer_seconds_p10: peer_times.quantile(0.1),

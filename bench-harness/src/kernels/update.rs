@@ -9,6 +9,7 @@ use crate::error::Result;
 /// Everything of the family.
 pub(super) fn cases(setup: &Setup) -> Result<Vec<Case>> {
     let sgd = |momentum| Kernel::Sgd {
+        rate: None,
         momentum,
         weight_decay: 0.0,
     };

@@ -23,8 +23,15 @@ pub(super) fn sgd(parity: &Parity) {
     let rate = OPTIONS.learning_rate;
     let (momentum, weight_decay) = (0.9, 0.01);
     let kernel = Kernel::Sgd {
+        rate: None,
         momentum,
         weight_decay,
+    };
+    let keep = 0.75;
+    let average = Kernel::Sgd {
+        rate: Some(keep - 1.0),
+        momentum: 0.0,
+        weight_decay: -1.0,
     };
     parity.everywhere(251, |rig, noise| {
         for (encrypted, len) in ways(rig) {
@@ -42,6 +49,10 @@ pub(super) fn sgd(parity: &Parity) {
             let (g, stepped) = ([g], [p, v]);
             rig.check(&kernel, &g, &stepped[..1], (8, 2.0), |read, found| {
                 vec![down(found[0], &step(read[0], found[0]))]
+            });
+            rig.check(&average, &g, &stepped[..1], (8, 2.0), |read, found| {
+                let pairs = read[0].iter().zip(found[0]);
+                vec![pairs.map(|(g, p)| keep * p + (1.0 - keep) * g).collect()]
             });
             rig.check(&kernel, &g, &stepped, (8, 2.0), |read, found| {
                 let pairs = step(read[0], found[0]).into_iter().zip(found[1]);

@@ -255,9 +255,13 @@ fn result_shape(op: &Op, operands: &[&Shape], batch: usize) -> Result<Shape, Str
             same(a, b).map(|_| Shape::default())
         }
         (Op::MeanSquaredErrorGradient | Op::BinaryCrossEntropyGradient, [a, b]) => same(a, b),
-        (Op::Sgd { .. }, [_, _] | [_, _, _]) | (Op::Adam { .. }, [_, _, _, _]) => operands[1..]
-            .iter()
-            .try_fold(operands[0].clone(), |shape, other| same(&shape, other)),
+        (Op::MovingAverage { .. }, [average, of]) => same(average, of),
+        (Op::Step(optimizer), [gradient, stepped @ ..])
+            if stepped.len() == 1 + optimizer.states().len() =>
+        {
+            let mut stepped = stepped.iter();
+            stepped.try_fold((*gradient).clone(), |shape, other| same(&shape, other))
+        }
         _ => not_taken(operands.len()),
     }
 }

@@ -1,6 +1,6 @@
 //! Layers: operations with the parameters they need.
 
-use super::{Convolution, Function, Init, Network, Op, Pool, Reduction, Value, Window};
+use super::{Convolution, Init, Network, Op, Pool, Value, Window};
 use crate::error::{Error, Result};
 
 impl Network {
@@ -117,43 +117,6 @@ impl Network {
             ..Window::tiling(1)
         };
         self.pool(name, pool, x, window)
-    }
-
-    /// Batch normalisation (Ioffe and Szegedy, 2015) with the statistics of the batch: each channel,
-    /// axis 1, less its mean, over the root of its variance plus `epsilon`, by `{name}.weight` and
-    /// plus `{name}.bias`, which start at 1 and 0. Statistics are taken slot by slot, in two passes.
-    ///
-    /// # Errors
-    /// When a name is taken, `epsilon` is not above zero, or operands so far have no channels.
-    pub fn batch_norm(&mut self, name: &str, x: Value, epsilon: f64) -> Result<Value> {
-        let shape = self.shape(x)?;
-        let refuse = |reason: String| Error::Operation {
-            operation: name.to_owned(),
-            reason,
-        };
-        let [_, channels, rest @ ..] = &shape[..] else {
-            return Err(refuse(format!("{shape} has no channels")));
-        };
-        if !(epsilon > 0.0 && epsilon.is_finite()) {
-            return Err(refuse(format!("epsilon {epsilon} is not above zero")));
-        }
-        let axes: Vec<usize> = std::iter::once(0).chain(2..shape.len()).collect();
-        let by_channel: Vec<usize> = std::iter::once(*channels)
-            .chain(rest.iter().map(|_| 1))
-            .collect();
-        let part = |part: &str| format!("{name}.{part}");
-        let weight = self.parameter(&part("weight"), by_channel.clone(), Init::Constant(1.0))?;
-        let bias = self.parameter(&part("bias"), by_channel.clone(), Init::Constant(0.0))?;
-        let epsilon = self.constant(&part("epsilon"), by_channel, vec![epsilon; *channels])?;
-        let mean = self.reduce(&part("mean"), Reduction::Mean, x, &axes, true)?;
-        let centred = self.subtract(&part("centred"), x, mean)?;
-        let squared = self.square(&part("squared"), centred)?;
-        let variance = self.reduce(&part("variance"), Reduction::Mean, squared, &axes, true)?;
-        let variance = self.add(&part("variance.shifted"), variance, epsilon)?;
-        let deviation = self.map(&part("deviation"), Function::Sqrt, variance)?;
-        let factor = self.divide(&part("factor"), weight, deviation)?;
-        let scaled = self.multiply(&part("scaled"), centred, factor)?;
-        self.add(name, scaled, bias)
     }
 
     /// Sets elements to zero with probability `rate` and multiplies the others by 1 / (1 - `rate`)

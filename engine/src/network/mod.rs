@@ -19,6 +19,7 @@ mod images;
 mod infer;
 mod layers;
 mod moves;
+mod normalization;
 mod parameters;
 mod training;
 
@@ -28,6 +29,7 @@ pub(crate) use infer::{matmul_shape, reduced_axis};
 pub use furthermore_kernels_cpu::function_map::Function;
 pub use furthermore_kernels_cpu::pool::Pool;
 pub use images::{Convolution, Window};
+pub use normalization::Statistics;
 pub use parameters::{Init, Parameters};
 pub use training::Optimizer;
 
@@ -252,25 +254,14 @@ pub enum Op {
         /// Above zero.
         limit: f64,
     },
-    /// A step of gradient descent, in place: operands gradient, parameter and, with momentum, its
-    /// velocity.
-    Sgd {
-        /// What part of the velocity is kept.
-        momentum: f64,
-        /// Multiple of the parameter that is added to its gradient.
-        weight_decay: f64,
-    },
-    /// A step of Adam (Kingma and Ba, 2015), in place: operands gradient, parameter, its first moment
-    /// and the root of its second.
-    Adam {
-        /// Decay of the first moment.
-        beta1: f64,
-        /// Decay of the second moment.
-        beta2: f64,
-        /// Added to the second moment's root.
-        epsilon: f64,
-        /// Multiple of the parameter that is added to its gradient.
-        weight_decay: f64,
+    /// A step of an optimiser, in place: operands gradient, parameter and what the optimiser keeps of
+    /// it.
+    Step(Optimizer),
+    /// A moving average, in place: operands what it averages and the average, which becomes `keep`
+    /// times what it was plus `1 - keep` times the other.
+    MovingAverage {
+        /// What part is kept.
+        keep: f64,
     },
 }
 
@@ -300,14 +291,19 @@ impl Network {
         &self.nodes
     }
 
+    /// The name of a value's operation, where it is one of this network.
+    pub fn name(&self, value: Value) -> Option<&str> {
+        self.nodes.get(value.0).map(|node| node.name.as_str())
+    }
+
     /// The named outputs.
     pub fn outputs(&self) -> &[(String, Value)] {
         &self.outputs
     }
 
-    /// Whether an operation steps a parameter.
+    /// Whether an operation changes a parameter.
     pub(crate) fn is_step(&self, value: Value) -> bool {
-        matches!(self.node(value).op, Op::Sgd { .. } | Op::Adam { .. })
+        matches!(self.node(value).op, Op::Step(_) | Op::MovingAverage { .. })
     }
 
     /// The node that computes `value`.
@@ -329,5 +325,18 @@ impl Network {
     pub fn parameters(&self) -> Vec<Value> {
         let is_parameter = |v: &Value| matches!(self.node(*v).op, Op::Parameter { .. });
         self.values().filter(is_parameter).collect()
+    }
+
+    /// The values of parameters that gradients step: all but moving averages.
+    pub fn trainable(&self) -> Vec<Value> {
+        let averages = self
+            .nodes
+            .iter()
+            .filter(|node| matches!(node.op, Op::MovingAverage { .. }))
+            .filter_map(|node| node.operands.get(1));
+        let averages: HashSet<&Value> = averages.collect();
+        let mut parameters = self.parameters();
+        parameters.retain(|value| !averages.contains(value));
+        parameters
     }
 }

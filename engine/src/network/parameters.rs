@@ -44,6 +44,29 @@ impl Parameters {
         self.0.insert(name.into(), tensor);
     }
 
+    /// The same weights in an element type, plaintext ones rounded.
+    ///
+    /// # Errors
+    /// When a ciphertext is of another, or there is not enough memory.
+    pub fn to_dtype(&self, dtype: DType) -> Result<Self> {
+        let mut rounded = Self::default();
+        for (name, tensor) in self.iter() {
+            let tensor = match tensor {
+                Tensor::Plaintext(weight) => Tensor::Plaintext(weight.to_dtype(dtype)?),
+                Tensor::Ciphertext(weight) if weight.dtype() == dtype => tensor.clone(),
+                Tensor::Ciphertext(weight) => {
+                    return Err(Error::DType {
+                        what: format!("parameter '{name}', which is encrypted"),
+                        expected: dtype,
+                        found: weight.dtype(),
+                    });
+                }
+            };
+            rounded.insert(name, tensor);
+        }
+        Ok(rounded)
+    }
+
     /// Names and weights, by name.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Tensor)> {
         self.0.iter().map(|(name, tensor)| (name.as_str(), tensor))

@@ -55,64 +55,38 @@ impl Optimizer {
         }
     }
 
-    fn op(&self) -> Result<Op> {
-        let refuse = |operation: &str, reason: String| {
-            Err(Error::Operation {
-                operation: operation.to_owned(),
-                reason,
-            })
+    /// # Errors
+    /// When a number is out of range.
+    fn check(&self) -> Result<()> {
+        let (operation, [first, second], epsilon, weight_decay) = match *self {
+            Self::Sgd {
+                momentum,
+                weight_decay,
+            } => ("sgd", [momentum; 2], 1.0, weight_decay),
+            Self::Adam {
+                beta1,
+                beta2,
+                epsilon,
+                weight_decay,
+            } => ("adam", [beta1, beta2], epsilon, weight_decay),
         };
         let decays = |value: f64| (0.0..1.0).contains(&value);
-        let (operation, weight_decay) = match *self {
-            Self::Sgd {
-                momentum,
-                weight_decay,
-            } => {
-                if !decays(momentum) {
-                    return refuse("sgd", format!("momentum {momentum} is not in [0, 1)"));
-                }
-                ("sgd", weight_decay)
-            }
-            Self::Adam {
-                beta1,
-                beta2,
-                epsilon,
-                weight_decay,
-            } => {
-                if !decays(beta1) || !decays(beta2) {
-                    let reason = format!("decays {beta1} and {beta2} are not both in [0, 1)");
-                    return refuse("adam", reason);
-                }
-                if !(epsilon >= 1e-6 && epsilon.is_finite()) {
-                    let reason = format!("epsilon {epsilon} is not a number from 1e-6 on");
-                    return refuse("adam", reason);
-                }
-                ("adam", weight_decay)
-            }
+        let reason = if !decays(first) || !decays(second) {
+            let what = match self {
+                Self::Sgd { .. } => format!("momentum {first}"),
+                Self::Adam { .. } => format!("one of the decays {first} and {second}"),
+            };
+            format!("{what} is not in [0, 1)")
+        } else if !(epsilon >= 1e-6 && epsilon.is_finite()) {
+            format!("epsilon {epsilon} is not a number from 1e-6 on")
+        } else if !(weight_decay >= 0.0 && weight_decay.is_finite()) {
+            format!("weight decay {weight_decay} is negative or not finite")
+        } else {
+            return Ok(());
         };
-        if !(weight_decay >= 0.0 && weight_decay.is_finite()) {
-            let reason = format!("weight decay {weight_decay} is negative or not finite");
-            return refuse(operation, reason);
-        }
-        Ok(match *self {
-            Self::Sgd {
-                momentum,
-                weight_decay,
-            } => Op::Sgd {
-                momentum,
-                weight_decay,
-            },
-            Self::Adam {
-                beta1,
-                beta2,
-                epsilon,
-                weight_decay,
-            } => Op::Adam {
-                beta1,
-                beta2,
-                epsilon,
-                weight_decay,
-            },
+        Err(Error::Operation {
+            operation: operation.to_owned(),
+            reason,
         })
     }
 }
@@ -157,7 +131,7 @@ impl Network {
         self.push(name, Op::BinaryCrossEntropy, &[logits, targets])
     }
 
-    /// A copy of this network that, at each run, also steps every parameter against the gradient of
+    /// A copy of this network that, at each run, also steps every trainable parameter against the gradient of
     /// `loss`, whose slots are first limited to `-clip..=clip` where a limit is given. The learning
     /// rate is given at each run.
     ///
@@ -169,7 +143,7 @@ impl Network {
         optimizer: Optimizer,
         clip: Option<f64>,
     ) -> Result<Network> {
-        let step = optimizer.op()?;
+        optimizer.check()?;
         if let Some(limit) = clip
             && !(limit > 0.0 && limit.is_finite())
         {
@@ -178,7 +152,7 @@ impl Network {
                 reason: format!("limit {limit} is not above zero"),
             });
         }
-        let parameters = self.parameters();
+        let parameters = self.trainable();
         let (mut network, gradients) = self.gradients(loss, &parameters)?;
         for (parameter, mut gradient) in parameters.into_iter().zip(gradients) {
             let node = self.node(parameter);
@@ -195,7 +169,8 @@ impl Network {
                 let state = format!("{name}.{state}");
                 operands.push(network.push(&state, Op::State { shape }, &[])?);
             }
-            network.push(&format!("{name}.step"), step.clone(), &operands)?;
+            let step = Op::Step(optimizer);
+            network.push(&format!("{name}.step"), step, &operands)?;
         }
         Ok(network)
     }

@@ -96,12 +96,17 @@ impl<'a> Compiler<'a> {
                 _ => node.operands.iter().any(|v| encrypted[v.0]),
             };
         }
-        // An optimiser's memory is encrypted as its parameter is.
+        // An optimiser's memory is encrypted as its parameter is, an average as what it averages.
         for step in network.values().filter(|v| network.is_step(*v)) {
-            if let [_, parameter, states @ ..] = &network.node(step).operands[..] {
-                for state in states {
-                    encrypted[state.0] = encrypted[parameter.0];
+            match (&network.node(step).op, &network.node(step).operands[..]) {
+                (Op::MovingAverage { .. }, &[of, average]) => {
+                    encrypted[average.0] = encrypted[of.0];
                 }
+                (_, [_, parameter, states @ ..]) => {
+                    let parameter = encrypted[parameter.0];
+                    states.iter().for_each(|v| encrypted[v.0] = parameter);
+                }
+                _ => {}
             }
         }
         let mut live = vec![false; count];
@@ -274,7 +279,9 @@ impl<'a> Compiler<'a> {
             | Op::Slice { .. }
             | Op::SliceGradient { .. }
             | Op::Pad { .. } => return self.emit_moves(value, &reads),
-            Op::Sgd { .. } | Op::Adam { .. } => return self.emit_step(value, &reads),
+            Op::Step(_) | Op::MovingAverage { .. } => {
+                return self.emit_step(value, &reads);
+            }
             &Op::Pool { pool, window } => {
                 let images = node.operands[0];
                 let shape = self.sizes(value, pool_shape(&self.shapes[images.0], &window))?;
@@ -414,11 +421,18 @@ impl<'a> Compiler<'a> {
 
     fn finish(mut self) -> Result<Plan> {
         let network = self.network;
-        let gradients: Vec<(String, Region)> = (self.updates.iter())
-            .map(|step| (step.name.clone(), step.reads[0]))
+        let gradients: Vec<(String, Region, Watch)> = (self.updates.iter())
+            .map(|step| {
+                // Of what is averaged one slot may well be near zero.
+                let watch = match step.kernel {
+                    Kernel::Sgd { rate: Some(_), .. } => Watch::Finite,
+                    _ => Watch::Ratio,
+                };
+                (step.name.clone(), step.reads[0], watch)
+            })
             .collect();
-        for (name, gradient) in gradients {
-            self.watch(&name, gradient, Watch::Ratio);
+        for (name, gradient, watch) in gradients {
+            self.watch(&name, gradient, watch);
         }
         for (name, value) in network.outputs() {
             let node = network.node(*value);

@@ -183,9 +183,12 @@ pub enum Kernel {
     BinaryCrossEntropyGradient,
     /// Reads predictions and targets, writes the loss.
     MeanSquaredError,
-    /// Reads a gradient, steps a parameter and, where there is one, its velocity. The step's length
-    /// is the run's learning rate.
+    /// Reads a gradient, steps a parameter and, where there is one, its velocity. With a rate of
+    /// `keep - 1` and a weight decay of -1 it is a moving average of what is read: `w <- keep w + (1 -
+    /// keep) g`.
     Sgd {
+        /// The step's length; the run's learning rate without.
+        rate: Option<f64>,
         /// What part of the velocity is kept.
         momentum: f64,
         /// Multiple of the parameter that is added to its gradient.

@@ -413,6 +413,21 @@ impl Session {
     }
 }
 
+/// How many samples tensors have, which have a row a sample.
+fn samples(operation: &str, set: &[(&str, TensorView<'_>)]) -> Result<usize> {
+    let samples = set.first().map_or(0, |(_, tensor)| tensor.shape().rows());
+    match set.iter().find(|(_, t)| t.shape().rows() != samples) {
+        None => Ok(samples),
+        Some((name, other)) => {
+            let rows = other.shape().rows();
+            Err(Error::Operation {
+                operation: operation.to_owned(),
+                reason: format!("'{name}' has {rows} samples where others have {samples}"),
+            })
+        }
+    }
+}
+
 fn describe(binding: &Binding) -> String {
     let kind = if binding.role == Role::Input {
         "input"

@@ -1,6 +1,6 @@
 //! Any number of samples through a plan of one batch size.
 
-use super::Session;
+use super::{Session, samples};
 use crate::error::{Error, Result};
 use crate::plan::Role;
 use crate::tensor::{Ciphertext, Plaintext, Tensor, TensorView, with_dtype};
@@ -19,31 +19,20 @@ impl Session {
         mut done: impl FnMut(usize),
     ) -> Result<Tensor> {
         let batch = self.plan.options().batch;
-        let samples = inputs
-            .first()
-            .map_or(0, |(_, tensor)| tensor.shape().rows());
-        let refuse = |reason: String| {
-            Err(Error::Operation {
-                operation: "predict".to_owned(),
-                reason,
-            })
-        };
-        if let Some((name, other)) = inputs.iter().find(|(_, t)| t.shape().rows() != samples) {
-            let rows = other.shape().rows();
-            return refuse(format!(
-                "input '{name}' has {rows} samples where others have {samples}"
-            ));
-        }
+        let samples = samples("predict", inputs)?;
         let binding = self.plan.binding("output", output, &[Role::Output])?;
         let Some((_, sample)) = binding
             .shape
             .split_first()
             .filter(|(rows, _)| **rows == batch)
         else {
-            let shape = &binding.shape;
-            return refuse(format!(
-                "output '{output}' of shape {shape} has no row a sample"
-            ));
+            return Err(Error::Operation {
+                operation: "predict".to_owned(),
+                reason: format!(
+                    "output '{output}' of shape {} has no row a sample",
+                    binding.shape
+                ),
+            });
         };
         let shape: Vec<usize> = std::iter::once(samples)
             .chain(sample.iter().copied())

@@ -6,7 +6,7 @@ use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha20Rng;
 
-use super::{Schedule, Session};
+use super::{Schedule, Session, samples};
 use crate::device::{Cancel, Device};
 use crate::error::{Error, Result};
 use crate::network::{Network, Optimizer, Parameters, Value};
@@ -143,22 +143,13 @@ impl Trainer {
         mut after: impl FnMut(&Self, Step) -> Result<()>,
     ) -> Result<()> {
         let batch = self.session.plan().options().batch;
-        let samples = set.first().map_or(0, |(_, tensor)| tensor.shape().rows());
-        let refuse = |reason: String| {
-            Err(Error::Operation {
-                operation: "epoch".to_owned(),
-                reason,
-            })
-        };
-        if let Some((name, other)) = set.iter().find(|(_, t)| t.shape().rows() != samples) {
-            let rows = other.shape().rows();
-            return refuse(format!(
-                "'{name}' has {rows} samples where others have {samples}"
-            ));
-        }
+        let samples = samples("epoch", set)?;
         let batches = (samples / batch) as u64;
         if batches == 0 {
-            return refuse(format!("{samples} samples do not make a batch of {batch}"));
+            return Err(Error::Operation {
+                operation: "epoch".to_owned(),
+                reason: format!("{samples} samples do not make a batch of {batch}"),
+            });
         }
         let order = self.order(samples);
         while self.batches < batches {

@@ -14,6 +14,7 @@ mod keys;
 mod layers;
 mod negative_control;
 mod networks;
+mod normalization;
 mod onnx;
 mod plans;
 mod properties;

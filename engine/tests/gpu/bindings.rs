@@ -187,6 +187,7 @@ fn kernels(dim: usize) -> Vec<(Kernel, Vec<usize>, Vec<usize>)> {
         weight_decay: 0.1,
     };
     let sgd = Kernel::Sgd {
+        rate: None,
         momentum: 0.5,
         weight_decay: 0.1,
     };

@@ -6,7 +6,10 @@
 
 mod bindings;
 mod device;
+mod layers;
 mod runs;
+#[path = "../engine/support/mod.rs"]
+mod support;
 mod timing;
 mod training;
 

@@ -2,9 +2,7 @@
 // differ from run to run.
 
 struct Run {
-    learning_rate: f32,
-    // How far slots may grow apart.
-    // Negative where there is none.
+    // How far slots may grow apart, negative where that is not limited.
     limit: f32,
 }
 

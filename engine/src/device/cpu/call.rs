@@ -272,6 +272,7 @@ impl<T: Element> CpuProgram<T> {
                 return Ok(reduce::mean_squared_error(exec, arithmetic, x, y, target)?);
             }
             Kernel::Sgd {
+                rate,
                 momentum,
                 weight_decay,
             } => {
@@ -279,7 +280,7 @@ impl<T: Element> CpuProgram<T> {
                 let velocity = region.map(|v| view_mut::<T>(second.as_mut_slice(), v));
                 let mut velocity = velocity.transpose()?;
                 let velocity = velocity.as_mut().map(|v| (*momentum, v));
-                let (rate, g) = (options.learning_rate, read(0)?);
+                let (rate, g) = (rate.unwrap_or(options.learning_rate), read(0)?);
                 let finite = update::sgd(exec, rate, *weight_decay, g, target, velocity)?;
                 return Ok(SlotMaxima::of_finite(finite));
             }

@@ -27,6 +27,8 @@ pub(super) const WORKGROUP: usize = 256;
 /// A parameter that every run writes anew.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum AtRun {
+    /// Minus the step size.
+    SgdRate,
     /// Minus Adam's step size over the first moment's correction.
     AdamRate {
         /// Decay of the first moment.
@@ -43,6 +45,7 @@ impl AtRun {
     pub(super) fn value(self, options: &RunOptions<'_>) -> f32 {
         let correction = |beta: f64| 1.0 - beta.powf(options.step as f64);
         let value = match self {
+            AtRun::SgdRate => -options.learning_rate,
             AtRun::AdamRate { beta1 } => -options.learning_rate / correction(beta1),
             AtRun::AdamScale { beta2 } => 1.0 / correction(beta2).sqrt(),
         };
@@ -361,12 +364,14 @@ impl Lowering {
             Kernel::MeanSquaredError => {
                 return self.mean_loss("mean_squared_error", reads[0], reads[1], writes[0]);
             }
-            Kernel::Sgd {
+            &Kernel::Sgd {
+                rate,
                 momentum,
                 weight_decay,
             } => {
                 let velocity = writes.get(1).copied();
-                self.sgd(*momentum, *weight_decay, reads[0], writes[0], velocity)
+                let factors = [momentum, weight_decay];
+                self.sgd(rate, factors, reads[0], writes[0], velocity)
             }
             &Kernel::Adam {
                 beta1,

@@ -358,8 +358,8 @@ impl GpuProgram {
     /// Writes what differs from run to run.
     fn set_run(&mut self, options: &RunOptions<'_>) {
         let queue = &self.context.queue;
-        let run = [options.learning_rate as f32, ratio_limit(options)];
-        queue.write_buffer(&self.run, 0, bytemuck::cast_slice(&run));
+        let limit = ratio_limit(options).to_le_bytes();
+        queue.write_buffer(&self.run, 0, &limit);
         self.constants.write(queue, options);
     }
 

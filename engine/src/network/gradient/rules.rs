@@ -18,7 +18,8 @@ impl<'a> Tape<'a> {
                 | Op::Input { .. }
                 | Op::State { .. }
                 | Op::Constant { .. }
-                | Op::DropoutMask { .. },
+                | Op::DropoutMask { .. }
+                | Op::MovingAverage { .. },
                 ..,
             ) => Ok(()),
             (Op::SoftmaxCrossEntropy, &[x, y], None) => {

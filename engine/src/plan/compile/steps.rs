@@ -2,30 +2,36 @@
 
 use super::Compiler;
 use crate::error::Result;
-use crate::network::{Op, Value};
+use crate::network::{Op, Optimizer, Value};
 use crate::plan::{Command, Kernel, Region, Watch};
 
 impl Compiler<'_> {
     pub(super) fn emit_step(&mut self, value: Value, reads: &[Region]) -> Result<()> {
         let node = self.network.node(value);
         let kernel = match node.op {
-            Op::Sgd {
+            Op::Step(Optimizer::Sgd {
                 momentum,
                 weight_decay,
-            } => Kernel::Sgd {
+            }) => Kernel::Sgd {
+                rate: None,
                 momentum,
                 weight_decay,
             },
-            Op::Adam {
+            Op::Step(Optimizer::Adam {
                 beta1,
                 beta2,
                 epsilon,
                 weight_decay,
-            } => Kernel::Adam {
+            }) => Kernel::Adam {
                 beta1,
                 beta2,
                 epsilon,
                 weight_decay,
+            },
+            Op::MovingAverage { keep } => Kernel::Sgd {
+                rate: Some(keep - 1.0),
+                momentum: 0.0,
+                weight_decay: -1.0,
             },
             _ => return self.refuse(value, "it is no step of a parameter"),
         };

@@ -4,6 +4,7 @@
 mod build;
 mod files;
 mod refused;
+mod refused_nodes;
 mod schema;
 mod structure;
 mod values;

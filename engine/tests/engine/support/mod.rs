@@ -9,6 +9,7 @@
 //! | `compare.rs` | the one comparison, and the error law behind its bounds |
 //! | `setup.rs` | tensors, keys, devices and sessions for tests |
 //! | `fixture.rs` | a training session that several tests start from |
+//! | `layers.rs` | what PyTorch computes of layers and optimisers, and the engine's networks for it |
 //!
 //! All oracles compute in f64 with plain loops.
 
@@ -21,6 +22,7 @@
 mod compare;
 mod fixture;
 mod graph;
+pub(crate) mod layers;
 mod mlp;
 mod more;
 mod noise;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use furthermore::Algebra;
-use furthermore::device::Cpu;
+use furthermore::device::{Cpu, Device};
 use furthermore::network::{Network, Parameters};
 use furthermore::plan::{CompileOptions, Plan, Role};
 use furthermore::scheme::{EvaluationKey, MaskPolicy, SecretKey};
@@ -186,7 +186,7 @@ pub(crate) fn compiled(
 
 /// A session with plaintext weights written as they are, those of encrypted parameters too.
 pub(crate) fn open(
-    device: &Cpu,
+    device: &dyn Device,
     plan: Arc<Plan>,
     key: &SecretKey,
     parameters: &Parameters,

@@ -15,8 +15,8 @@ impl Lowering {
     /// Plane by plane, whatever their count.
     pub(super) fn sgd(
         &self,
-        momentum: f64,
-        weight_decay: f64,
+        rate: Option<f64>,
+        [momentum, weight_decay]: [f64; 2],
         gradient: Region,
         parameter: Region,
         velocity: Option<Region>,
@@ -28,6 +28,10 @@ impl Lowering {
             .operand("parameter", parameter)
             .factor("momentum", momentum)
             .factor("weight_decay", weight_decay);
+        lowered = match rate {
+            Some(rate) => lowered.factor("rate", -rate),
+            None => lowered.at_run("rate", AtRun::SgdRate),
+        };
         if let Some(velocity) = velocity {
             lowered = lowered.operand("velocity", velocity);
         }
