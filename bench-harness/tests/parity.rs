@@ -117,6 +117,7 @@ cases!(
     transpose,
     interleave,
     tiles,
+    strided_copy,
 );
 
 #[test]

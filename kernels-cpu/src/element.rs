@@ -8,7 +8,7 @@ use crate::block_matmul::Task;
 use crate::conv2d::{
     Averages, ChannelSums, Convolve, Correlate, PackWeights, PooledSums, Unpooled,
 };
-use crate::convert::{Map, Transpose};
+use crate::convert::{Cells, Map, Transpose};
 use crate::elementwise::{Divide, Linear, Multiply};
 use crate::function_map::Span;
 use crate::isa::Isa;
@@ -77,6 +77,7 @@ bodies! {
     run_rectified(Rectified<'_, Self>) -> SlotMaxima;
     run_windows(Windows<'_, Self>) -> SlotMaxima;
     run_transpose(Transpose<Self>) -> ();
+    run_cells(Cells<Self>) -> ();
     run_evaluate(Evaluate<'_, Self>) -> SlotMaxima;
     run_moments(Moments<'_, Self>) -> Sums;
 }

@@ -14,7 +14,7 @@
 //! | [`pool`] | `pool/` | averages and maxima of sliding windows, and their gradients |
 //! | [`reduce`] | `reduce/` | sums, means and maxima along an axis; softmax; losses |
 //! | [`update`] | `update.rs` | optimiser steps, gradient clipping |
-//! | [`convert`] | `convert/` | linear maps between slots, planes and blocks; layouts; element types |
+//! | [`convert`] | `convert/` | linear maps between slots, planes and blocks; layouts; strided copies; element types |
 //!
 //! Tensors are *planes*: coordinate `i` of every element, contiguous, at a fixed stride
 //! ([`Planes`], [`PlanesMut`]). Plaintext is a tensor of one plane.

@@ -113,7 +113,7 @@ pub const FAMILIES: &[Family] = &[
         ],
         []
     ),
-    family!("convert", ["linear_map", "transpose"], []),
+    family!("convert", ["linear_map", "transpose", "strided_copy"], []),
     family!(
         "reduce",
         [

@@ -248,11 +248,13 @@ fn variants(family: &'static str, entry: &'static str, form: Form) -> Vec<Varian
             };
             regimes.iter().flat_map(regime).collect()
         }
-        "convert" => [(32, 32), (2, 512), (1024, 1)]
-            .map(|(rows, columns)| {
+        "convert" => [(32, 32, 1, false), (2, 512, 6, false), (1024, 1, 6, true)]
+            .map(|(rows, columns, axes, whole)| {
                 base.clone()
                     .constant("TILE_ROWS", Constant::U32(rows))
                     .constant("TILE_COLUMNS", Constant::U32(columns))
+                    .constant("AXES", Constant::U32(axes))
+                    .flag("WHOLE", whole)
             })
             .to_vec(),
         // Targets may be plaintext.

@@ -1,4 +1,4 @@
-// Linear maps between planes, and layouts: planes here are numbers, whatever they are coordinates of,
+// Linear maps between planes, layouts, and boxes carried elsewhere: planes here are numbers, whatever they are coordinates of,
 // so that kernels name plane and place themselves.
 
 struct Params {
@@ -20,6 +20,29 @@ struct Params {
     x_row: u32,
     y_plane: u32,
     y_row: u32,
+    // Where a copy's box begins.
+    x_start: u32,
+    y_start: u32,
+    // For each of its axes, innermost in y first, its size and the steps along it. Those in x may run
+    // backwards: what lies before 0 wraps, and a place in the plane comes round again.
+    size_0: u32,
+    x_0: u32,
+    y_0: u32,
+    size_1: u32,
+    x_1: u32,
+    y_1: u32,
+    size_2: u32,
+    x_2: u32,
+    y_2: u32,
+    size_3: u32,
+    x_3: u32,
+    y_3: u32,
+    size_4: u32,
+    x_4: u32,
+    y_4: u32,
+    size_5: u32,
+    x_5: u32,
+    y_5: u32,
 }
 
 @group(0) @binding(0) var<storage, read> x: array<Stored>;
@@ -104,6 +127,73 @@ fn transpose(
             let to_plane = plane + (column + j) * params.y_plane;
             let line = start + (column + j) * params.y_row;
             put_y(to_plane, line + row + i, staged[i * PITCH + j]);
+        }
+    }
+}
+
+// What an invocation of a copy carries: whether there is something, from where in x, to where in y.
+struct Carried {
+    there: bool,
+    x: u32,
+    y: u32,
+}
+
+// Of number `at` of the box; or, where all of y is written, of that of y, which outside the box takes
+// nothing.
+fn carried(at: u32) -> Carried {
+    var sizes = array<u32, 6>(
+        params.size_0, params.size_1, params.size_2, params.size_3, params.size_4, params.size_5,
+    );
+    var steps = array<vec2<u32>, 6>(
+        vec2(params.x_0, params.y_0),
+        vec2(params.x_1, params.y_1),
+        vec2(params.x_2, params.y_2),
+        vec2(params.x_3, params.y_3),
+        vec2(params.x_4, params.y_4),
+        vec2(params.x_5, params.y_5),
+    );
+    if WHOLE {
+        // Each axis of y steps over all that those inside it reach, so places along them are the digits
+        // of what is left. Numbers before the box wrap, and are past all that it reaches.
+        var rest = at - params.y_start;
+        var met = params.x_start;
+        var there = true;
+        for (var k = AXES; k > 0u; k--) {
+            let step = steps[k - 1u];
+            let place = rest / step.y;
+            rest -= place * step.y;
+            met += place * step.x;
+            there = there && place < sizes[k - 1u];
+        }
+        return Carried(there && rest == 0u, met, at);
+    }
+    var rest = at;
+    var met = vec2(params.x_start, params.y_start);
+    for (var k = 0u; k < AXES - 1u; k++) {
+        met += rest % sizes[k] * steps[k];
+        rest /= sizes[k];
+    }
+    met += rest * steps[AXES - 1u];
+    return Carried(true, met.x, met.y);
+}
+
+// Carries a box of every plane of x into y, number by number as they lie in y. What is outside the box
+// becomes zero where all of y is written.
+@compute @workgroup_size(WORKGROUP)
+fn strided_copy(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+) {
+    let at = element_index(group, groups, local);
+    if at < params.len {
+        let element = carried(at);
+        for (var plane = 0u; plane < params.planes; plane++) {
+            var number = 0.0;
+            if element.there {
+                number = number_x(plane, element.x);
+            }
+            put_y(plane, element.y, number);
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Slots and coordinates, layouts and element types.
 
 use furthermore::plan::{Kernel, Operand};
-use furthermore_kernels_cpu::convert::{Cast, cast};
+use furthermore_kernels_cpu::convert::{Cast, CopyAxis, Rest, StridedCopy, cast};
 use furthermore_kernels_cpu::{Exec, Isa, Planes, PlanesMut, TILE_IMAGES};
 use half::{bf16, f16};
 
@@ -16,6 +16,7 @@ const IMAGES: [usize; 2] = [2 * TILE_IMAGES, 28 * 28];
 pub(super) fn cases(setup: &Setup) -> Result<Vec<Case>> {
     let mut cases = maps(setup)?;
     cases.extend(layouts(setup)?);
+    cases.extend(copies(setup)?);
     cases.extend([
         casts::<f32, f16>(setup, "f32 to f16", |x| x as f32),
         casts::<f16, f32>(setup, "f16 to f32", f16::from_f64),
@@ -92,6 +93,40 @@ fn layouts(setup: &Setup) -> Result<Vec<Case>> {
     let shape = format!("{rows}x{columns}");
     cases.push(setup.one("convert transpose", shape, &kernel, &[table], &[table])?);
     Ok(cases)
+}
+
+/// Images whose channels go last, and samples that become one half of longer ones.
+fn copies(setup: &Setup) -> Result<Vec<Case>> {
+    let axis = |size, from: usize, to: usize| CopyAxis {
+        size,
+        from: from as isize,
+        to: to as isize,
+    };
+    let one = |name: &str, shape: String, [read, written]: [usize; 2], axes: &[CopyAxis]| {
+        let kernel = Kernel::StridedCopy {
+            copy: StridedCopy::new(read, 0, written, 0, axes).map_err(furthermore::Error::from)?,
+            rest: Rest::Keep,
+        };
+        let name = format!("convert strided_copy {name}");
+        setup.one(name, shape, &kernel, &[read], &[written])
+    };
+    let [images, channels, pixels] = [256, 16, 28 * 28];
+    let len = images * channels * pixels;
+    let permuted = [
+        axis(images, channels * pixels, channels * pixels),
+        axis(channels, pixels, 1),
+        axis(pixels, 1, channels),
+    ];
+    let shape = format!("{images}x{channels}x28x28");
+    let permutation = one("permutation", shape, [len; 2], &permuted)?;
+    let [rows, columns] = TABLE;
+    let (len, half) = (
+        rows * columns,
+        [axis(rows, columns, 2 * columns), axis(columns, 1, 1)],
+    );
+    let shape = format!("{rows}x{columns} of {rows}x{}", 2 * columns);
+    let concatenation = one("concatenation", shape, [len, 2 * len], &half)?;
+    Ok(vec![permutation, concatenation])
 }
 
 /// From one element type to another, which the kernel's name says: the other rows' type is no part of

@@ -108,6 +108,7 @@ pub const CASES: &[(&str, Cases)] = &[
     ("transpose", layouts::transpose),
     ("interleave", layouts::interleave),
     ("tiles", layouts::tiles),
+    ("strided_copy", layouts::strided_copy),
 ];
 
 /// The devices that are compared with the oracle, and what came of it.

@@ -226,21 +226,22 @@ impl<'a> Rig<'a> {
         self.refuses_others(kernel, reads, writes);
     }
 
-    /// As [`Rig::check`], plane by plane, for kernels that know nothing of slots.
+    /// As [`Rig::check`], plane by plane, for kernels that know nothing of slots, and the `oracle` of
+    /// what is read and of what is found.
     pub(super) fn check_planes(
         &self,
         kernel: &Kernel,
         read: &Planes,
         found: &Planes,
         bound: f64,
-        oracle: impl Fn(&Planes) -> Planes,
+        oracle: impl Fn(&Planes, &Planes) -> Planes,
     ) {
         let rounded = |planes: &Planes| -> Planes {
             let plane = |plane: &Vec<f64>| plane.iter().map(|x| self.precision.round(*x)).collect();
             planes.iter().map(plane).collect()
         };
         let (read, found) = (rounded(read), rounded(found));
-        let expected = oracle(&read);
+        let expected = oracle(&read, &found);
         let stored = ([Stored::Numbers(read)], [Stored::Numbers(found)]);
         self.on_each(kernel, "planes", (&stored.0, &stored.1), bound, |written| {
             let Stored::Numbers(written) = &written[0] else {

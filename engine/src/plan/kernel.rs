@@ -2,6 +2,7 @@
 
 use furthermore_kernels_cpu::block_matmul::MatmulShape;
 use furthermore_kernels_cpu::conv2d::Conv2dShape;
+use furthermore_kernels_cpu::convert::{Rest, StridedCopy};
 use furthermore_kernels_cpu::elementwise::Broadcast;
 use furthermore_kernels_cpu::function_map::Function;
 use furthermore_kernels_cpu::pool::{Pool, PoolShape};
@@ -228,6 +229,14 @@ pub enum Kernel {
         /// Into one plane, otherwise out of it.
         into: bool,
     },
+    /// Reads a tensor of any planes, carries a box of each into one that it writes. That is no work in
+    /// place: with [`Rest::Keep`] the rest of it is neither read nor written.
+    StridedCopy {
+        /// Which elements go where.
+        copy: StridedCopy,
+        /// What becomes of the others.
+        rest: Rest,
+    },
     /// Reads a tensor of any planes, writes it in image tiles, or the other way.
     Tiles {
         /// Images.
@@ -269,6 +278,7 @@ impl Kernel {
             Kernel::LinearMap { .. }
             | Kernel::Transpose { .. }
             | Kernel::Interleave { .. }
+            | Kernel::StridedCopy { .. }
             | Kernel::Tiles { .. } => "convert",
         }
     }
@@ -342,6 +352,7 @@ impl Kernel {
                     "deinterleave"
                 }
             }
+            Kernel::StridedCopy { .. } => "strided_copy",
             Kernel::Tiles { into, .. } => {
                 if *into {
                     "into_tiles"

@@ -477,6 +477,10 @@ impl Rules {
                 let coordinates = planes.elements.saturating_mul(planes.planes);
                 self.is("the single plane", one, &[1], coordinates)?;
             }
+            (Kernel::StridedCopy { copy, .. }, [x], [y]) => {
+                self.like("input", x, x, copy.from_len())?;
+                self.like("the result", y, x, copy.to_len())?;
+            }
             (Kernel::Tiles { batch, .. }, [x], [y]) => {
                 let samples = x.elements.checked_div(*batch).unwrap_or(0);
                 self.like("input", x, x, samples * batch)?;

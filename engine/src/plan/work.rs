@@ -2,6 +2,7 @@
 
 use furthermore_kernels_cpu::Arithmetic;
 use furthermore_kernels_cpu::conv2d::Conv2dShape;
+use furthermore_kernels_cpu::convert::Rest;
 use furthermore_kernels_cpu::pool::Pool;
 
 use super::{Command, Kernel, Plan, Region};
@@ -12,7 +13,7 @@ pub struct Work {
     /// Floating-point operations of real products or polynomials, a fused multiply-add counting as
     /// two; 0 where memory or a function's own steps are the measure of the work.
     pub flop: f64,
-    /// Bytes of the operands it reads and writes, each once.
+    /// Bytes of the operands it reads and writes, each once; of a part that is carried, that part's.
     pub bytes: f64,
 }
 
@@ -87,6 +88,14 @@ impl Command {
             };
             regions.iter().map(of).sum()
         };
+        if let Kernel::StridedCopy { copy, rest } = &self.kernel {
+            let read = copy.len().min(copy.from_len());
+            let written = match rest {
+                Rest::Keep => copy.len(),
+                Rest::Zero => copy.to_len(),
+            };
+            return self.reads[0].planes * (read + written) * size;
+        }
         // The gradient of a mean knows its windows without looking at what was averaged.
         let skipped = match self.kernel {
             Kernel::PoolGradient {
@@ -134,6 +143,7 @@ fn multiplications(shape: &Conv2dShape) -> usize {
 #[cfg(test)]
 mod tests {
     use furthermore_kernels_cpu::block_matmul::MatmulShape;
+    use furthermore_kernels_cpu::convert::{CopyAxis, StridedCopy};
 
     use super::*;
     use crate::algebra::Algebra;
@@ -212,5 +222,29 @@ mod tests {
         );
         assert_eq!(ct_pt.bytes, 4.0 * (30 + 35 + 42) as f64);
         assert_eq!(ct_ct.bytes, 4.0 * (30 + 70 + 42) as f64);
+    }
+
+    #[test]
+    fn a_copy_moves_its_box_and_what_it_fills() {
+        let options = CompileOptions::plain(1, DType::F64);
+        let axis = |size, from| CopyAxis { size, from, to: 1 };
+        let of = |axis, rest| {
+            let copy = StridedCopy::new(12, 0, 30, 3, &[axis]).expect("it lies in both");
+            let operand = |elements| {
+                [Operand {
+                    planes: 1,
+                    elements,
+                }]
+            };
+            let kernel = Kernel::StridedCopy { copy, rest };
+            let plan = Plan::of_command(&options, kernel, &operand(12), &operand(30));
+            let work = plan.expect("operands that fit").work(&Arithmetic::real())[0];
+            assert_eq!(work.flop, 0.0);
+            work.bytes
+        };
+        assert_eq!(of(axis(6, 2), Rest::Keep), 8.0 * (6 + 6) as f64);
+        assert_eq!(of(axis(6, 2), Rest::Zero), 8.0 * (6 + 30) as f64);
+        // One element again and again is read once, or as often as there are others.
+        assert_eq!(of(axis(20, 0), Rest::Keep), 8.0 * (12 + 20) as f64);
     }
 }

@@ -9,6 +9,7 @@ use furthermore::plan::{CompileOptions, Kernel, Operand, Plan, Reduction, Region
 use furthermore::scheme::Guard;
 use furthermore::tensor::{Buffer, DType};
 use furthermore_kernels_cpu::block_matmul::MatmulShape;
+use furthermore_kernels_cpu::convert::{CopyAxis, Rest, StridedCopy};
 use furthermore_kernels_cpu::elementwise::Broadcast;
 use furthermore_kernels_cpu::pool::{Pool, PoolShape};
 use furthermore_kernels_cpu::reduce::Axis;
@@ -101,6 +102,15 @@ fn parameters_that_describe_nothing() {
         },
     );
     let interleave = |into| Kernel::Interleave { into };
+    let part = |rest| {
+        let axis = CopyAxis {
+            size: 12,
+            from: 1,
+            to: 1,
+        };
+        let copy = StridedCopy::new(12, 0, 25, 7, &[axis]).expect("it lies in both");
+        Kernel::StridedCopy { copy, rest }
+    };
     let refuses = |kernel: Kernel, reads: &[Operand], writes: &[Operand], parts: &[&str]| {
         let what = format!("{kernel:?}");
         refused(&what, plan(dtype, &kernel, reads, writes), parts);
@@ -180,6 +190,14 @@ fn parameters_that_describe_nothing() {
         &[tensor],
         &["convert", "25", "24"],
     );
+    let (whole, short) = (operand(2, 25), operand(2, 11));
+    for rest in [Rest::Keep, Rest::Zero] {
+        refuses(part(rest), &[short], &[whole], &["convert", "11", "12"]);
+        refuses(part(rest), &[tensor], &[tensor], &["convert", "25", "12"]);
+        refuses(part(rest), &[tensor], &[operand(1, 25)], &["1 planes"]);
+        refuses(part(rest), &[], &[whole], &["read 0 and write 1"]);
+        refuses(part(rest), &[tensor; 2], &[whole], &["read 2 and write 1"]);
+    }
     let options = CompileOptions::encrypted(1, DType::F32, Algebra::Compact(9));
     let plan = Plan::of_command(&options, Kernel::SlotMaxima, &[operand(9, 1)], &[]);
     refused("compact9", plan, &["compact9"]);

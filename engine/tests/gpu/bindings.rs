@@ -12,6 +12,7 @@ use furthermore::{Algebra, Error};
 use furthermore_kernels_cpu::Arithmetic;
 use furthermore_kernels_cpu::block_matmul::MatmulShape;
 use furthermore_kernels_cpu::conv2d::Conv2dShape;
+use furthermore_kernels_cpu::convert::{CopyAxis, Rest, StridedCopy};
 use furthermore_kernels_cpu::elementwise::Broadcast;
 use furthermore_kernels_cpu::pool::{Pool, PoolShape};
 use furthermore_kernels_cpu::reduce::Axis;
@@ -186,6 +187,12 @@ fn kernels(dim: usize) -> Vec<(Kernel, Vec<usize>, Vec<usize>)> {
         epsilon: 1e-4,
         weight_decay: 0.1,
     };
+    let part = |rest| {
+        let axis = |size, from, to| CopyAxis { size, from, to };
+        let axes = [axis(31, 1, 32), axis(29, -32, 1)];
+        let copy = StridedCopy::new(1024, 31 * 32, 1024, 33, &axes).expect("it lies in both");
+        Kernel::StridedCopy { copy, rest }
+    };
     let sgd = Kernel::Sgd {
         rate: None,
         momentum: 0.5,
@@ -255,6 +262,8 @@ fn kernels(dim: usize) -> Vec<(Kernel, Vec<usize>, Vec<usize>)> {
             vec![1024],
             vec![1024],
         ),
+        (part(Rest::Keep), vec![1024], vec![1024]),
+        (part(Rest::Zero), vec![1024], vec![1024]),
         (sgd, vec![1024], vec![1024; 2]),
         (adam, vec![1024], vec![1024; 3]),
     ]

@@ -13,11 +13,11 @@ use crate::threads::Exec;
 use super::NAME;
 
 /// Side of a tile: a row of it is a cache line or two, so every line is touched once.
-const TILE: usize = 16;
+pub(super) const TILE: usize = 16;
 /// Most rows or columns of a matrix that is carried in strips instead.
-const NARROW: usize = 4;
+pub(super) const NARROW: usize = 4;
 /// Length of a strip.
-const STRIP: usize = 256;
+pub(super) const STRIP: usize = 256;
 
 /// Rows of a matrix, `stride` elements apart.
 #[derive(Debug, Clone, Copy)]
@@ -143,6 +143,31 @@ fn part<T: Copy, const C: usize>(from: &[T], to: [&mut [T]; C]) {
     }
 }
 
+/// Carries a tile through a buffer, so that lines are read and written at once even where the rows'
+/// distance makes them compete for the same places in cache. `from` and `to` say where its rows and
+/// those of its transpose start.
+///
+/// # Safety
+/// So many elements are there in each row, and those written are this thread's own.
+#[inline(always)]
+pub(super) unsafe fn turn<T: Element>(
+    from: impl Fn(usize) -> *const T,
+    to: impl Fn(usize) -> *mut T,
+) {
+    let mut buffer = [[T::zero(); TILE]; TILE];
+    for (i, buffer) in buffer.iter_mut().enumerate() {
+        // SAFETY: the caller's promise.
+        buffer.copy_from_slice(unsafe { std::slice::from_raw_parts(from(i), TILE) });
+    }
+    for j in 0..TILE {
+        // SAFETY: as above.
+        let to = unsafe { std::slice::from_raw_parts_mut(to(j), TILE) };
+        for i in 0..TILE {
+            to[i] = buffer[i][j];
+        }
+    }
+}
+
 impl<T: Element> Transpose<T> {
     /// # Safety
     /// As [`Transpose::tile`], for a strip of `C` rows, the transpose's rows without a gap.
@@ -166,24 +191,18 @@ impl<T: Element> Transpose<T> {
         }
     }
 
-    /// Carries a whole tile through a buffer, so that lines are read and written at once even where
-    /// the rows' distance makes them compete for the same places in cache.
+    /// Carries a whole tile.
     ///
     /// # Safety
     /// The tile's elements are there, and its place in the transpose is this thread's own.
     #[inline(always)]
     unsafe fn tile(&self, row: usize, column: usize) {
-        let mut buffer = [[T::zero(); TILE]; TILE];
-        for (i, buffer) in buffer.iter_mut().enumerate() {
-            // SAFETY: the caller's promise.
-            buffer.copy_from_slice(unsafe { self.from.read(row + i, column, TILE) });
-        }
-        for j in 0..TILE {
-            // SAFETY: as above.
-            let to = unsafe { self.to.write(column + j, row, TILE) };
-            for i in 0..TILE {
-                to[i] = buffer[i][j];
-            }
+        // SAFETY: the caller's promise.
+        unsafe {
+            turn(
+                |i| self.from.read(row + i, column, TILE).as_ptr(),
+                |j| self.to.write(column + j, row, TILE).as_mut_ptr(),
+            );
         }
     }
 

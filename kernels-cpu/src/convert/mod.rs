@@ -1,15 +1,18 @@
-//! Linear maps between slots and planes (encryption, decryption, other algebras), layouts, and
-//! element types.
+//! Linear maps between slots and planes (encryption, decryption, other algebras), layouts, boxes of
+//! elements carried elsewhere, and element types.
 
 mod cast;
 mod layout;
+mod strided;
 mod tiles;
 
 pub use cast::{Cast, cast};
 pub use layout::{deinterleave, interleave, transpose};
+pub use strided::{CopyAxis, Rest, StridedCopy, strided_copy};
 pub use tiles::{from_tiles, into_tiles};
 
 pub(crate) use layout::Transpose;
+pub(crate) use strided::Cells;
 
 use crate::element::Element;
 use crate::error::KernelError;

@@ -21,5 +21,6 @@ mod pool_errors;
 mod pool_rectified;
 mod reduce;
 mod slot_maxima;
+mod strided;
 mod support;
 mod update;

@@ -322,6 +322,9 @@ impl<T: Element> CpuProgram<T> {
             Kernel::Interleave { into: false } => {
                 convert::deinterleave(exec, read(0)?.plane(0), target)?;
             }
+            Kernel::StridedCopy { copy, rest } => {
+                convert::strided_copy(exec, copy, *rest, read(0)?, target)?;
+            }
             Kernel::Tiles { batch, into: true } => {
                 convert::into_tiles(exec, *batch, read(0)?, target)?;
             }

@@ -335,6 +335,9 @@ impl Lowering {
             Kernel::LinearMap { matrix } => self.linear_map(matrix, reads[0], writes[0]),
             Kernel::Transpose { sizes } => self.transpose(*sizes, reads[0], writes[0]),
             Kernel::Interleave { into } => self.interleave(*into, reads[0], writes[0]),
+            Kernel::StridedCopy { copy, rest } => {
+                self.strided_copy(copy, *rest, reads[0], writes[0])
+            }
             Kernel::Tiles { batch, into } => {
                 return self.tiles(*batch, *into, reads[0], writes[0]);
             }

@@ -1,9 +1,10 @@
-//! Linear maps between planes, and layouts.
+//! Linear maps between planes, layouts, and boxes carried elsewhere.
 
 use furthermore_kernels_cpu::TILE_IMAGES;
-use furthermore_shaders::{Constant, Variant};
+use furthermore_kernels_cpu::convert::{Rest, StridedCopy};
+use furthermore_shaders::{Constant, Value, Variant};
 
-use super::{Lowered, Lowering, WORKGROUP};
+use super::{Lowered, Lowering, WORKGROUP, too_large};
 use crate::error::Result;
 use crate::plan::Region;
 
@@ -11,6 +12,18 @@ use crate::plan::Region;
 const MAP_ROWS: usize = 8;
 /// Side of a square tile; narrower ones hold as many numbers.
 const TILE: usize = 32;
+
+/// Axes of what is no box.
+const NO_BOX: (usize, bool) = (1, false);
+/// Size and steps of the axes of a copy, innermost first.
+const AXES: [[&str; 3]; 6] = [
+    ["size_0", "x_0", "y_0"],
+    ["size_1", "x_1", "y_1"],
+    ["size_2", "x_2", "y_2"],
+    ["size_3", "x_3", "y_3"],
+    ["size_4", "x_4", "y_4"],
+    ["size_5", "x_5", "y_5"],
+];
 
 /// Matrices to transpose.
 #[derive(Clone, Copy)]
@@ -48,18 +61,26 @@ impl Step {
 }
 
 impl Lowering {
-    /// Kernels of numbers, whatever they are coordinates of.
-    fn convert(&self, entry: &'static str, tile: [usize; 2]) -> Variant {
+    /// Kernels of numbers, whatever they are coordinates of: in tiles, or in boxes of so many axes,
+    /// where all of the target is written or the box alone.
+    fn convert(
+        &self,
+        entry: &'static str,
+        tile: [usize; 2],
+        (axes, whole): (usize, bool),
+    ) -> Variant {
         self.variant("convert", entry, 1)
             .constant("TILE_ROWS", Constant::U32(tile[0] as u32))
             .constant("TILE_COLUMNS", Constant::U32(tile[1] as u32))
+            .constant("AXES", Constant::U32(axes as u32))
+            .flag("WHOLE", whole)
     }
 
     pub(super) fn linear_map(&self, matrix: &[f64], x: Region, y: Region) -> Result<Lowered> {
         let blocks = y.planes.div_ceil(MAP_ROWS);
         let groups = y.elements.div_ceil(WORKGROUP) * blocks;
         let work = WORKGROUP * x.planes * MAP_ROWS;
-        let lowered = Lowered::new(self.convert("linear_map", [TILE; 2]), groups, work)
+        let lowered = Lowered::new(self.convert("linear_map", [TILE; 2], NO_BOX), groups, work)
             .table(matrix)
             .operand("x", x)
             .operand("y", y);
@@ -151,7 +172,7 @@ impl Lowering {
         };
         let groups =
             matrices.planes * matrices.batch * rows.div_ceil(tile[0]) * columns.div_ceil(tile[1]);
-        Lowered::new(self.convert("transpose", tile), groups, TILE * TILE)
+        Lowered::new(self.convert("transpose", tile, NO_BOX), groups, TILE * TILE)
             .operand("x", x)
             .operand("y", y)
             .size("planes", matrices.planes)?
@@ -163,5 +184,44 @@ impl Lowering {
             .size("x_row", matrices.steps[0].numbers)?
             .size("y_plane", matrices.steps[1].planes)?
             .size("y_row", matrices.steps[1].numbers)
+    }
+
+    /// An invocation an element of the box or, where the rest becomes zero, of the target.
+    pub(super) fn strided_copy(
+        &self,
+        copy: &StridedCopy,
+        rest: Rest,
+        x: Region,
+        y: Region,
+    ) -> Result<Lowered> {
+        let whole = rest == Rest::Zero;
+        let len = if whole { copy.to_len() } else { copy.len() };
+        let axes = copy.axes();
+        let variant = self.convert("strided_copy", [TILE; 2], (axes.len(), whole));
+        let mut lowered = self
+            .by_element(variant, len, x.planes)
+            .operand("x", x)
+            .operand("y", y)
+            .size("len", len)?
+            .size("planes", x.planes)?
+            .size("x_start", copy.from())?
+            .size("y_start", copy.to())?;
+        for (axis, [size, x, y]) in axes.iter().zip(AXES) {
+            lowered = lowered
+                .size(size, axis.size)?
+                .step(x, axis.from)?
+                .step(y, axis.to)?;
+        }
+        Ok(lowered)
+    }
+}
+
+impl Lowered {
+    /// A step that may go backwards, as shaders count: modulo 2^32.
+    fn step(mut self, name: &'static str, step: isize) -> Result<Self> {
+        let size = step.unsigned_abs();
+        u32::try_from(size).map_err(|_| too_large(name, size))?;
+        self.parameters.push((name, Value::U32(step as u32)));
+        Ok(self)
     }
 }
