@@ -5,7 +5,7 @@ pub(crate) mod elementwise;
 pub(crate) mod functions;
 mod gelu;
 pub(crate) mod images;
-pub(crate) mod normalisation;
+pub(crate) mod normalization;
 pub(crate) mod products;
 pub(crate) mod reductions;
 pub(crate) mod shapes;

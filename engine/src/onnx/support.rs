@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use super::fold;
 use super::import::{
-    Importer, Made, elementwise as e, functions as f, images as i, normalisation as n,
+    Importer, Made, elementwise as e, functions as f, images as i, normalization as n,
     products as p, reductions as r, shapes as s,
 };
 use super::model::OPSETS;

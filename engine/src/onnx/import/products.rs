@@ -1,7 +1,7 @@
 //! Matrix products and convolutions.
 
 use super::images::{in_rows, slides};
-use super::{Importer, Made, made, normalisation};
+use super::{Importer, Made, made, normalization};
 use crate::network::{Convolution, Value};
 use crate::onnx::node::{Bound, Known, Node, Step};
 
@@ -14,7 +14,7 @@ pub(crate) fn gemm(importer: &mut Importer<'_>, node: &Node<'_>) -> Made {
     let mut bias = node.optional(2).filter(|_| beta != 0.0).cloned();
     if (alpha, beta) == (1.0, 1.0) {
         let outputs = if transpose_b { 0 } else { 1 };
-        (weight, bias) = normalisation::folded(importer, node, weight, bias, outputs)?;
+        (weight, bias) = normalization::folded(importer, node, weight, bias, outputs)?;
     }
     let a = importer.operand(node, 0)?;
     let b = importer.live(&weight)?;
@@ -103,7 +103,7 @@ fn product_of(
 /// A convolution of series or images.
 pub(crate) fn conv(importer: &mut Importer<'_>, node: &Node<'_>) -> Made {
     let (weight, bias) = (node.input(1)?.clone(), node.optional(2).cloned());
-    let (weight, bias) = normalisation::folded(importer, node, weight, bias, 0)?;
+    let (weight, bias) = normalization::folded(importer, node, weight, bias, 0)?;
     let x = importer.operand(node, 0)?;
     let from = importer.shape(x)?;
     let kernel = importer.shape_of(&weight)?;
