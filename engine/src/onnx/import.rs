@@ -303,9 +303,7 @@ impl<'a> Importer<'a> {
             self.network
                 .parameter(&known.name, shape, Init::Constant(0.0))?
         } else {
-            // An output's own name goes to the output, which may be this or a copy of it.
-            let name = self.free(&known.name, true);
-            self.network.constant(&name, shape, values.clone())?
+            self.network.constant(&known.name, shape, values.clone())?
         };
         self.placed.insert(known.name.clone(), value);
         Ok(value)

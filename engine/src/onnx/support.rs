@@ -94,13 +94,13 @@ impl Operator {
 use Fold::{Computes, Moves};
 
 const REDUCED: &[&str] = &["axes", "keepdims", "noop_with_empty_axes"];
-const ARGUMENTS: &[&str] = &[];
+const NONE: &[&str] = &[];
 
 /// All operators, by name.
 static OPERATORS: &[Operator] = &[
-    lowered("Abs", ARGUMENTS, f::abs).or(Computes(fold::absolute)),
-    lowered("Add", ARGUMENTS, e::add).or(Computes(fold::add)),
-    folded("And", ARGUMENTS, Computes(fold::and)),
+    lowered("Abs", NONE, f::abs).or(Computes(fold::absolute)),
+    lowered("Add", NONE, e::add).or(Computes(fold::add)),
+    folded("And", NONE, Computes(fold::and)),
     lowered(
         "AveragePool",
         &[
@@ -124,7 +124,7 @@ static OPERATORS: &[Operator] = &[
     lowered("Cast", &["to", "saturate", "round_mode"], s::cast)
         .or(Moves(fold::cast))
         .limited("of what is computed, between floats"),
-    folded("Ceil", ARGUMENTS, Computes(fold::ceil)),
+    folded("Ceil", NONE, Computes(fold::ceil)),
     lowered("Clip", &["max", "min"], f::clip)
         .limited("from 0 up, with a known upper bound or none"),
     lowered("Concat", &["axis"], s::concat).or(Moves(fold::concat)),
@@ -158,34 +158,34 @@ static OPERATORS: &[Operator] = &[
         p::conv,
     )
     .limited("one or two axes"),
-    lowered("Div", ARGUMENTS, e::divide).or(Computes(fold::divide)),
+    lowered("Div", NONE, e::divide).or(Computes(fold::divide)),
     lowered("Dropout", &["ratio", "seed"], s::dropout)
         .limited("for inference, where it does nothing"),
     lowered("Elu", &["alpha"], f::elu),
-    folded("Equal", ARGUMENTS, Computes(fold::equal)),
-    lowered("Erf", ARGUMENTS, f::erf),
-    lowered("Exp", ARGUMENTS, f::exp).or(Computes(fold::exp)),
-    lowered("Expand", ARGUMENTS, s::expand)
+    folded("Equal", NONE, Computes(fold::equal)),
+    lowered("Erf", NONE, f::erf),
+    lowered("Exp", NONE, f::exp).or(Computes(fold::exp)),
+    lowered("Expand", NONE, s::expand)
         .or(Computes(fold::expand))
         .limited("of what is computed, to its own shape"),
     lowered("Flatten", &["axis"], s::flatten).or(Moves(fold::flatten)),
-    folded("Floor", ARGUMENTS, Computes(fold::floor)),
+    folded("Floor", NONE, Computes(fold::floor)),
     lowered("Gather", &["axis"], s::gather)
         .or(Computes(fold::gather))
         .limited("of what is computed, one known place along an axis"),
     lowered("Gelu", &["approximate"], f::gelu),
     lowered("Gemm", &["alpha", "beta", "transA", "transB"], p::gemm),
-    lowered("GlobalAveragePool", ARGUMENTS, i::global_average_pool).limited("one or two axes"),
-    folded("Greater", ARGUMENTS, Computes(fold::greater)),
+    lowered("GlobalAveragePool", NONE, i::global_average_pool).limited("one or two axes"),
+    folded("Greater", NONE, Computes(fold::greater)),
     lowered("HardSigmoid", &["alpha", "beta"], f::hard_sigmoid),
-    lowered("Identity", ARGUMENTS, s::identity),
+    lowered("Identity", NONE, s::identity),
     lowered("LeakyRelu", &["alpha"], f::leaky_relu),
-    folded("Less", ARGUMENTS, Computes(fold::less)),
-    lowered("Log", ARGUMENTS, f::log).or(Computes(fold::ln)),
+    folded("Less", NONE, Computes(fold::less)),
+    lowered("Log", NONE, f::log).or(Computes(fold::ln)),
     lowered("LogSoftmax", &["axis"], r::log_softmax),
-    lowered("MatMul", ARGUMENTS, p::matmul)
+    lowered("MatMul", NONE, p::matmul)
         .limited("axes before the last two are alike, or one operand is one matrix"),
-    lowered("Max", ARGUMENTS, e::maximum).or(Computes(fold::maximum)),
+    lowered("Max", NONE, e::maximum).or(Computes(fold::maximum)),
     lowered(
         "MaxPool",
         &[
@@ -200,42 +200,42 @@ static OPERATORS: &[Operator] = &[
         i::max_pool,
     )
     .limited("one or two axes, without `Indices`"),
-    lowered("Mean", ARGUMENTS, e::mean),
-    lowered("Min", ARGUMENTS, e::minimum).or(Computes(fold::minimum)),
+    lowered("Mean", NONE, e::mean),
+    lowered("Min", NONE, e::minimum).or(Computes(fold::minimum)),
     folded("Mod", &["fmod"], Computes(fold::modulo)),
-    lowered("Mul", ARGUMENTS, e::multiply).or(Computes(fold::multiply)),
-    lowered("Neg", ARGUMENTS, f::negate).or(Computes(fold::negate)),
-    folded("Not", ARGUMENTS, Computes(fold::not)),
-    folded("Or", ARGUMENTS, Computes(fold::or)),
-    lowered("PRelu", ARGUMENTS, f::prelu),
+    lowered("Mul", NONE, e::multiply).or(Computes(fold::multiply)),
+    lowered("Neg", NONE, f::negate).or(Computes(fold::negate)),
+    folded("Not", NONE, Computes(fold::not)),
+    folded("Or", NONE, Computes(fold::or)),
+    lowered("PRelu", NONE, f::prelu),
     lowered("Pad", &["mode", "pads", "value"], s::pad).limited("adds zeros"),
-    lowered("Pow", ARGUMENTS, f::power)
+    lowered("Pow", NONE, f::power)
         .or(Computes(fold::power))
         .limited("of what is computed, to one known integer, at most 63 in size and not 0"),
-    folded("Range", ARGUMENTS, Computes(fold::range)),
-    lowered("Reciprocal", ARGUMENTS, f::reciprocal).or(Computes(fold::reciprocal)),
+    folded("Range", NONE, Computes(fold::range)),
+    lowered("Reciprocal", NONE, f::reciprocal).or(Computes(fold::reciprocal)),
     lowered("ReduceMax", REDUCED, r::max).or(Computes(fold::reduce_max)),
     lowered("ReduceMean", REDUCED, r::mean).or(Computes(fold::reduce_mean)),
     folded("ReduceMin", REDUCED, Computes(fold::reduce_min)),
     folded("ReduceProd", REDUCED, Computes(fold::reduce_product)),
     lowered("ReduceSum", REDUCED, r::sum).or(Computes(fold::reduce_sum)),
-    lowered("Relu", ARGUMENTS, f::relu),
+    lowered("Relu", NONE, f::relu),
     lowered("Reshape", &["allowzero"], s::reshape).or(Moves(fold::reshape)),
     lowered("Shape", &["end", "start"], s::shape),
-    lowered("Sigmoid", ARGUMENTS, f::sigmoid),
-    lowered("Size", ARGUMENTS, s::size),
+    lowered("Sigmoid", NONE, f::sigmoid),
+    lowered("Size", NONE, s::size),
     lowered("Slice", &["axes", "ends", "starts"], s::slice).or(Moves(fold::slice)),
     lowered("Softmax", &["axis"], r::softmax),
-    lowered("Softplus", ARGUMENTS, f::softplus),
+    lowered("Softplus", NONE, f::softplus),
     lowered("Split", &["axis", "num_outputs", "split"], s::split),
-    lowered("Sqrt", ARGUMENTS, f::sqrt).or(Computes(fold::sqrt)),
+    lowered("Sqrt", NONE, f::sqrt).or(Computes(fold::sqrt)),
     lowered("Squeeze", &["axes"], s::squeeze).or(Moves(fold::squeeze)),
-    lowered("Sub", ARGUMENTS, e::subtract).or(Computes(fold::subtract)),
-    lowered("Sum", ARGUMENTS, e::sum),
-    lowered("Tanh", ARGUMENTS, f::tanh),
+    lowered("Sub", NONE, e::subtract).or(Computes(fold::subtract)),
+    lowered("Sum", NONE, e::sum),
+    lowered("Tanh", NONE, f::tanh),
     lowered("Transpose", &["perm"], s::transpose).or(Moves(fold::transpose)),
     lowered("Unsqueeze", &["axes"], s::unsqueeze).or(Moves(fold::unsqueeze)),
-    folded("Where", ARGUMENTS, Computes(fold::where_)),
+    folded("Where", NONE, Computes(fold::where_)),
 ];
 
 /// The table of operators in Markdown.

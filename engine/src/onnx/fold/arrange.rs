@@ -95,8 +95,7 @@ pub(crate) fn slice(node: &Node<'_>) -> Step<Constant> {
     let mut start = 0;
     for cut in shapes::cuts(node, &from.shape)? {
         start += cut.start * steps[cut.axis] as usize;
-        // Where nothing is taken no step is.
-        steps[cut.axis] = steps[cut.axis].saturating_mul(cut.step);
+        steps[cut.axis] *= cut.step;
         shape[cut.axis] = cut.len;
     }
     let numbers = taken(&from.numbers, Walk::new(&shape, &steps, start));

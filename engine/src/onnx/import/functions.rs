@@ -80,7 +80,9 @@ fn bounds(node: &Node<'_>) -> Step<[f64; 2]> {
             None => node.number(nth)?,
         };
         let most = f64::from(f32::MAX);
-        Ok(bound.filter(|bound| bound.abs() < most).unwrap_or(none))
+        Ok(bound
+            .filter(|bound| bound.abs() < most || bound.is_nan())
+            .unwrap_or(none))
     };
     Ok([
         bound("min", 1, f64::NEG_INFINITY)?,

@@ -1,6 +1,7 @@
 //! Matrix products and convolutions.
 
 use super::images::{in_rows, slides};
+use super::shapes::sizes;
 use super::{Importer, Made, made, normalization};
 use crate::network::{Convolution, Value};
 use crate::onnx::node::{Bound, Known, Node, Step};
@@ -107,14 +108,11 @@ pub(crate) fn conv(importer: &mut Importer<'_>, node: &Node<'_>) -> Made {
     let x = importer.operand(node, 0)?;
     let from = importer.shape(x)?;
     let kernel = importer.shape_of(&weight)?;
-    if kernel.len() != from.len() {
+    if kernel.len() != from.len() || kernel.len() < 2 {
         return Err(format!("weights of shape {kernel:?} do not fit {from:?}").into());
     }
     if let Some(said) = node.ints("kernel_shape")?
-        && said
-            .iter()
-            .map(|&size| size as u64)
-            .ne(kernel[2..].iter().map(|&size| size as u64))
+        && sizes(said)? != kernel[2..]
     {
         let kernel = &kernel[2..];
         return Err(format!("its kernel_shape {said:?} is not its weights' {kernel:?}").into());
@@ -147,7 +145,7 @@ pub(crate) fn conv(importer: &mut Importer<'_>, node: &Node<'_>) -> Made {
     })
 }
 
-/// The weight that an input of a node is, if nothing else reads it, under this name or another.
+/// The weight that an input of a node is, if nothing else reads it under this name or another.
 pub(crate) fn own_weight<'b>(
     importer: &Importer<'_>,
     node: &Node<'_>,

@@ -124,7 +124,8 @@ pub(crate) fn cuts(node: &Node<'_>, from: &[usize]) -> Step<Vec<Cut>> {
         .map(|(nth, &axis)| {
             let axis = axis_of(axis, from.len())?;
             let (start, len) = cut(starts[nth], ends[nth], steps[nth], from[axis] as i64)?;
-            let step = isize::try_from(steps[nth]).unwrap_or(isize::MAX);
+            // No step is taken from one place on, however long it was said to be.
+            let step = if len > 1 { steps[nth] as isize } else { 1 };
             Ok(Cut {
                 axis,
                 start,

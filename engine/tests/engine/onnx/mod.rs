@@ -2,6 +2,8 @@
 //! exporter's framework computed. The files come from `tests/fixtures/make_onnx.py`.
 
 mod build;
+// Links are made there, in Unix's way.
+#[cfg(unix)]
 mod files;
 mod refused;
 mod refused_nodes;

@@ -481,6 +481,14 @@ fn operators_and_settings_past_what_is_supported_are_refused() {
             &["'y'", &said, part],
         );
     }
+    for shape in [&[0][..], &[0, 2], &[0, 2, 2, 2, 2]] {
+        let mut odd = model(
+            &[node("Conv", &["x", "w"], &["y"], &[])],
+            &[w(&vec![1; shape.len()])],
+        );
+        odd.graph.as_mut().expect("it has one").input = vec![value("x", shape)];
+        refused("no image", import(&odd), &["'y' (Conv, opset 18)"]);
+    }
     let mut foreign = node("Gelu", &["x"], &["y"], &[]);
     foreign.domain = "com.microsoft".to_owned();
     let parts = ["(com.microsoft.Gelu, opset 18)", "not supported"];
