@@ -7,6 +7,7 @@
 mod bindings;
 mod device;
 mod layers;
+mod onnx;
 mod runs;
 #[path = "../engine/support/mod.rs"]
 mod support;

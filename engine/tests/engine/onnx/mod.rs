@@ -11,9 +11,4 @@ mod schema;
 mod structure;
 mod values;
 
-use std::path::{Path, PathBuf};
-
-/// Where the models lie.
-fn fixtures() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/onnx")
-}
+use crate::support::models::fixtures;

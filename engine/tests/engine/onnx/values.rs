@@ -1,165 +1,22 @@
-//! What imported networks compute, against the values stored beside the models: of onnx's reference
-//! evaluator for operators, of PyTorch, TensorFlow and scikit-learn for networks.
-
-use std::collections::BTreeMap;
-use std::fs;
-use std::path::PathBuf;
-use std::sync::Arc;
+//! What imported networks compute, against the values stored beside the models.
 
 use furthermore::Algebra;
-use furthermore::network::Network;
-use furthermore::onnx::{Imported, OnnxOptions};
-use furthermore::plan::{CompileOptions, Plan};
-use furthermore::tensor::{DType, Plaintext};
-use serde_json::Value;
+use furthermore::tensor::DType;
 
-use crate::support::{
-    REGIMES, Regime, compare, cpu, decrypted, key, open, parameters_encrypted, tensor, write_inputs,
-};
-
-/// Samples in every stored example.
-const BATCH: usize = 3;
-
-/// Tensors by name.
-type Named = BTreeMap<String, (Vec<usize>, Vec<f64>)>;
-
-/// A stored example of a model.
-struct Example {
-    name: String,
-    path: PathBuf,
-    inputs: Named,
-    outputs: Named,
-}
-
-fn tensors(stored: &Value) -> Named {
-    let numbers = |list: &Value| -> Vec<f64> {
-        let list = list.as_array().expect("a list").iter();
-        list.map(|number| number.as_f64().expect("a number"))
-            .collect()
-    };
-    let tensor = |stored: &Value| {
-        let shape = numbers(&stored["shape"])
-            .iter()
-            .map(|x| *x as usize)
-            .collect();
-        (shape, numbers(&stored["values"]))
-    };
-    let stored = stored.as_object().expect("tensors by name").iter();
-    stored
-        .map(|(name, stored)| (name.clone(), tensor(stored)))
-        .collect()
-}
-
-/// All models in a folder of fixtures.
-fn examples(folder: &str) -> Vec<Example> {
-    let folder = super::fixtures().join(folder);
-    let text = fs::read_to_string(folder.join("expected.json")).expect("stored values");
-    let stored: Value = serde_json::from_str(&text).expect("they are JSON");
-    let stored = stored.as_object().expect("examples by name").iter();
-    let example = |(name, stored): (&String, &Value)| Example {
-        name: name.clone(),
-        path: folder.join(format!("{name}.onnx")),
-        inputs: tensors(&stored["inputs"]),
-        outputs: tensors(&stored["outputs"]),
-    };
-    stored.map(example).collect()
-}
-
-impl Example {
-    fn import(&self) -> Result<Imported, String> {
-        let options = OnnxOptions {
-            batch: BATCH,
-            outputs: self.outputs.keys().cloned().collect(),
-        };
-        Network::from_onnx(&self.path, &options).map_err(|error| error.to_string())
-    }
-
-    /// Inputs of `rows` samples, which are the stored ones over and over.
-    fn inputs(&self, rows: usize, dtype: DType) -> Vec<(&str, Plaintext)> {
-        (self.inputs.iter())
-            .map(|(name, (shape, values))| {
-                let mut shape = shape.clone();
-                shape[0] = rows;
-                let values = repeated(values, rows);
-                (name.as_str(), tensor(&shape, &values, dtype))
-            })
-            .collect()
-    }
-
-    /// Compares everything that it gives with what is stored, of the stored values' own size.
-    fn check(
-        &self,
-        imported: &Imported,
-        rows: usize,
-        dtype: DType,
-        algebra: Algebra,
-        regime: Regime,
-        tolerance: f64,
-    ) -> Result<(), String> {
-        let key = key(2, 77);
-        let encrypted = algebra != Algebra::Real;
-        let options = CompileOptions {
-            algebra,
-            encrypted_inputs: encrypted && regime.inputs,
-            encrypted_parameters: encrypted && regime.parameters,
-            ..CompileOptions::plain(rows, dtype)
-        };
-        let plan = Plan::compile(&imported.network, &options).map_err(|error| error.to_string())?;
-        let device = cpu();
-        let mut session = open(&device, Arc::new(plan), &key, &imported.parameters);
-        if encrypted && regime.parameters {
-            parameters_encrypted(&mut session, &key, &imported.parameters, 5);
-        }
-        let inputs = self.inputs(rows, dtype);
-        let inputs: Vec<(&str, &Plaintext)> = inputs.iter().map(|(n, t)| (*n, t)).collect();
-        write_inputs(&mut session, &key, 6, &inputs);
-        session.run().map_err(|error| error.to_string())?;
-        for (name, (_, values)) in &self.outputs {
-            let expected = repeated(values, rows);
-            let size = expected.iter().fold(1.0, |most: f64, x| most.max(x.abs()));
-            let found = decrypted(&session, &key, name);
-            compare(&found, &expected, tolerance * size)
-                .map_err(|error| format!("{name}: {error}"))?;
-        }
-        Ok(())
-    }
-}
-
-/// Numbers of the stored samples as those of `rows`, over and over.
-fn repeated(values: &[f64], rows: usize) -> Vec<f64> {
-    if rows == BATCH {
-        return values.to_vec();
-    }
-    let width = values.len() / BATCH;
-    let sample = |row: usize| &values[row % BATCH * width..][..width];
-    (0..rows).flat_map(sample).copied().collect()
-}
-
-/// Runs every example and says all that went wrong.
-fn all(folder: &str, mut check: impl FnMut(&Example) -> Result<(), String>) {
-    let wrong: Vec<String> = (examples(folder).iter())
-        .filter_map(|example| {
-            check(example)
-                .err()
-                .map(|why| format!("{}: {why}", example.name))
-        })
-        .collect();
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-}
+use crate::support::models::{BATCH, Example, all, check_encrypted, examples};
+use crate::support::{REGIMES, cpu};
 
 fn plain(example: &Example) -> Result<(), String> {
     let (real, regime) = (Algebra::Real, REGIMES[0]);
-    example.check(&example.import()?, BATCH, DType::F64, real, regime, 1e-5)
-}
-
-fn encrypted(example: &Example) -> Result<(), String> {
-    let imported = example.import()?;
-    for algebra in [Algebra::Compact(2), Algebra::Blocks(2)] {
-        example
-            .check(&imported, BATCH, DType::F32, algebra, REGIMES[0], 1e-3)
-            .map_err(|why| format!("{algebra}: {why}"))?;
-    }
-    Ok(())
+    example.check(
+        &cpu(),
+        &example.import()?,
+        BATCH,
+        DType::F64,
+        real,
+        regime,
+        1e-5,
+    )
 }
 
 #[test]
@@ -169,7 +26,7 @@ fn operators_give_the_reference_evaluators_values() {
 
 #[test]
 fn operators_give_them_on_ciphertexts() {
-    all("operators", encrypted);
+    all("operators", |example| check_encrypted(&cpu(), example));
 }
 
 #[test]
@@ -180,7 +37,7 @@ fn networks_give_their_frameworks_values() {
 
 #[test]
 fn networks_give_them_on_ciphertexts() {
-    all("networks", encrypted);
+    all("networks", |example| check_encrypted(&cpu(), example));
 }
 
 /// Weights that are encrypted too: those that a batch normalisation was folded into among them.
@@ -190,7 +47,7 @@ fn networks_give_them_on_encrypted_weights() {
         let imported = example.import()?;
         let (algebra, regime) = (Algebra::Compact(2), REGIMES[2]);
         assert!(regime.inputs && regime.parameters);
-        example.check(&imported, BATCH, DType::F32, algebra, regime, 1e-3)
+        example.check(&cpu(), &imported, BATCH, DType::F32, algebra, regime, 1e-3)
     });
 }
 
@@ -201,7 +58,7 @@ fn networks_serve_other_batches() {
         let imported = example.import()?;
         for rows in [1, 2, 7] {
             let (real, regime) = (Algebra::Real, REGIMES[0]);
-            example.check(&imported, rows, DType::F64, real, regime, 1e-5)?;
+            example.check(&cpu(), &imported, rows, DType::F64, real, regime, 1e-5)?;
         }
         Ok(())
     });

@@ -9,6 +9,7 @@
 //! | `compare.rs` | the one comparison, and the error law behind its bounds |
 //! | `setup.rs` | tensors, keys, devices and sessions for tests |
 //! | `fixture.rs` | a training session that several tests start from |
+//! | `models.rs` | ONNX models and the values stored beside them |
 //! | `layers.rs` | what PyTorch computes of layers and optimisers, and the engine's networks for it |
 //!
 //! All oracles compute in f64 with plain loops.
@@ -24,6 +25,7 @@ mod fixture;
 mod graph;
 pub(crate) mod layers;
 mod mlp;
+pub(crate) mod models;
 mod more;
 mod noise;
 mod setup;
