@@ -3,7 +3,9 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use furthermore_bench::commands::{kernels, parity, profile, reproduce, tune, versus};
+use furthermore_bench::commands::{
+    decrypt, encrypt, kernels, keygen, parity, profile, reproduce, tune, versus,
+};
 
 /// Neural networks on MORE-encrypted tensors: reproduce the claims and measure their cost.
 ///
@@ -30,6 +32,12 @@ enum Command {
     Tune(tune::Options),
     /// Alternate with another program on the same workloads, and print our time over its.
     Versus(versus::Options),
+    /// Make a secret key.
+    Keygen(keygen::Options),
+    /// Encrypt an array into a file of ciphertexts.
+    Encrypt(encrypt::Options),
+    /// Decrypt a tensor of a file of ciphertexts into an array.
+    Decrypt(decrypt::Options),
 }
 
 fn main() -> ExitCode {
@@ -46,6 +54,9 @@ fn main() -> ExitCode {
         Command::Profile(options) => profile::run(&options),
         Command::Tune(options) => tune::run(&options),
         Command::Versus(options) => versus::run(&options),
+        Command::Keygen(options) => keygen::run(&options),
+        Command::Encrypt(options) => encrypt::run(&options),
+        Command::Decrypt(options) => decrypt::run(&options),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,6 +1,9 @@
 //! The commands, one a file, and what they share.
 
+pub mod decrypt;
+pub mod encrypt;
 pub mod kernels;
+pub mod keygen;
 pub mod parity;
 pub mod profile;
 pub mod reproduce;
@@ -15,6 +18,9 @@ use furthermore::tensor::DType;
 use crate::environment::Environment;
 use crate::error::{Error, Result};
 use crate::kernels::Peaks;
+
+/// What every command that encrypts says at its end.
+const WARNING: &str = "MORE over real numbers hides nothing from someone who analyses the data.";
 
 /// Options that choose what to compute with.
 #[derive(clap::Args, Debug, Clone)]
