@@ -75,6 +75,7 @@ fn write_whole(
     let written = || {
         // Made for the owner alone unless told otherwise.
         let mut builder = tempfile::Builder::new();
+        builder.prefix(".furthermore-");
         #[cfg(unix)]
         let everyone = std::os::unix::fs::PermissionsExt::from_mode(0o666);
         #[cfg(unix)]
