@@ -3,7 +3,9 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use furthermore_bench::commands::{kernels, parity, profile, reproduce, tune, versus};
+use furthermore_bench::commands::{
+    decrypt, encrypt, infer, kernels, keygen, parity, profile, reproduce, run, tune, versus,
+};
 
 /// Neural networks on MORE-encrypted tensors: reproduce the claims and measure their cost.
 ///
@@ -30,6 +32,16 @@ enum Command {
     Tune(tune::Options),
     /// Alternate with another program on the same workloads, and print our time over its.
     Versus(versus::Options),
+    /// Run an ONNX model on samples that it encrypts, and decrypt what comes out.
+    Infer(infer::Options),
+    /// Make a secret key.
+    Keygen(keygen::Options),
+    /// Encrypt an array into a file of ciphertexts.
+    Encrypt(encrypt::Options),
+    /// Run an ONNX model on a file of ciphertexts, without a secret key.
+    Run(run::Options),
+    /// Decrypt a tensor of a file of ciphertexts into an array.
+    Decrypt(decrypt::Options),
 }
 
 fn main() -> ExitCode {
@@ -46,6 +58,11 @@ fn main() -> ExitCode {
         Command::Profile(options) => profile::run(&options),
         Command::Tune(options) => tune::run(&options),
         Command::Versus(options) => versus::run(&options),
+        Command::Keygen(options) => keygen::run(&options),
+        Command::Encrypt(options) => encrypt::run(&options),
+        Command::Infer(options) => infer::run(&options),
+        Command::Run(options) => run::run(&options),
+        Command::Decrypt(options) => decrypt::run(&options),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -79,6 +79,22 @@ pub enum Error {
         /// The ciphertext's key.
         found: KeyId,
     },
+    /// A key in stored form cannot be used.
+    #[error("{what}: {reason}")]
+    StoredKey {
+        /// Which kind of key.
+        what: &'static str,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A file cannot be read or written.
+    #[error("{file}: {reason}")]
+    File {
+        /// The file.
+        file: String,
+        /// Why not.
+        reason: String,
+    },
     /// An algebra needs a key of another size, or a key where none was given.
     #[error("{algebra} needs {needs}")]
     NoKey {

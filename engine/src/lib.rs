@@ -14,6 +14,7 @@
 //! | [`plan`] | a network compiled for shapes, algebra and element type |
 //! | [`device`] | what runs a plan |
 //! | [`session`] | a plan bound to a device, with its weights resident |
+//! | [`io`] | key files, files of tensors, NumPy's arrays |
 //!
 //! ```
 //! use std::sync::Arc;
@@ -52,6 +53,7 @@ mod error;
 mod linalg;
 
 pub mod device;
+pub mod io;
 pub mod network;
 pub mod onnx;
 pub mod plan;

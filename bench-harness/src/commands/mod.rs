@@ -1,9 +1,15 @@
 //! The commands, one a file, and what they share.
 
+pub mod decrypt;
+pub mod encrypt;
+pub mod execute;
+pub mod infer;
 pub mod kernels;
+pub mod keygen;
 pub mod parity;
 pub mod profile;
 pub mod reproduce;
+pub mod run;
 pub mod tune;
 pub mod versus;
 

@@ -14,7 +14,7 @@ use rand::seq::SliceRandom;
 use rand_chacha::ChaCha20Rng;
 use serde::Serialize;
 
-use super::{Chosen, Compute};
+use super::{Chosen, Compute, WARNING};
 use crate::data::{self, Digits};
 use crate::error::{Error, Result};
 use crate::progress;
@@ -577,5 +577,5 @@ fn print(bench: &Bench, report: &Report<Row>) {
             row.job, row.regime, row.algebra, row.note
         );
     }
-    println!("{}", super::WARNING);
+    println!("{WARNING}");
 }

@@ -3,7 +3,9 @@
 use std::fmt;
 
 use furthermore_kernels_cpu::Arithmetic;
+use serde::{Deserialize, Serialize};
 
+use super::stored::StoredEvaluationKey;
 use crate::algebra::{self, Algebra};
 use crate::error::{Error, Result};
 
@@ -22,7 +24,12 @@ impl fmt::Display for KeyId {
 /// Trace and determinant (for n = 2) give the eigenvalues as the roots of x^2 - tx + d, so keeping
 /// them here gives nothing away that the scheme does not: they say which two values every
 /// ciphertext holds, but not which of the two is the message.
-#[derive(Debug, Clone, PartialEq)]
+///
+/// Through serde it is `{"id", "roots", "generator"}`, held to what keys are drawn by when it is read.
+/// The numbers keep every bit where the format keeps those of an f64 (in serde_json: its feature
+/// `float_roundtrip`).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "StoredEvaluationKey", into = "StoredEvaluationKey")]
 pub struct EvaluationKey {
     id: KeyId,
     /// Eigenvalues of Z, largest first.

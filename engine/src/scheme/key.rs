@@ -15,25 +15,27 @@ use crate::linalg;
 
 /// Eigenvalues lie on multiples of this, so that their sum, product and half difference are exact in
 /// single precision.
-const GRID: f64 = 1.0 / 256.0;
+pub(super) const GRID: f64 = 1.0 / 256.0;
 /// The largest condition number of S: in f32, sixteen products of blocks lose a digit at 10 and all
 /// of them at 100.
-const MAX_CONDITION: f64 = 4.5;
+pub(super) const MAX_CONDITION: f64 = 4.5;
 /// Z's off-diagonal entries are at least this part of the eigenvalues' gap, or a block shows its
 /// message in a corner.
 const MIN_MIXING: f64 = 0.1;
 /// For more than two slots, how far an eigenvalue strays from its Chebyshev node, as a part of the
 /// nodes' smallest gap.
-const NODE_SPREAD: f64 = 0.15;
+pub(super) const NODE_SPREAD: f64 = 0.15;
 
 /// The secret key: the matrix S, whose first column belongs to the message, and the eigenvalues of
 /// the public generator in that order.
 ///
-/// It is wiped when dropped, prints nothing of itself, and has no serialised form.
+/// It is wiped when dropped and prints nothing of itself; [`SecretKey::to_bytes`] gives it away.
 #[derive(Zeroize, ZeroizeOnDrop)]
 pub struct SecretKey {
     s: Vec<f64>,
     s_inverse: Vec<f64>,
+    /// Z's eigenvalues in the order of the columns of S.
+    eigenvalues: Vec<f64>,
     /// Which of the evaluation key's slots is the message.
     message_slot: usize,
     #[zeroize(skip)]
@@ -66,7 +68,7 @@ impl SecretKey {
         }
         let id = KeyId(rng.next_u64());
         // v[0] is the message's: the order is the secret, so it is wiped like S.
-        let v = Zeroizing::new(if slots == 2 {
+        let mut v = Zeroizing::new(if slots == 2 {
             two_eigenvalues(&mut rng)
         } else {
             eigenvalues(slots, &mut rng)
@@ -78,15 +80,31 @@ impl SecretKey {
             if !mixes(&generator, &v) {
                 continue;
             }
-            let mut roots = v.to_vec();
-            roots.sort_by(|a, b| b.total_cmp(a));
-            let message_slot = roots.iter().position(|&r| r == v[0]).unwrap_or(0);
-            return Ok(Self {
-                s: std::mem::take(&mut *s),
-                s_inverse: std::mem::take(&mut *s_inverse),
-                message_slot,
-                evaluation: Arc::new(EvaluationKey::new(id, roots, generator)),
-            });
+            return Ok(Self::of_parts(
+                EvaluationKey::new(id, descending(&v), generator),
+                std::mem::take(&mut *v),
+                std::mem::take(&mut *s),
+                std::mem::take(&mut *s_inverse),
+            ));
+        }
+    }
+
+    /// The key of these parts, which have to fit: `eigenvalues` are the evaluation key's roots, the
+    /// message's first, and S diag(eigenvalues) S^-1 its generator.
+    pub(super) fn of_parts(
+        evaluation: EvaluationKey,
+        eigenvalues: Vec<f64>,
+        s: Vec<f64>,
+        s_inverse: Vec<f64>,
+    ) -> Self {
+        let message = eigenvalues[0];
+        let slot = evaluation.roots().iter().position(|&root| root == message);
+        Self {
+            s,
+            s_inverse,
+            eigenvalues,
+            message_slot: slot.unwrap_or(0),
+            evaluation: Arc::new(evaluation),
         }
     }
 
@@ -108,6 +126,11 @@ impl SecretKey {
     /// S and its inverse, n x n.
     pub(super) fn matrices(&self) -> (&[f64], &[f64]) {
         (&self.s, &self.s_inverse)
+    }
+
+    /// Z's eigenvalues in the order of the columns of S.
+    pub(super) fn eigenvalues(&self) -> &[f64] {
+        &self.eigenvalues
     }
 }
 
@@ -134,17 +157,31 @@ fn two_eigenvalues(rng: &mut impl Rng) -> Vec<f64> {
     }
 }
 
+/// Eigenvalues as an evaluation key has them: largest first.
+pub(super) fn descending(eigenvalues: &[f64]) -> Vec<f64> {
+    let mut roots = eigenvalues.to_vec();
+    roots.sort_by(|a, b| b.total_cmp(a));
+    roots
+}
+
+/// The n Chebyshev nodes, largest first, and the smallest gap between two.
+pub(super) fn chebyshev_nodes(n: usize) -> (Vec<f64>, f64) {
+    let node = |i: usize| (std::f64::consts::PI * (2 * i + 1) as f64 / (2 * n) as f64).cos();
+    let nodes: Vec<f64> = (0..n).map(node).collect();
+    let gaps = nodes.windows(2).map(|pair| pair[0] - pair[1]);
+    let gap = gaps.fold(f64::INFINITY, f64::min);
+    (nodes, gap)
+}
+
 /// Eigenvalues near the Chebyshev nodes, on the grid, in random order.
 fn eigenvalues(n: usize, rng: &mut impl Rng) -> Vec<f64> {
-    let node = |i: usize| (std::f64::consts::PI * (2 * i + 1) as f64 / (2 * n) as f64).cos();
-    let gap = (1..n)
-        .map(|i| node(i - 1) - node(i))
-        .fold(f64::INFINITY, f64::min);
+    let (nodes, gap) = chebyshev_nodes(n);
     let steps = (NODE_SPREAD * gap / GRID).floor() as i32;
-    let mut v: Vec<f64> = (0..n)
-        .map(|i| {
+    let mut v: Vec<f64> = nodes
+        .iter()
+        .map(|node| {
             // Rounding towards zero keeps the node's part of the spread within bounds.
-            let nearest = (node(i) / GRID).round() as i32;
+            let nearest = (node / GRID).round() as i32;
             f64::from(nearest + rng.random_range(-(steps - 1)..steps)) * GRID
         })
         .collect();
@@ -164,7 +201,7 @@ pub(super) fn normal(rng: &mut impl Rng) -> f64 {
 type Secret = Zeroizing<Vec<f64>>;
 
 /// Multiplies column k by `d[k]`.
-fn scale_columns(a: &[f64], d: &[f64]) -> Vec<f64> {
+pub(super) fn scale_columns(a: &[f64], d: &[f64]) -> Vec<f64> {
     a.iter()
         .enumerate()
         .map(|(e, x)| x * d[e % d.len()])
@@ -196,7 +233,7 @@ fn mixing_matrix(n: usize, rng: &mut impl Rng) -> (Secret, Secret) {
 }
 
 /// Whether every row and column of Z mixes slots: its part off the diagonal is not small.
-fn mixes(generator: &[f64], v: &[f64]) -> bool {
+pub(super) fn mixes(generator: &[f64], v: &[f64]) -> bool {
     let n = v.len();
     let gap = v
         .iter()

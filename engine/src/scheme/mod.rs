@@ -12,6 +12,7 @@ mod encrypt;
 mod evaluation;
 mod key;
 mod mask;
+mod stored;
 
 pub use encrypt::Encryptor;
 pub use evaluation::{EvaluationKey, KeyId};
