@@ -1,9 +1,10 @@
-//! Files: keys, tensors, and NumPy's arrays.
+//! Files: keys, tensors, checkpoints, and NumPy's arrays.
 //!
 //! What is written stands under a temporary name beside its place until it is whole, so a file is
 //! there or it is not. What is read may be anything: sizes are held against the file's length before
 //! anything is allocated for them, and errors name the file.
 
+mod checkpoint;
 mod keys;
 mod npy;
 mod tensors;
@@ -12,6 +13,7 @@ use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
+pub use checkpoint::{read_checkpoint, write_checkpoint};
 pub use keys::{read_secret_key, write_secret_key};
 pub use npy::{read_npy, write_npy};
 pub use tensors::{

@@ -20,10 +20,12 @@ use super::{CHUNK, Place, cut_short, open, refuse, write_whole};
 use crate::algebra::Algebra;
 use crate::error::{Error, Result};
 use crate::scheme::EvaluationKey;
+use crate::session::Progress;
 use crate::tensor::{Ciphertext, DType, Plaintext, Tensor, TensorView, with_dtype};
 
 const FORMAT: &str = "furthermore";
 const VERSION: u32 = 1;
+/// What a file of tensors is; a checkpoint is another kind of the same form.
 const KIND: &str = "tensors";
 /// The metadata entry, and the name that safetensors keeps for all of them.
 const ENTRY: &str = "furthermore";
@@ -84,6 +86,9 @@ struct Header {
     algebra: String,
     dtype: String,
     key: Option<EvaluationKey>,
+    /// In checkpoints.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    training: Option<Progress>,
     tensors: Vec<Entry>,
 }
 
@@ -109,7 +114,17 @@ struct Entry {
 /// # Errors
 /// When the tensors cannot be in one file, a number is not finite, or the file cannot be written.
 pub fn write_tensors(path: &Path, tensors: &[(&str, TensorView<'_>)]) -> Result<()> {
-    let header = header(&path.display().to_string(), tensors)?;
+    write_kind(path, KIND, None, tensors)
+}
+
+/// Writes a file of a kind, with how far training has come where that is a checkpoint.
+pub(super) fn write_kind(
+    path: &Path,
+    kind: &str,
+    training: Option<Progress>,
+    tensors: &[(&str, TensorView<'_>)],
+) -> Result<()> {
+    let header = header(&path.display().to_string(), kind, training, tensors)?;
     write_whole(path, Place::Replace, |to| write(to, &header, tensors))
 }
 
@@ -118,7 +133,7 @@ pub fn write_tensors(path: &Path, tensors: &[(&str, TensorView<'_>)]) -> Result<
 /// # Errors
 /// When the tensors cannot be in one file, or a number is not finite.
 pub fn tensors_to_bytes(tensors: &[(&str, TensorView<'_>)]) -> Result<Vec<u8>> {
-    let header = header(UNNAMED, tensors)?;
+    let header = header(UNNAMED, KIND, None, tensors)?;
     let mut bytes = Vec::new();
     write(&mut bytes, &header, tensors).or_else(|error| refuse(UNNAMED, error))?;
     Ok(bytes)
@@ -131,8 +146,8 @@ pub fn tensors_to_bytes(tensors: &[(&str, TensorView<'_>)]) -> Result<Vec<u8>> {
 /// When the file cannot be read, is no file of tensors, is cut short, contradicts itself, or holds
 /// numbers that are not finite.
 pub fn read_tensors(path: &Path) -> Result<TensorFile> {
-    let (file, length) = open(path)?;
-    read(file, length, &path.display().to_string(), None)
+    let (tensors, _) = read_kind(path, KIND, None)?;
+    Ok(tensors)
 }
 
 /// Reads a file of tensors whose ciphertexts have to be under `key`, which is looked at before the
@@ -141,8 +156,18 @@ pub fn read_tensors(path: &Path) -> Result<TensorFile> {
 /// # Errors
 /// When it is another key, or as [`read_tensors`].
 pub fn read_tensors_under(path: &Path, key: &EvaluationKey) -> Result<TensorFile> {
+    let (tensors, _) = read_kind(path, KIND, Some(key))?;
+    Ok(tensors)
+}
+
+/// Reads a file of a kind, with how far training had come where that is a checkpoint.
+pub(super) fn read_kind(
+    path: &Path,
+    kind: &str,
+    key: Option<&EvaluationKey>,
+) -> Result<(TensorFile, Option<Progress>)> {
     let (file, length) = open(path)?;
-    read(file, length, &path.display().to_string(), Some(key))
+    read(file, length, &path.display().to_string(), kind, key)
 }
 
 /// Reads the bytes of a file of tensors.
@@ -150,11 +175,18 @@ pub fn read_tensors_under(path: &Path, key: &EvaluationKey) -> Result<TensorFile
 /// # Errors
 /// As [`read_tensors`].
 pub fn tensors_from_bytes(bytes: &[u8]) -> Result<TensorFile> {
-    read(Cursor::new(bytes), bytes.len() as u64, UNNAMED, None)
+    let (from, length) = (Cursor::new(bytes), bytes.len() as u64);
+    let (tensors, _) = read(from, length, UNNAMED, KIND, None)?;
+    Ok(tensors)
 }
 
 /// The start of the file, up to the first tensor.
-fn header(file: &str, tensors: &[(&str, TensorView<'_>)]) -> Result<Vec<u8>> {
+fn header(
+    file: &str,
+    kind: &str,
+    training: Option<Progress>,
+    tensors: &[(&str, TensorView<'_>)],
+) -> Result<Vec<u8>> {
     let dtype = tensors.first().map_or(DType::F32, |(_, t)| t.dtype());
     let mut first: Option<&Ciphertext> = None;
     let mut names = HashSet::new();
@@ -206,10 +238,11 @@ fn header(file: &str, tensors: &[(&str, TensorView<'_>)]) -> Result<Vec<u8>> {
     let entry = Header {
         format: FORMAT.to_owned(),
         version: VERSION,
-        kind: KIND.to_owned(),
+        kind: kind.to_owned(),
         algebra: first.map_or(Algebra::Real, Ciphertext::algebra).to_string(),
         dtype: dtype.to_string(),
         key: first.map(|ciphertext| (**ciphertext.key()).clone()),
+        training,
         tensors: entries,
     };
     let text = serde_json::to_string(&entry).or_else(|error| refuse(file, error))?;
@@ -291,10 +324,12 @@ fn read(
     mut from: impl Read + Seek,
     length: u64,
     file: &str,
+    kind: &str,
     expected: Option<&EvaluationKey>,
-) -> Result<TensorFile> {
+) -> Result<(TensorFile, Option<Progress>)> {
     let (metadata, start) = metadata(&mut from, length).or_else(|e| refuse(file, e))?;
-    let mut listed = listed(&metadata).or_else(|e| refuse(file, e))?;
+    let mut listed = listed(&metadata, kind).or_else(|e| refuse(file, e))?;
+    let training = listed.training.take();
     let (algebra, dtype, key) = listed.constants().or_else(|e| refuse(file, e))?;
     if let (Some(expected), Some(found)) = (expected, &key) {
         check_key(file, expected, found)?;
@@ -312,12 +347,13 @@ fn read(
             Err(reason) => return refuse(file, format!("tensor '{}' {reason}", entry.name)),
         }
     }
-    Ok(TensorFile {
+    let file = TensorFile {
         algebra,
         dtype,
         key,
         tensors,
-    })
+    };
+    Ok((file, training))
 }
 
 /// What safetensors says of a file, with the place where tensors start. Their offsets follow each
@@ -350,7 +386,7 @@ fn metadata(from: &mut impl Read, length: u64) -> Result<(Metadata, u64), String
 }
 
 /// What our metadata entry says.
-fn listed(metadata: &Metadata) -> Result<Header, String> {
+fn listed(metadata: &Metadata, wanted: &str) -> Result<Header, String> {
     let text = metadata.metadata().as_ref().and_then(|m| m.get(ENTRY));
     let Some(text) = text else {
         return Err(format!("safetensors without the metadata entry '{ENTRY}'"));
@@ -361,9 +397,9 @@ fn listed(metadata: &Metadata) -> Result<Header, String> {
         version,
         kind,
     } = serde_json::from_str(text).map_err(explain)?;
-    if format != FORMAT || kind != KIND {
+    if format != FORMAT || kind != wanted {
         return Err(format!(
-            "it holds '{kind}' of '{format}', where '{KIND}' of '{FORMAT}' belong"
+            "it holds '{kind}' of '{format}', where '{wanted}' of '{FORMAT}' belong"
         ));
     }
     if version != VERSION {

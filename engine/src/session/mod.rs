@@ -6,8 +6,9 @@ mod schedule;
 mod trainer;
 
 pub use schedule::{Decay, Schedule};
-pub use trainer::{Step, Trainer, TrainingOptions};
+pub use trainer::{Progress, Step, Trainer, TrainingOptions};
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -392,6 +393,79 @@ impl Session {
             self.program.clear(&binding.region)?;
         }
         self.steps = 0;
+        Ok(())
+    }
+
+    /// The evaluation key that its ciphertexts are under.
+    pub fn key(&self) -> Option<&Arc<EvaluationKey>> {
+        self.key.as_ref()
+    }
+
+    /// What it keeps between runs, parameters and optimiser states.
+    fn kept(&self) -> impl Iterator<Item = &Binding> {
+        let kept = |b: &&Binding| matches!(b.role, Role::Parameter | Role::State);
+        self.plan.bindings().iter().filter(kept)
+    }
+
+    /// Reads everything that it keeps between runs.
+    pub(crate) fn resident(&self) -> Result<Vec<(String, Tensor)>> {
+        self.kept()
+            .map(|binding| Ok((binding.name.clone(), self.read(&binding.name)?)))
+            .collect()
+    }
+
+    /// Writes everything that it keeps between runs, as it was after so many of these.
+    ///
+    /// # Errors
+    /// When a tensor is missing, too many or does not fit; nothing is written then.
+    pub(crate) fn restore(&mut self, tensors: &[(String, Tensor)], steps: u64) -> Result<()> {
+        let plan = Arc::clone(&self.plan);
+        let named: BTreeMap<&str, &Tensor> =
+            tensors.iter().map(|(name, t)| (name.as_str(), t)).collect();
+        if let Some((name, _)) = tensors
+            .iter()
+            .find(|(name, _)| !self.kept().any(|b| b.name == *name))
+        {
+            let known = self
+                .kept()
+                .map(|b| b.name.as_str())
+                .collect::<Vec<_>>()
+                .join(", ");
+            return Err(Error::Unknown {
+                what: "parameter or state",
+                name: name.clone(),
+                known,
+            });
+        }
+        let mut written = Vec::new();
+        for binding in plan
+            .bindings()
+            .iter()
+            .filter(|b| matches!(b.role, Role::Parameter | Role::State))
+        {
+            let Some(tensor) = named.get(binding.name.as_str()) else {
+                return Err(Error::Unknown {
+                    what: "parameter or state",
+                    name: binding.name.clone(),
+                    known: named.keys().copied().collect::<Vec<_>>().join(", "),
+                });
+            };
+            let tensor = tensor.view();
+            if tensor.shape() != &binding.shape {
+                return Err(self.wrong_shape(binding, tensor.shape()));
+            }
+            if binding.encrypted && matches!(tensor, TensorView::Plaintext(_)) {
+                return Err(Error::NotEncrypted {
+                    what: describe(binding),
+                });
+            }
+            self.check(binding, tensor, None)?;
+            written.push((binding, tensor));
+        }
+        for (binding, tensor) in written {
+            self.upload(binding, tensor, None)?;
+        }
+        self.steps = steps;
         Ok(())
     }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha20Rng;
+use serde::{Deserialize, Serialize};
 
 use super::{Schedule, Session, samples};
 use crate::device::{Cancel, Device};
@@ -43,6 +44,22 @@ pub struct Trainer {
     epoch: u64,
     /// Batches of this epoch that have been trained on.
     batches: u64,
+}
+
+/// How far training has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Progress {
+    /// Steps taken.
+    pub steps: u64,
+    /// Epochs done.
+    pub epoch: u64,
+    /// Batches of the next epoch that are done already.
+    pub batches: u64,
+    /// Samples of a batch.
+    pub batch: usize,
+    /// What orders and dropout are drawn from.
+    pub seed: u64,
 }
 
 /// A step that was taken.
@@ -105,6 +122,45 @@ impl Trainer {
     /// Epochs done.
     pub fn epochs(&self) -> u64 {
         self.epoch
+    }
+
+    /// How far it has come.
+    pub fn progress(&self) -> Progress {
+        Progress {
+            steps: self.session.steps(),
+            epoch: self.epoch,
+            batches: self.batches,
+            batch: self.session.plan().options().batch,
+            seed: self.seed,
+        }
+    }
+
+    /// Parameters and what the optimiser keeps, by name.
+    pub(crate) fn resident(&self) -> Result<Vec<(String, Tensor)>> {
+        self.session.resident()
+    }
+
+    /// Puts it where a trainer with these tensors was.
+    ///
+    /// # Errors
+    /// When something does not fit; nothing has changed then.
+    pub(crate) fn restore(
+        &mut self,
+        tensors: &[(String, Tensor)],
+        progress: Progress,
+    ) -> Result<()> {
+        let batch = self.session.plan().options().batch;
+        if progress.batch != batch {
+            return Err(Error::Operation {
+                operation: "checkpoint".to_owned(),
+                reason: format!("it trained by batches of {}, not {batch}", progress.batch),
+            });
+        }
+        self.session.restore(tensors, progress.steps)?;
+        self.session.set_dropout_seed(progress.seed);
+        self.seed = progress.seed;
+        (self.epoch, self.batches) = (progress.epoch, progress.batches);
+        Ok(())
     }
 
     /// Sets the limits of the mask guard.

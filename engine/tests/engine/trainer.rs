@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use furthermore::device::Cancel;
+use furthermore::io;
 use furthermore::network::{Network, Optimizer, Parameters, Value};
 use furthermore::plan::{CompileOptions, Plan};
 use furthermore::scheme::{MaskPolicy, SecretKey};
@@ -265,4 +266,118 @@ fn predictions_are_those_of_runs_of_their_own() {
     let predicted = session.predict(&[("x", (&none).into())], "y", |_| ());
     let predicted = predicted.expect("nothing to do");
     assert_eq!(predicted.view().shape()[..], [0, SIZES[2]]);
+}
+
+/// Every number that a trainer keeps, to the bit.
+fn bits(trainer: &Trainer) -> Vec<(String, Vec<u64>)> {
+    let parameters = trainer.parameters().expect("weights");
+    let numbers = |tensor: &Tensor| -> Vec<u64> {
+        match tensor {
+            Tensor::Plaintext(p) => p.to_f64().iter().map(|x| x.to_bits()).collect(),
+            Tensor::Ciphertext(c) => {
+                let numbers = c.to_interleaved::<f32>().expect("f32");
+                numbers.iter().map(|x| u64::from(x.to_bits())).collect()
+            }
+        }
+    };
+    let named = |(name, tensor): (&str, &Tensor)| (name.to_owned(), numbers(tensor));
+    parameters.iter().map(named).collect()
+}
+
+#[test]
+fn a_trainer_goes_on_from_a_checkpoint_bit_for_bit() {
+    let (network, loss) = network(0.25);
+    let key = key(2, 6);
+    let folder = tempfile::tempdir().expect("a folder");
+    for algebra in [Algebra::Real, Algebra::Compact(2), Algebra::Blocks(2)] {
+        let path = folder.path().join(algebra.to_string());
+        let set = set(algebra, DType::F32, &key);
+        let options = options(algebra, DType::F32);
+        let mut whole = trainer(&network, loss, &options, &key).expect("it compiles");
+        // In the middle of the second epoch.
+        for _ in 0..2 {
+            let ended = whole.epoch(&views(&set), |trainer, step| {
+                if step.step == 10 {
+                    io::write_checkpoint(&path, trainer)?;
+                }
+                Ok(())
+            });
+            ended.expect("finite");
+        }
+        // Another start and another seed, which the checkpoint replaces.
+        let other = TrainingOptions {
+            seed: 99,
+            ..options
+        };
+        let start = network.initial_parameters(77, DType::F32).expect("weights");
+        let public = Some(key.evaluation_key());
+        let mut resumed = Trainer::new(&cpu(), &network, loss, &other, public, &start);
+        let resumed = resumed.as_mut().expect("it compiles");
+        io::read_checkpoint(&path, resumed).expect("its own checkpoint");
+        let progress = resumed.progress();
+        assert_eq!(
+            (progress.steps, progress.epoch, progress.batches),
+            (10, 1, 4)
+        );
+        assert_eq!(progress.seed, 11);
+        resumed.epoch(&views(&set), |_, _| Ok(())).expect("finite");
+        assert_eq!(resumed.progress(), whole.progress());
+        assert_eq!(bits(resumed), bits(&whole), "{algebra}");
+    }
+}
+
+#[test]
+fn checkpoints_that_do_not_fit_change_nothing() {
+    let (network, loss) = network(0.0);
+    let (key, foreign) = (key(2, 6), key(2, 7));
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("checkpoint");
+    let algebra = Algebra::Compact(2);
+    let options = options(algebra, DType::F32);
+    let made = |options: &TrainingOptions, key| trainer(&network, loss, options, key);
+    let mut trained = made(&options, &key).expect("it compiles");
+    let set = set(algebra, DType::F32, &key);
+    trained.epoch(&views(&set), |_, _| Ok(())).expect("finite");
+    io::write_checkpoint(&path, &trained).expect("written");
+
+    let mut trainer = made(&options, &foreign).expect("it compiles");
+    let before = bits(&trainer);
+    let refusal = io::read_checkpoint(&path, &mut trainer);
+    assert!(matches!(refusal, Err(Error::Key { .. })), "{refusal:?}");
+    assert_eq!(bits(&trainer), before);
+
+    let mut sgd = options.clone();
+    sgd.optimizer = Optimizer::sgd(0.9);
+    let mut wide = options.clone();
+    wide.compile.batch = 9;
+    let mut blocks = options.clone();
+    blocks.compile.algebra = Algebra::Blocks(2);
+    let mut plain = options.clone();
+    plain.compile = CompileOptions::plain(BATCH, DType::F32);
+    for (what, options, part) in [
+        ("an optimiser", &sgd, "first.weight.moment"),
+        ("a batch", &wide, "by batches of 8"),
+        ("an algebra", &blocks, "compact2 where blocks2"),
+        ("plaintext", &plain, "encrypted"),
+    ] {
+        let mut trainer = made(options, &key).expect("it compiles");
+        let before = bits(&trainer);
+        refused(what, io::read_checkpoint(&path, &mut trainer), &[part]);
+        assert_eq!(bits(&trainer), before, "{what}");
+        assert_eq!(trainer.steps(), 0);
+    }
+
+    let mut trainer = made(&options, &key).expect("it compiles");
+    let before = bits(&trainer);
+    let bytes = std::fs::read(&path).expect("written before");
+    for len in [0, 7, 100, bytes.len() - 1] {
+        std::fs::write(&path, &bytes[..len]).expect("a file");
+        let refusal = io::read_checkpoint(&path, &mut trainer);
+        refused("a file cut short", refusal, &["checkpoint: "]);
+        assert_eq!(bits(&trainer), before);
+    }
+    let [x, _] = &set;
+    io::write_tensors(&path, &[("x", x.view())]).expect("written");
+    let refusal = io::read_checkpoint(&path, &mut trainer);
+    refused("tensors", refusal, &["'tensors'", "'checkpoint'"]);
 }
