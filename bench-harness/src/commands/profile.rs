@@ -191,8 +191,10 @@ fn profile(
         ),
     };
     let one_hot = workload.loss == Loss::CrossEntropy;
+    let weights = network.initial_parameters(options.seed, chosen.dtype)?;
     let mut session = resident(
         &network,
+        &weights,
         &compile,
         options.seed,
         one_hot,

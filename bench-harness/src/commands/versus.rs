@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use furthermore::Algebra;
 use furthermore::network::{Init, Network};
+use furthermore::onnx::OnnxOptions;
 use furthermore::plan::CompileOptions;
 use furthermore::session::Session;
 use regex::Regex;
@@ -29,6 +30,10 @@ pub struct Options {
     /// Run only workloads whose name matches.
     #[arg(long, value_name = "REGEX", default_value = "")]
     pub only: String,
+    /// Infer with this ONNX network and its weights instead of the workloads' own; its output is the
+    /// first, and the peer's network has to be the same.
+    #[arg(long, value_name = "FILE")]
+    pub model: Option<PathBuf>,
     /// Alternating repetitions.
     #[arg(long, default_value_t = 31)]
     pub repetitions: usize,
@@ -258,15 +263,26 @@ fn skipped(options: &Options, text: &str, why: &str) -> Row {
 /// Our sessions for a workload, inputs resident: plaintext first, then each regime and algebra.
 fn sides(name: &Name, options: &Options, chosen: &Chosen) -> Result<Vec<Side>> {
     let workload = Workload::named(&name.workload);
-    let (network, product) = match (name.product(), &workload, name.job.as_str()) {
-        (Some(sizes), ..) => (product_network(sizes)?, true),
-        (None, Some(workload), "infer") => (workload.inference()?, false),
-        (None, Some(workload), "train") => (workload.training(0.0)?, false),
-        _ => return Ok(Vec::new()),
-    };
     // A product's left operand is its input, whose rows are the batch.
     let batch = name.product().map_or(name.batch, |[m, ..]| m);
     let dtype = chosen.dtype;
+    let drawn = |network: Network| {
+        let weights = network.initial_parameters(options.seed, dtype)?;
+        Ok::<_, Error>((network, weights))
+    };
+    let product = name.product().is_some();
+    let job = (name.product(), &workload, name.job.as_str());
+    let (network, weights) = match (job, &options.model) {
+        ((Some(sizes), ..), _) => drawn(product_network(sizes)?)?,
+        ((None, Some(_), "infer"), Some(model)) => {
+            let outputs = Vec::new();
+            let imported = Network::from_onnx(model, &OnnxOptions { batch, outputs })?;
+            (imported.network, imported.parameters)
+        }
+        ((None, Some(workload), "infer"), None) => drawn(workload.inference()?)?,
+        ((None, Some(workload), "train"), _) => drawn(workload.training(0.0)?)?,
+        _ => return Ok(Vec::new()),
+    };
     let mut regimes: Vec<(&'static str, Option<Algebra>, CompileOptions)> =
         vec![("plain", None, CompileOptions::plain(batch, dtype))];
     for &algebra in &chosen.algebras {
@@ -283,6 +299,7 @@ fn sides(name: &Name, options: &Options, chosen: &Chosen) -> Result<Vec<Side>> {
         .map(|(regime, algebra, compile)| {
             let session = resident(
                 &network,
+                &weights,
                 &compile,
                 options.seed,
                 cross_entropy,

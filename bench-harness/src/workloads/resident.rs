@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use furthermore::Algebra;
 use furthermore::device::Device;
-use furthermore::network::Network;
+use furthermore::network::{Network, Parameters};
 use furthermore::plan::{CompileOptions, Plan};
 use furthermore::scheme::{MaskPolicy, SecretKey};
 use furthermore::session::Session;
@@ -14,13 +14,14 @@ use rand_chacha::ChaCha20Rng;
 
 use crate::error::Result;
 
-/// A session with random inputs, targets and weights written to it. Its learning rate is tiny, so
-/// that any number of steps stays finite.
+/// A session with random inputs and targets and these weights written to it, of any element type. Its
+/// learning rate is tiny, so that any number of steps stays finite.
 ///
 /// # Errors
 /// When the network cannot be compiled or the device cannot hold it.
 pub(crate) fn resident(
     network: &Network,
+    weights: &Parameters,
     compile: &CompileOptions,
     seed: u64,
     one_hot: bool,
@@ -34,7 +35,8 @@ pub(crate) fn resident(
     };
     let public = key.as_ref().map(SecretKey::evaluation_key);
     let mut session = Session::new(device, Arc::clone(&plan), public)?;
-    session.load_parameters(&network.initial_parameters(seed, compile.dtype)?)?;
+    let weights = weights.to_dtype(compile.dtype)?;
+    session.load_parameters(&weights)?;
     session.set_learning_rate(1e-6)?;
     let mut rng = ChaCha20Rng::seed_from_u64(seed);
     let inputs: Vec<_> = plan
@@ -74,7 +76,7 @@ pub(crate) fn resident(
     }
     if compile.encrypted_parameters {
         // Weights with masks of their own, as training leaves them.
-        for (weight, tensor) in network.initial_parameters(seed, compile.dtype)?.iter() {
+        for (weight, tensor) in weights.iter() {
             if let Tensor::Plaintext(plaintext) = tensor {
                 session.write(weight, &encryptor.encrypt(plaintext)?)?;
             }

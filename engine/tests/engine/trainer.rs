@@ -358,7 +358,7 @@ fn checkpoints_that_do_not_fit_change_nothing() {
         ("an optimiser", &sgd, "first.weight.moment"),
         ("a batch", &wide, "by batches of 8"),
         ("an algebra", &blocks, "compact2 where blocks2"),
-        ("plaintext", &plain, "encrypted"),
+        ("plaintext", &plain, "a plaintext is needed"),
     ] {
         let mut trainer = made(options, &key).expect("it compiles");
         let before = bits(&trainer);

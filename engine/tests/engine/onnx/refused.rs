@@ -2,9 +2,12 @@
 //! where, within bounded memory and time.
 
 use std::fs;
+use std::path::Path;
 
 use furthermore::network::Network;
 use furthermore::onnx::OnnxOptions;
+use furthermore::plan::{CompileOptions, Plan};
+use furthermore::tensor::DType;
 use prost::Message;
 
 use super::build::{
@@ -319,4 +322,27 @@ fn tensors_that_do_not_hold_what_they_say_are_refused() {
         with(large),
         &["'w'", "18446744073709551615"],
     );
+}
+
+/// What the fuzz target starts from, and whatever it has found: read or refused, and no more.
+#[test]
+fn the_corpus_of_the_fuzz_target_never_panics() {
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/onnx");
+    let (mut models, mut read) = (0, 0);
+    for entry in fs::read_dir(corpus).expect("the corpus") {
+        let bytes = fs::read(entry.expect("an entry").path()).expect("a file");
+        models += 1;
+        for batch in [1, 3] {
+            let options = OnnxOptions {
+                batch,
+                outputs: Vec::new(),
+            };
+            let Ok(imported) = Network::from_onnx_bytes(&bytes, &options) else {
+                continue;
+            };
+            let options = CompileOptions::plain(batch, DType::F32);
+            read += usize::from(Plan::compile(&imported.network, &options).is_ok());
+        }
+    }
+    assert!(models >= 16 && read >= 10, "{read} of {models}");
 }
