@@ -62,6 +62,14 @@ enum Place {
     Keep,
 }
 
+/// Writes bytes to a file that is replaced if it is there.
+///
+/// # Errors
+/// When it cannot be written.
+pub(crate) fn write_bytes(path: &Path, bytes: &[u8]) -> Result<()> {
+    write_whole(path, Place::Replace, |to| to.write_all(bytes))
+}
+
 /// Writes a file under a temporary name in the same folder, waits until it is stored, and gives it
 /// its name.
 fn write_whole(

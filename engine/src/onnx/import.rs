@@ -18,7 +18,7 @@ use super::model::{Model, is_own};
 use super::node::{Bound, Known, Node, Step};
 use super::support::{self, Fold};
 use super::tensor::{Constant, Element, Files, Numbers};
-use super::{Imported, OnnxOptions};
+use super::{Absorbed, Imported, OnnxOptions};
 use crate::error::Result;
 use crate::network::{Init, Network, Parameters, Value};
 use crate::tensor::{DType, Plaintext, Shape, Tensor};
@@ -46,7 +46,7 @@ pub(crate) struct Importer<'a> {
     /// The node that reads a value first, by position.
     first_reader: HashMap<&'a str, usize>,
     /// Nodes that a node before them has taken in, by position.
-    absorbed: HashSet<usize>,
+    absorbed: HashMap<usize, Absorbed>,
     /// Every name in the model.
     names: BTreeSet<&'a str>,
     /// Outputs asked for: a known value among them is no parameter, whose name an output cannot have.
@@ -87,7 +87,7 @@ impl<'a> Importer<'a> {
             placed: HashMap::new(),
             readers,
             first_reader,
-            absorbed: HashSet::new(),
+            absorbed: HashMap::new(),
             names: names(&model.graph),
             outputs: outputs.iter().copied().collect(),
             files: Files::new(model.folder.as_deref()),
@@ -113,6 +113,7 @@ impl<'a> Importer<'a> {
         Ok(Imported {
             network: importer.network,
             parameters: importer.parameters,
+            absorbed: importer.absorbed.into_values().collect(),
         })
     }
 
@@ -194,7 +195,7 @@ impl<'a> Importer<'a> {
     }
 
     fn taken(&mut self, at: usize, node: &Node<'a>) -> Made {
-        if self.absorbed.contains(&at) {
+        if self.absorbed.contains_key(&at) {
             return Ok(vec![node.input(0)?.clone()]);
         }
         let operator = match is_own(&node.proto.domain) {

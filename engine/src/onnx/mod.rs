@@ -10,7 +10,9 @@
 //! | `support.rs` | the table of operators |
 //! | `fold.rs` | nodes whose inputs are all known are computed here |
 //! | `import.rs` | every other node becomes operations of a network |
+//! | `export.rs` | weights go back into their model |
 
+mod export;
 mod fold;
 #[rustfmt::skip]
 #[allow(missing_docs, unreachable_pub, clippy::all, reason = "its code is prost's")]
@@ -63,6 +65,17 @@ pub struct Imported {
     pub network: Network,
     /// Its weights: f64 where the model has them so, f32 otherwise.
     pub parameters: Parameters,
+    /// Normalisations that have gone into weights.
+    absorbed: Vec<Absorbed>,
+}
+
+/// A batch normalisation that is part of the weights before it.
+#[derive(Debug, Clone)]
+struct Absorbed {
+    /// What its node makes.
+    output: String,
+    /// The parameter that was made for its addends, where the product before it had no bias.
+    bias: Option<String>,
 }
 
 impl Network {

@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use super::products::own_weight;
 use super::{Importer, Made, made};
+use crate::onnx::Absorbed;
 use crate::onnx::node::{Bound, Known, Node, Step};
 use crate::onnx::tensor::{Constant, Numbers};
 
@@ -68,6 +69,7 @@ pub(crate) fn folded(
     if shape.get(outputs) != Some(&channels) {
         return unfolded(weight, bias);
     }
+    let added = bias.is_none();
     let (old, name) = match &bias {
         None => (
             vec![0.0; channels],
@@ -101,7 +103,11 @@ pub(crate) fn folded(
         },
         weight: true,
     };
-    importer.absorbed.insert(at);
+    let normalization = Absorbed {
+        output: importer.model.graph.node[at].output[0].clone(),
+        bias: added.then(|| bias.name.clone()),
+    };
+    importer.absorbed.insert(at, normalization);
     Ok((
         Bound::Known(Rc::new(new)),
         Some(Bound::Known(Rc::new(bias))),

@@ -2,6 +2,7 @@
 //! exporter's framework computed. The files come from `tests/fixtures/make_onnx.py`.
 
 mod build;
+mod export;
 // Links are made there, in Unix's way.
 #[cfg(unix)]
 mod files;

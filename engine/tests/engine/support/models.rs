@@ -92,6 +92,27 @@ impl Example {
             .collect()
     }
 
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What the network gives for the stored inputs, on plaintext in f64.
+    pub(crate) fn found(&self, device: &dyn Device, imported: &Imported) -> Result<Named, String> {
+        let options = CompileOptions::plain(BATCH, DType::F64);
+        let plan = Plan::compile(&imported.network, &options).map_err(|error| error.to_string())?;
+        let key = key(2, 77);
+        let mut session = open(device, Arc::new(plan), &key, &imported.parameters);
+        let inputs = self.inputs(BATCH, DType::F64);
+        let inputs: Vec<(&str, &Plaintext)> = inputs.iter().map(|(n, t)| (*n, t)).collect();
+        write_inputs(&mut session, &key, 6, &inputs);
+        session.run().map_err(|error| error.to_string())?;
+        let found = |(name, (shape, _)): (&String, &(Vec<usize>, Vec<f64>))| {
+            let numbers = decrypted(&session, &key, name);
+            (name.clone(), (shape.clone(), numbers))
+        };
+        Ok(self.outputs.iter().map(found).collect())
+    }
+
     /// Compares everything that it gives with what is stored, of the stored values' own size.
     pub(crate) fn check(
         &self,
