@@ -39,6 +39,22 @@ impl Algebra {
             Algebra::Compact(n) => n,
         }
     }
+
+    /// Coordinates of one, under every key: the identity matrix, or the first polynomial.
+    pub(crate) fn one(self) -> Vec<f64> {
+        let diagonal = match self {
+            Algebra::Blocks(n) => n + 1,
+            _ => self.dim(),
+        };
+        let place = |at: usize| {
+            if at.is_multiple_of(diagonal) {
+                1.0
+            } else {
+                0.0
+            }
+        };
+        (0..self.dim()).map(place).collect()
+    }
 }
 
 impl fmt::Display for Algebra {

@@ -25,7 +25,8 @@ pub fn write_checkpoint(path: &Path, trainer: &Trainer) -> Result<()> {
 
 /// Puts a trainer where another was when it wrote a checkpoint: one of the same network, optimiser,
 /// batch, algebra, element type and key. From there on it does what that one did, bit for bit on the
-/// same instruction set and number of threads. Its schedule is its own.
+/// same instruction set and number of threads. The numbers of the optimiser, the schedule and dropout are
+/// not in the file: they are the trainer's own.
 ///
 /// # Errors
 /// When the file cannot be read, is no checkpoint or is cut short, or holds what does not fit the

@@ -62,6 +62,7 @@ impl Network {
             Op::Parameter {
                 shape: shape.into(),
                 init,
+                trained: true,
             },
             &[],
         )
@@ -282,7 +283,7 @@ impl Network {
         let mut ranges: Vec<Range<usize>> = Vec::new();
         for &axis in &axes {
             match ranges.last_mut() {
-                Some(last) if last.end == axis => last.end += 1,
+                Some(last) if last.end == axis => last.end = axis.saturating_add(1),
                 _ => ranges.push(axis..axis.saturating_add(1)),
             }
         }
@@ -310,7 +311,7 @@ impl Network {
     pub fn softmax(&mut self, name: &str, x: Value, axis: usize, logarithm: bool) -> Result<Value> {
         let rank = self.shape(x)?.len();
         let op = Op::Softmax { logarithm };
-        if axis + 1 == rank {
+        if axis.checked_add(1) == Some(rank) {
             return self.push(name, op, &[x]);
         }
         if axis >= rank {

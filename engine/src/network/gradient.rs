@@ -28,6 +28,7 @@ impl Network {
         }
         let mut network = self.clone();
         let shapes = self.sample_shapes()?;
+        let others = self.shapes(3).ok();
         let mut needed = vec![false; self.nodes().len()];
         for value in self.values() {
             let node = self.node(value);
@@ -42,6 +43,7 @@ impl Network {
             let mut tape = Tape {
                 original: self,
                 shapes: &shapes,
+                others: others.as_deref(),
                 network: &mut network,
                 adjoints: &mut adjoints,
                 needed: &needed,
@@ -60,11 +62,6 @@ impl Network {
     }
 }
 
-/// The shape of one sample.
-fn sample(shape: &Shape) -> Shape {
-    shape.get(1..).unwrap_or_default().into()
-}
-
 fn no_gradient(operation: &str, how: &str) -> Error {
     let reason = format!("no gradient can be taken {how}");
     Error::Operation {
@@ -78,6 +75,8 @@ struct Tape<'a> {
     /// What is differentiated, and the shapes of its values.
     original: &'a Network,
     shapes: &'a [Shape],
+    /// Their shapes for another batch, where the network takes one.
+    others: Option<&'a [Shape]>,
     network: &'a mut Network,
     adjoints: &'a mut BTreeMap<Value, Value>,
     needed: &'a [bool],

@@ -48,8 +48,15 @@ impl Network {
         self.shapes(2).or_else(|_| self.shapes(1))
     }
 
-    /// The shape of a value when the batch is not known.
-    pub(crate) fn shape(&self, value: Value) -> Result<Shape> {
+    /// The shape of a value when the batch is not known, as [`Network::sample_shapes`] has it.
+    pub(crate) fn shape(&mut self, value: Value) -> Result<Shape> {
+        // Kept from call to call, or building a network would take time by its square.
+        let mut sampled = std::mem::take(&mut self.sampled);
+        let inferred = self.infer(2, &mut sampled);
+        self.sampled = sampled;
+        if let (Ok(()), Some(shape)) = (inferred, self.sampled.get(value.0)) {
+            return Ok(shape.clone());
+        }
         let mut shapes = self.sample_shapes()?;
         if value.0 >= shapes.len() {
             return Err(Error::Operation {

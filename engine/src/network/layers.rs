@@ -2,6 +2,7 @@
 
 use super::{Convolution, Init, Network, Op, Pool, Value, Window};
 use crate::error::{Error, Result};
+use crate::tensor::Shape;
 
 impl Network {
     /// A fully connected layer: `x W + b` with W `inputs` x `outputs` as `{name}.weight` and b as
@@ -131,7 +132,16 @@ impl Network {
                 reason: format!("rate {rate} is not in [0, 1)"),
             });
         }
-        let shape = self.shape(x)?.get(1..).unwrap_or_default().into();
+        let whole = self.shape(x)?;
+        let other = self.shapes(3).ok().map(|shapes| shapes[x.0].clone());
+        let rows = |shape: &Shape| shape.first().copied();
+        if rows(&whole) != Some(2) || other.is_some_and(|other| rows(&other) != Some(3)) {
+            return Err(Error::Operation {
+                operation: name.to_owned(),
+                reason: format!("the first axis of {whole} is not that of the samples"),
+            });
+        }
+        let shape = whole[1..].into();
         let op = Op::DropoutMask { shape, rate };
         let mask = self.push(&format!("{name}.mask"), op, &[])?;
         self.multiply(name, x, mask)

@@ -21,6 +21,7 @@ mod layers;
 mod moves;
 mod normalization;
 mod parameters;
+mod samples;
 mod training;
 
 pub(crate) use images::{conv2d_shape, pool_shape};
@@ -59,6 +60,8 @@ pub enum Op {
         shape: Shape,
         /// How a new one starts.
         init: Init,
+        /// Whether gradients step it; a moving average they do not.
+        trained: bool,
     },
     /// A tensor kept between runs that starts at zero: an optimiser's memory.
     State {
@@ -282,6 +285,8 @@ pub struct Network {
     nodes: Vec<Node>,
     /// The names of nodes.
     names: HashSet<String>,
+    /// Shapes of the first values for a batch of two, as far as they were asked for.
+    sampled: Vec<Shape>,
     outputs: Vec<(String, Value)>,
 }
 
@@ -329,14 +334,8 @@ impl Network {
 
     /// The values of parameters that gradients step: all but moving averages.
     pub fn trainable(&self) -> Vec<Value> {
-        let averages = self
-            .nodes
-            .iter()
-            .filter(|node| matches!(node.op, Op::MovingAverage { .. }))
-            .filter_map(|node| node.operands.get(1));
-        let averages: HashSet<&Value> = averages.collect();
-        let mut parameters = self.parameters();
-        parameters.retain(|value| !averages.contains(value));
-        parameters
+        let is_trained =
+            |v: &Value| matches!(self.node(*v).op, Op::Parameter { trained: true, .. });
+        self.values().filter(is_trained).collect()
     }
 }

@@ -57,10 +57,17 @@ impl Network {
         }
         let part = |part: &str| format!("{name}.{part}");
         let rows = {
-            let mut row =
-                |of: &str, start: f64| self.parameter(&part(of), [channels], Init::Constant(start));
-            let (weight, bias) = (row("weight", 1.0)?, row("bias", 0.0)?);
-            let (mean, variance) = (row("running_mean", 0.0)?, row("running_var", 1.0)?);
+            let mut row = |of: &str, start: f64, trained: bool| {
+                let op = Op::Parameter {
+                    shape: [channels].into(),
+                    init: Init::Constant(start),
+                    trained,
+                };
+                self.push(&part(of), op, &[])
+            };
+            let (weight, bias) = (row("weight", 1.0, true)?, row("bias", 0.0, true)?);
+            let mean = row("running_mean", 0.0, false)?;
+            let variance = row("running_var", 1.0, false)?;
             let epsilon = self.constant(&part("epsilon"), [1], vec![epsilon])?;
             Rows {
                 weight,
@@ -145,7 +152,9 @@ impl Network {
                 self.convolve(name, images, weight, Some(shift), convolution)
             }
             (Op::Linear { alpha, beta }, &[product, bias])
-                if (alpha, beta) == (1.0, 1.0) && self.shape(bias)?.len() == 1 =>
+                if axes_after == 0
+                    && (alpha, beta) == (1.0, 1.0)
+                    && self.shape(bias)?.len() == 1 =>
             {
                 let (op, operands) = (
                     self.node(product).op.clone(),

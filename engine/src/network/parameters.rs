@@ -83,7 +83,7 @@ impl Network {
         let mut rng = ChaCha20Rng::seed_from_u64(seed);
         let mut parameters = Parameters::default();
         for node in self.nodes() {
-            if let Op::Parameter { shape, init } = &node.op {
+            if let Op::Parameter { shape, init, .. } = &node.op {
                 let elements = 0..shape.elements()?;
                 // Drawn in f32 so that both element types start at exactly the same weights.
                 let values: Vec<f32> = match init {

@@ -9,6 +9,7 @@ pub(crate) mod normalization;
 pub(crate) mod products;
 pub(crate) mod reductions;
 pub(crate) mod shapes;
+pub(crate) mod softplus;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::rc::Rc;
@@ -49,6 +50,10 @@ pub(crate) struct Importer<'a> {
     absorbed: HashMap<usize, Absorbed>,
     /// Every name in the model.
     names: BTreeSet<&'a str>,
+    /// Names that were made up, by what they were made up for.
+    made_up: HashMap<(String, bool), String>,
+    /// All of these.
+    given: HashSet<String>,
     /// Outputs asked for: a known value among them is no parameter, whose name an output cannot have.
     outputs: HashSet<&'a str>,
     files: Files,
@@ -89,6 +94,8 @@ impl<'a> Importer<'a> {
             first_reader,
             absorbed: HashMap::new(),
             names: names(&model.graph),
+            made_up: HashMap::new(),
+            given: HashSet::new(),
             outputs: outputs.iter().copied().collect(),
             files: Files::new(model.folder.as_deref()),
             work: 0,
@@ -226,16 +233,22 @@ impl<'a> Importer<'a> {
 
     /// Computes a node whose inputs are known.
     fn folded(&mut self, node: &Node<'a>, fold: Fold) -> Made {
-        let operands = node.inputs.iter().flatten().filter_map(Bound::known);
-        let read: usize = operands.map(Constant::len).sum();
+        // One that is read twice is still one that a file stands for.
+        let mut operands: Vec<&Rc<Known>> = (node.inputs.iter().flatten())
+            .filter_map(|bound| match bound {
+                Bound::Known(known) => Some(known),
+                Bound::Live(_) => None,
+            })
+            .collect();
+        operands.sort_by_key(|known| Rc::as_ptr(known));
+        operands.dedup_by_key(|known| Rc::as_ptr(known));
+        let read: usize = operands.iter().map(|known| known.constant.len()).sum();
         let (constant, moves) = match fold {
             Fold::Moves(compute) => (compute(node)?, true),
             Fold::Computes(compute) => (compute(node)?, false),
         };
         self.work += read + constant.len();
-        if !moves {
-            self.work += WORK_OF_GROWTH * constant.len().saturating_sub(read);
-        }
+        self.work += WORK_OF_GROWTH * constant.len().saturating_sub(read);
         if self.work > MOST_WORK {
             return Err("what is known takes too many numbers to compute".into());
         }
@@ -254,27 +267,36 @@ impl<'a> Importer<'a> {
 
     /// The name of the network's operation that makes a node's value: the model's, unless names of its
     /// parts could meet another name there.
-    pub(crate) fn name(&self, node: &Node<'_>) -> String {
+    pub(crate) fn name(&mut self, node: &Node<'_>) -> String {
         self.free(node.name(), true)
     }
 
     /// A name of which no name in the model is a part, with "." behind; `own` if the model has it.
-    fn free(&self, name: &str, own: bool) -> String {
+    fn free(&mut self, name: &str, own: bool) -> String {
+        let what = (name.to_owned(), own);
+        if let Some(made_up) = self.made_up.get(&what) {
+            return made_up.clone();
+        }
         let mut free = name.to_owned();
         loop {
             let prefix = format!("{free}.");
             let next = self.names.range(&*prefix..).next();
             let parts = next.is_some_and(|next| next.starts_with(&prefix));
             let theirs = self.names.contains(&*free) && !(own && free == name);
-            if !parts && !theirs {
-                return free;
+            if !parts && !theirs && !self.given.contains(&free) {
+                break;
             }
             free.push('_');
         }
+        if free != name {
+            self.given.insert(free.clone());
+            self.made_up.insert(what, free.clone());
+        }
+        free
     }
 
     /// The name of a part of what a node becomes.
-    pub(crate) fn part(&self, node: &Node<'_>, part: &str) -> String {
+    pub(crate) fn part(&mut self, node: &Node<'_>, part: &str) -> String {
         format!("{}.{part}", self.name(node))
     }
 

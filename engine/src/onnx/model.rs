@@ -225,7 +225,8 @@ impl Model {
         let nodes = &self.graph.node;
         let mut needed = vec![false; nodes.len()];
         for (at, node) in nodes.iter().enumerate().rev() {
-            needed[at] = node.output.iter().any(|name| readers.contains_key(&**name));
+            let wanted = |name: &String| !name.is_empty() && readers.contains_key(&**name);
+            needed[at] = node.output.iter().any(wanted);
             if needed[at] {
                 for name in &node.input {
                     *readers.entry(name).or_default() += 1;

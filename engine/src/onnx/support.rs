@@ -6,7 +6,7 @@ use std::rc::Rc;
 use super::fold;
 use super::import::{
     Importer, Made, elementwise as e, functions as f, images as i, normalization as n,
-    products as p, reductions as r, shapes as s,
+    products as p, reductions as r, shapes as s, softplus,
 };
 use super::model::OPSETS;
 use super::node::{Bound, Known, Node, Step};
@@ -176,7 +176,9 @@ static OPERATORS: &[Operator] = &[
     lowered("Gelu", &["approximate"], f::gelu),
     lowered("Gemm", &["alpha", "beta", "transA", "transB"], p::gemm),
     lowered("GlobalAveragePool", NONE, i::global_average_pool).limited("one or two axes"),
-    folded("Greater", NONE, Computes(fold::greater)),
+    lowered("Greater", NONE, softplus::greater)
+        .or(Computes(fold::greater))
+        .limited("of what is computed, as PyTorch writes softplus"),
     lowered("HardSigmoid", &["alpha", "beta"], f::hard_sigmoid),
     lowered("Identity", NONE, s::identity),
     lowered("LeakyRelu", &["alpha"], f::leaky_relu),
@@ -235,7 +237,9 @@ static OPERATORS: &[Operator] = &[
     lowered("Tanh", NONE, f::tanh),
     lowered("Transpose", &["perm"], s::transpose).or(Moves(fold::transpose)),
     lowered("Unsqueeze", &["axes"], s::unsqueeze).or(Moves(fold::unsqueeze)),
-    folded("Where", NONE, Computes(fold::where_)),
+    lowered("Where", NONE, softplus::choose)
+        .or(Computes(fold::where_))
+        .limited("of what is computed, as PyTorch writes softplus"),
 ];
 
 /// The table of operators in Markdown.

@@ -8,6 +8,8 @@ mod products;
 mod rows;
 mod steps;
 
+use std::collections::BTreeMap;
+
 use furthermore_kernels_cpu::elementwise::Broadcast;
 
 use super::fuse::Fusion;
@@ -62,6 +64,54 @@ impl Plan {
     }
 }
 
+/// Which values are encrypted.
+///
+/// # Errors
+/// When what has to stay plaintext is an average of what is encrypted.
+fn encryption(network: &Network, options: &CompileOptions) -> Result<Vec<bool>> {
+    let stays_plain = |value: Value| options.plaintext.contains(&network.node(value).name);
+    let mut averages: BTreeMap<Value, bool> = BTreeMap::new();
+    let mut encrypted = vec![false; network.nodes().len()];
+    // An average is encrypted as what it averages, which is known after what may read the average.
+    for _ in 0..2 {
+        for value in network.values() {
+            let node = network.node(value);
+            encrypted[value.0] = match node.op {
+                Op::Input { .. } => options.encrypted_inputs && !stays_plain(value),
+                Op::Parameter { .. } => match averages.get(&value) {
+                    Some(encrypted) => *encrypted,
+                    None => options.encrypted_parameters && !stays_plain(value),
+                },
+                Op::State { .. } => options.encrypted_parameters,
+                _ => node.operands.iter().any(|v| encrypted[v.0]),
+            };
+        }
+        for step in network.values().filter(|v| network.is_step(*v)) {
+            match (&network.node(step).op, &network.node(step).operands[..]) {
+                (Op::MovingAverage { .. }, &[of, average]) => {
+                    averages.insert(average, encrypted[of.0]);
+                }
+                // An optimiser's memory is encrypted as its parameter is.
+                (_, [_, parameter, states @ ..]) => {
+                    let parameter = encrypted[parameter.0];
+                    states.iter().for_each(|v| encrypted[v.0] = parameter);
+                }
+                _ => {}
+            }
+        }
+    }
+    match averages
+        .iter()
+        .find(|(v, encrypted)| **encrypted && stays_plain(**v))
+    {
+        None => Ok(encrypted),
+        Some((average, _)) => Err(Error::Operation {
+            operation: network.node(*average).name.clone(),
+            reason: "it should stay plaintext, and is an average of ciphertexts".to_owned(),
+        }),
+    }
+}
+
 struct Compiler<'a> {
     network: &'a Network,
     options: &'a CompileOptions,
@@ -85,30 +135,7 @@ impl<'a> Compiler<'a> {
     fn new(network: &'a Network, options: &'a CompileOptions) -> Result<Self> {
         let shapes = network.shapes(options.batch)?;
         let count = network.nodes().len();
-        let mut encrypted = vec![false; count];
-        for value in network.values() {
-            let node = network.node(value);
-            let stays_plain = options.plaintext.contains(&node.name);
-            encrypted[value.0] = match node.op {
-                Op::Input { .. } => options.encrypted_inputs && !stays_plain,
-                Op::Parameter { .. } => options.encrypted_parameters && !stays_plain,
-                Op::State { .. } => options.encrypted_parameters,
-                _ => node.operands.iter().any(|v| encrypted[v.0]),
-            };
-        }
-        // An optimiser's memory is encrypted as its parameter is, an average as what it averages.
-        for step in network.values().filter(|v| network.is_step(*v)) {
-            match (&network.node(step).op, &network.node(step).operands[..]) {
-                (Op::MovingAverage { .. }, &[of, average]) => {
-                    encrypted[average.0] = encrypted[of.0];
-                }
-                (_, [_, parameter, states @ ..]) => {
-                    let parameter = encrypted[parameter.0];
-                    states.iter().for_each(|v| encrypted[v.0] = parameter);
-                }
-                _ => {}
-            }
-        }
+        let encrypted = encryption(network, options)?;
         let mut live = vec![false; count];
         for (_, value) in network.outputs() {
             live[value.0] = true;
@@ -203,6 +230,7 @@ impl<'a> Compiler<'a> {
             role,
             shape: self.shapes[value.0].clone(),
             encrypted: self.encrypted[value.0],
+            by_sample: role == Role::Input,
             region: self.create(value, true),
         };
         self.bindings.push(binding);
@@ -434,6 +462,7 @@ impl<'a> Compiler<'a> {
         for (name, gradient, watch) in gradients {
             self.watch(&name, gradient, watch);
         }
+        let by_sample = network.by_sample(&self.shapes, self.options.batch);
         for (name, value) in network.outputs() {
             let node = network.node(*value);
             let is_loss = matches!(
@@ -447,6 +476,7 @@ impl<'a> Compiler<'a> {
                 role: Role::Output,
                 shape: self.shapes[value.0].clone(),
                 encrypted: self.encrypted[value.0],
+                by_sample: by_sample[value.0],
                 region,
             });
             // A loss shrinks in each slot at its own pace, and nothing is computed from it.

@@ -278,6 +278,10 @@ impl<'a> Fusion<'a> {
     /// Notes that the operands of `value` are read when the last of what it is inside is computed.
     fn read(&mut self, value: Value) {
         let (mut within, mut last) = (vec![value], value);
+        if self.network.is_step(value) {
+            // Parameters are stepped after everything else.
+            last = Value(usize::MAX);
+        }
         while let Some(at) = within.pop() {
             last = last.max(at);
             if self.inside[at.0] {

@@ -189,6 +189,9 @@ pub struct Binding {
     pub shape: Shape,
     /// Whether it is encrypted.
     pub encrypted: bool,
+    /// Whether its rows are those of the samples, and nothing of another sample goes into one: samples
+    /// may come in several runs then.
+    pub by_sample: bool,
     /// Where it lives.
     pub region: Region,
 }

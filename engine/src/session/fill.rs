@@ -58,7 +58,8 @@ impl Masks {
     /// When the device fails.
     pub(super) fn draw(&mut self, program: &mut dyn Program, run: u64) -> Result<()> {
         let mut random = ChaCha20Rng::seed_from_u64(self.seed);
-        random.set_stream(run);
+        // Orders of epochs have the even ones.
+        random.set_stream(run.wrapping_mul(2) | 1);
         for mask in &mut self.masks {
             let kept = 1.0 / (1.0 - mask.rate);
             with_dtype!(mask.numbers.dtype(), T => {

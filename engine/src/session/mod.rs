@@ -396,6 +396,29 @@ impl Session {
         Ok(())
     }
 
+    /// Whether a set names every input of the plan, and each once.
+    fn check_inputs(&self, operation: &str, set: &[(&str, TensorView<'_>)]) -> Result<()> {
+        let inputs = self
+            .plan
+            .bindings()
+            .iter()
+            .filter(|b| b.role == Role::Input);
+        let refuse = |reason: String| {
+            Err(Error::Operation {
+                operation: operation.to_owned(),
+                reason,
+            })
+        };
+        for input in inputs {
+            match set.iter().filter(|(name, _)| *name == input.name).count() {
+                0 => return refuse(format!("input '{}' is not given", input.name)),
+                1 => {}
+                _ => return refuse(format!("input '{}' is given twice", input.name)),
+            }
+        }
+        Ok(())
+    }
+
     /// The evaluation key that its ciphertexts are under.
     pub fn key(&self) -> Option<&Arc<EvaluationKey>> {
         self.key.as_ref()

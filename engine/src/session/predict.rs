@@ -8,10 +8,12 @@ use crate::tensor::{Ciphertext, Plaintext, Tensor, TensorView, with_dtype};
 impl Session {
     /// Runs all samples of `inputs`, which have a row a sample, through the plan, a batch at a time,
     /// and gives an output's rows for them. The last batch is filled up with its last sample.
-    /// `done` is told the samples so far after each batch.
+    /// `done` is told the samples so far after each batch. An output into which several samples go, as
+    /// into a mean over the batch, takes exactly a batch.
     ///
     /// # Errors
-    /// When inputs differ in samples or do not fit, the output has no row a sample, or a run fails.
+    /// When an input is missing, inputs differ in samples or do not fit, the output has no row a sample or mixes them, or a
+    /// run fails.
     pub fn predict(
         &mut self,
         inputs: &[(&str, TensorView<'_>)],
@@ -19,6 +21,7 @@ impl Session {
         mut done: impl FnMut(usize),
     ) -> Result<Tensor> {
         let batch = self.plan.options().batch;
+        self.check_inputs("predict", inputs)?;
         let samples = samples("predict", inputs)?;
         let binding = self.plan.binding("output", output, &[Role::Output])?;
         let Some((_, sample)) = binding
@@ -34,6 +37,15 @@ impl Session {
                 ),
             });
         };
+        if !binding.by_sample && samples != batch {
+            return Err(Error::Operation {
+                operation: "predict".to_owned(),
+                reason: format!(
+                    "several samples go into a row of output '{output}': {samples} samples need a \
+                     batch of {samples}, and it is {batch}"
+                ),
+            });
+        }
         let shape: Vec<usize> = std::iter::once(samples)
             .chain(sample.iter().copied())
             .collect();

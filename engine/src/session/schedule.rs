@@ -47,6 +47,7 @@ impl Schedule {
 
     /// The rate of a step, counted from 1.
     pub fn at(&self, step: u64) -> f64 {
+        let step = step.max(1);
         if step <= self.warmup {
             return self.rate * step as f64 / self.warmup as f64;
         }

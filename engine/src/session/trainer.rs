@@ -44,6 +44,8 @@ pub struct Trainer {
     epoch: u64,
     /// Batches of this epoch that have been trained on.
     batches: u64,
+    /// Samples of the epoch's training set, once it has begun.
+    samples: Option<u64>,
 }
 
 /// How far training has come.
@@ -56,6 +58,8 @@ pub struct Progress {
     pub epoch: u64,
     /// Batches of the next epoch that are done already.
     pub batches: u64,
+    /// Samples of the training set, where one has been trained on.
+    pub samples: Option<u64>,
     /// Samples of a batch.
     pub batch: usize,
     /// What orders and dropout are drawn from.
@@ -106,6 +110,7 @@ impl Trainer {
             seed: options.seed,
             epoch: 0,
             batches: 0,
+            samples: None,
         })
     }
 
@@ -130,6 +135,7 @@ impl Trainer {
             steps: self.session.steps(),
             epoch: self.epoch,
             batches: self.batches,
+            samples: self.samples,
             batch: self.session.plan().options().batch,
             seed: self.seed,
         }
@@ -156,10 +162,20 @@ impl Trainer {
                 reason: format!("it trained by batches of {}, not {batch}", progress.batch),
             });
         }
+        /// No training comes this far; from here on counts could run over.
+        const MOST: u64 = 1 << 53;
+        let counts = [progress.steps, progress.epoch, progress.batches];
+        if let Some(odd) = counts.into_iter().find(|count| *count >= MOST) {
+            return Err(Error::Operation {
+                operation: "checkpoint".to_owned(),
+                reason: format!("it says that training has come to {odd}"),
+            });
+        }
         self.session.restore(tensors, progress.steps)?;
         self.session.set_dropout_seed(progress.seed);
         self.seed = progress.seed;
         (self.epoch, self.batches) = (progress.epoch, progress.batches);
+        self.samples = progress.samples;
         Ok(())
     }
 
@@ -178,10 +194,11 @@ impl Trainer {
     /// # Errors
     /// As [`Session::write_rows`] and [`Session::run`].
     pub fn step(&mut self, set: &[(&str, TensorView<'_>)], rows: &[usize]) -> Result<()> {
+        self.session.check_inputs("step", set)?;
         for (name, tensor) in set {
             self.session.write_rows(name, *tensor, rows)?;
         }
-        let rate = self.schedule.at(self.session.steps() + 1);
+        let rate = self.schedule.at(self.session.steps().saturating_add(1));
         self.session.set_learning_rate(rate)?;
         self.session.run()
     }
@@ -207,6 +224,18 @@ impl Trainer {
                 reason: format!("{samples} samples do not make a batch of {batch}"),
             });
         }
+        if self.batches > 0 && self.samples != Some(samples as u64) || self.batches > batches {
+            let before = self
+                .samples
+                .map_or("another number of".to_owned(), |n| n.to_string());
+            return Err(Error::Operation {
+                operation: "epoch".to_owned(),
+                reason: format!(
+                    "the epoch began over {before} samples, and there are {samples} now"
+                ),
+            });
+        }
+        self.samples = Some(samples as u64);
         let order = self.order(samples);
         while self.batches < batches {
             let rows = &order[self.batches as usize * batch..][..batch];
@@ -222,14 +251,14 @@ impl Trainer {
             after(self, taken)?;
         }
         self.batches = 0;
-        self.epoch += 1;
+        self.epoch = self.epoch.saturating_add(1);
         Ok(())
     }
 
     /// The order of samples in this epoch.
     fn order(&self, samples: usize) -> Vec<usize> {
         let mut random = ChaCha20Rng::seed_from_u64(self.seed);
-        random.set_stream(self.epoch);
+        random.set_stream(2 * self.epoch);
         let mut order: Vec<usize> = (0..samples).collect();
         order.shuffle(&mut random);
         order
@@ -243,12 +272,30 @@ impl Trainer {
         self.session.read(LOSS)
     }
 
-    /// The parameters as they are now. With them in a session of the network that predicts, whoever
-    /// holds the key evaluates what was trained.
+    /// The parameters as they are now.
     ///
     /// # Errors
     /// When the device fails.
     pub fn parameters(&self) -> Result<Parameters> {
         self.session.parameters()
+    }
+
+    /// What a network that predicts with these parameters gives for samples, as
+    /// [`Session::predict`] does, encrypted as they are: whoever holds the key decrypts it and judges.
+    ///
+    /// # Errors
+    /// When a parameter of that network is none of those trained, otherwise as [`Session::new`] and
+    /// [`Session::predict`].
+    pub fn evaluate(
+        &self,
+        device: &dyn Device,
+        network: &Network,
+        inputs: &[(&str, TensorView<'_>)],
+        output: &str,
+    ) -> Result<Tensor> {
+        let plan = Arc::new(Plan::compile(network, self.session.plan().options())?);
+        let mut session = Session::new(device, plan, self.session.key())?;
+        session.load_parameters(&self.parameters()?)?;
+        session.predict(inputs, output, |_| ())
     }
 }

@@ -15,11 +15,13 @@ impl Shape {
     /// # Errors
     /// When there are more than can be addressed.
     pub fn elements(&self) -> Result<usize> {
+        // Also without sizes of 0, so that the product of any axes of a shape that was looked at is one.
         self.0
             .iter()
-            .try_fold(1usize, |product, &size| product.checked_mul(size))
+            .try_fold(1usize, |product, &size| product.checked_mul(size.max(1)))
             // A plane's bytes, in up to 64 planes, have to stay addressable too.
             .filter(|&count| count <= isize::MAX as usize / 1024)
+            .map(|count| if self.0.contains(&0) { 0 } else { count })
             .ok_or_else(|| Error::TooLarge {
                 what: "tensor".to_owned(),
                 shape: self.clone(),

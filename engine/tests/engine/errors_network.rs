@@ -1,7 +1,7 @@
 //! What is refused while a network is built, differentiated and compiled, and that the message names
 //! the operation.
 
-use furthermore::network::{Function, Init, Network, Optimizer, Value};
+use furthermore::network::{Function, Init, Network, Optimizer, Reduction, Value};
 use furthermore::plan::{CompileOptions, Plan};
 use furthermore::tensor::DType;
 use furthermore::{Algebra, Error};
@@ -261,4 +261,41 @@ fn encrypted_gradients_need_encrypted_parameters() {
     let options = CompileOptions::encrypted_inputs(5, DType::F32, Algebra::Compact(2));
     let parts = ["`w.gradient`", "not encrypted alike"];
     refused("a plan", Plan::compile(&network, &options), &parts);
+}
+
+#[test]
+fn sizes_that_run_over_are_refused() {
+    let mut n = Network::new();
+    let x = n.input("x", [3]).expect("a new name");
+    let most = usize::MAX;
+    let odd = n.softmax("soft", x, most, false);
+    refused("an axis", odd, &["`soft`", "no axis"]);
+    let compiled = |build: &dyn Fn(&mut Network, Value) -> Result<Value, Error>| {
+        let mut n = Network::new();
+        let x = n.input("x", [3])?;
+        let y = build(&mut n, x)?;
+        n.output("y", y)?;
+        Plan::compile(&n, &CompileOptions::plain(5, DType::F32))
+    };
+    let sum = Reduction::Sum;
+    let odd = compiled(&|n, x| n.reduce("sum", sum, x, &[most - 1, most], false));
+    refused("axes", odd, &["`sum`", "no axes"]);
+    let odd = compiled(&|n, x| n.pad("pad", x, &[[most, most], [0, 0]]));
+    refused("padding", odd, &["pad"]);
+    let odd = compiled(&|n, x| n.slice("cut", x, 1, 2, isize::MAX, 2));
+    refused("a slice", odd, &["`cut`", "no 2 elements"]);
+    // Of one element nothing comes after.
+    for step in [isize::MAX, isize::MIN] {
+        compiled(&|n, x| n.slice("cut", x, 1, 1, step, 1)).expect("one element");
+    }
+    let mut n = Network::new();
+    let x = n.input("x", [0, 1 << 40, 1 << 40]).expect("a new name");
+    let y = n.slice("cut", x, 0, 0, 1, 1).expect("a new name");
+    n.output("y", y).expect("a new name");
+    let odd = Plan::compile(&n, &CompileOptions::plain(1, DType::F32));
+    refused("a shape", odd, &["x", "more elements"]);
+    let mut n = Network::new();
+    let w = n.parameter("w", [4, 2], UNIFORM).expect("a new name");
+    let odd = n.dropout("dropped", w, 0.5);
+    refused("dropout of a weight", odd, &["`dropped`", "samples"]);
 }

@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use furthermore::Algebra;
 use furthermore::device::Cpu;
-use furthermore::network::{Convolution, Function, Network, Parameters, Pool, Value, Window};
-use furthermore::plan::Role;
+use furthermore::network::{Convolution, Function, Init, Network, Parameters, Pool, Value, Window};
+use furthermore::plan::{CompileOptions, Plan, Role};
 use furthermore::scheme::SecretKey;
 use furthermore::tensor::{DType, Plaintext, Tensor};
 
@@ -508,6 +508,83 @@ fn gradients_of_layered_networks_are_the_oracles() {
                     }
                 }
             }
+        }
+    }
+}
+
+/// A loss of operands joined along the first axis, or of one with zeros after it.
+fn joined(along_batch: bool) -> (Network, Value, Vec<Value>) {
+    let mut n = Network::new();
+    let mut parameters = Vec::new();
+    let mut parts = Vec::new();
+    for name in ["x", "z"] {
+        let x = n.input(name, [3]).expect("a new name");
+        let b = n.parameter(&format!("b {name}"), [3], Init::Uniform { bound: 1.0 });
+        let b = b.expect("a new name");
+        parameters.push(b);
+        parts.push(n.add(&format!("{name} b"), x, b).expect("a new name"));
+    }
+    let axis = usize::from(!along_batch);
+    let joined = n.concat("joined", &parts, axis).expect("a new name");
+    let target = n.input("target", [3]).expect("a new name");
+    let target = n
+        .concat("targets", &[target, target], axis)
+        .expect("a new name");
+    let loss = n
+        .mean_squared_error("loss", joined, target)
+        .expect("a new name");
+    n.output("loss", loss).expect("a new name");
+    (n, loss, parameters)
+}
+
+#[test]
+fn a_gradient_serves_every_batch_or_is_refused() {
+    let (network, loss, parameters) = joined(true);
+    let refusal = network.gradients(loss, &parameters);
+    let parts = ["`joined`", "axis 0 of an operand grows with the batch"];
+    crate::support::refused("a gradient", refusal, &parts);
+
+    // Differentiated once, run at several batches.
+    let (network, loss, parameters) = joined(false);
+    let names = ["b x", "b z"];
+    let of: Vec<(&str, Value)> = names.into_iter().zip(parameters).collect();
+    let with = with_gradients(&network, loss, &of);
+    let key = key(2, 3);
+    for batch in [1, 4, 7] {
+        let run = |network: &Network, moved: Option<(&str, f64)>, read: &str| {
+            let plan = Plan::compile(network, &CompileOptions::plain(batch, DType::F64));
+            let mut parameters = network.initial_parameters(5, DType::F64).expect("weights");
+            if let Some((name, by)) = moved {
+                let Tensor::Plaintext(weight) = parameters.get(name).expect("its own") else {
+                    panic!("weights start as plaintext");
+                };
+                let mut numbers = weight.to_f64();
+                numbers[1] += by;
+                let weight = tensor(&[3], &numbers, DType::F64);
+                parameters.insert(name, Tensor::Plaintext(weight));
+            }
+            let plan = Arc::new(plan.expect("it compiles"));
+            let mut session = open(&cpu(), plan, &key, &parameters);
+            let mut noise = Noise::new(8);
+            for name in ["x", "z", "target"] {
+                let x = tensor(
+                    &[batch, 3],
+                    &noise.numbers(batch * 3, -1.0, 1.0),
+                    DType::F64,
+                );
+                write_inputs(&mut session, &key, 1, &[(name, &x)]);
+            }
+            session.run().expect("finite");
+            decrypted(&session, &key, read)
+        };
+        for name in names {
+            let found = run(&with, None, &format!("d {name}"))[1];
+            let at = |by: f64| run(&network, Some((name, by)), "loss")[0];
+            let slope = (at(1e-6) - at(-1e-6)) / 2e-6;
+            assert!(
+                (found - slope).abs() < 1e-8,
+                "{name} at {batch}: {found} and {slope}"
+            );
         }
     }
 }

@@ -123,3 +123,37 @@ fn dropout_keeps_what_is_expected_and_draws_anew() {
         }
     }
 }
+
+#[test]
+fn plaintext_beside_ciphertexts_is_joined_to_them() {
+    let mut n = Network::new();
+    let x = n.input("x", [2, 3]).expect("a new name");
+    let c = n.constant("c", [5, 1, 3], (0..15).map(f64::from).collect());
+    let c = c.expect("as many");
+    let y = n.concat("y", &[c, x, c], 1).expect("a new name");
+    n.output("out", y).expect("a new name");
+    let values: Vec<f64> = (0..30).map(|i| f64::from(i) / 8.0 - 2.0).collect();
+    for algebra in [
+        Algebra::Compact(2),
+        Algebra::Blocks(2),
+        Algebra::Compact(3),
+        Algebra::Blocks(3),
+    ] {
+        let key = key(algebra.slots(), 3);
+        let options = CompileOptions::encrypted_inputs(5, DType::F64, algebra);
+        let plan = Arc::new(Plan::compile(&n, &options).expect("it compiles"));
+        let mut session = open(&cpu(), plan, &key, &Parameters::default());
+        let x = tensor(&[5, 2, 3], &values, DType::F64);
+        write_inputs(&mut session, &key, 1, &[("x", &x)]);
+        session.run().expect("finite");
+        let found = decrypted(&session, &key, "out");
+        for row in 0..5 {
+            let constant = || (0..3).map(|at| f64::from(row as u8 * 3 + at));
+            let own = values[row * 6..][..6].iter().copied();
+            let expected = constant().chain(own).chain(constant());
+            for (e, f) in expected.zip(&found[row * 12..]) {
+                assert!((e - f).abs() < 1e-12, "{algebra}: {f} and {e}");
+            }
+        }
+    }
+}

@@ -197,3 +197,56 @@ fn what_cannot_be_normalised_is_refused() {
     let none = n.batch_norm("d", row, EPSILON, Statistics::Running);
     refused("a normalisation", none, &["`d`", "no channels"]);
 }
+
+#[test]
+fn a_layer_along_another_axis_keeps_its_weights() {
+    let run = |between: bool| {
+        let mut n = Network::new();
+        let x = n.input("x", [4, 3]).expect("a new name");
+        let mut y = n.linear("layer", x, 3, 4).expect("new names");
+        if between {
+            y = n.scale("between", y, 1.0).expect("a new name");
+        }
+        let y = n.batch_norm("norm", y, EPSILON, Statistics::Running);
+        n.output("y", y.expect("channels")).expect("a new name");
+        let plan = Plan::compile(&n, &CompileOptions::plain(BATCH, DType::F64));
+        let key = key(2, 8);
+        let plan = Arc::new(plan.expect("it compiles"));
+        let mut session = open(&cpu(), plan, &key, &drawn(&n, 9));
+        let x = random(&[BATCH, 4, 3], (-1.0, 1.0), DType::F64, &mut Noise::new(3));
+        write_inputs(&mut session, &key, 4, &[("x", &x)]);
+        session.run().expect("finite");
+        decrypted(&session, &key, "y")
+    };
+    for (a, b) in run(false).iter().zip(run(true)) {
+        assert!((a - b).abs() < 1e-12, "{a} and {b}");
+    }
+}
+
+#[test]
+fn running_statistics_are_never_stepped_and_stay_as_they_are_encrypted() {
+    let (mut n, y) = normalized(true, false, Statistics::Running);
+    let target = n.input("target", [4, 6, 8]).expect("a new name");
+    let loss = n.mean_squared_error("loss", y, target).expect("a new name");
+    assert_eq!(n.trainable().len(), 4);
+    let trained = n
+        .with_optimizer(loss, Optimizer::adam(), None)
+        .expect("gradients");
+    let stepped = trained
+        .nodes()
+        .iter()
+        .filter(|node| node.name.ends_with(".step"));
+    assert_eq!(stepped.count(), 4);
+
+    let (n, _) = normalized(true, false, Statistics::Batch { keep: 0.5 });
+    let options = CompileOptions {
+        plaintext: vec!["norm.running_mean".to_owned()],
+        ..CompileOptions::encrypted(BATCH, DType::F64, Algebra::Compact(2))
+    };
+    let refusal = Plan::compile(&n, &options);
+    refused(
+        "a plaintext average",
+        refusal,
+        &["`norm.running_mean`", "average of ciphertexts"],
+    );
+}

@@ -2,9 +2,10 @@
 
 use furthermore_kernels_cpu::function_map::Saved;
 
-use super::{Tape, no_gradient, sample};
+use super::{Tape, no_gradient};
 use crate::error::Result;
 use crate::network::{Network, Node, Op, Reduction, Value};
+use crate::tensor::Shape;
 
 impl<'a> Tape<'a> {
     /// Contributes to the gradients of what `value` is computed from, by the gradient of `value`; a
@@ -70,7 +71,7 @@ impl<'a> Tape<'a> {
                     .collect();
                 self.contribute(x, node, Op::PolynomialGradient { constants }, &operands)?;
                 for &coefficients in coefficients {
-                    let terms = self.shapes[coefficients.0].iter().product();
+                    let terms = self.size(node, coefficients, 0)?;
                     let op = Op::PolynomialCoefficientGradient { terms };
                     self.contribute(coefficients, node, op, &[g, x])?;
                 }
@@ -90,13 +91,10 @@ impl<'a> Tape<'a> {
                 Some(g),
             ) => self.moved(node, operands, g),
             (&Op::Conv2d(convolution), &[x, weights, ref bias @ ..], Some(g)) => {
-                let &[_, _, rows, columns] = &*self.shapes[x.0] else {
-                    return Err(no_gradient(&node.name, "through it"));
-                };
-                let input = [rows, columns];
+                let input = [self.size(node, x, 2)?, self.size(node, x, 3)?];
                 let by_input = Op::Conv2dGradientInput { convolution, input };
                 self.contribute(x, node, by_input, &[g, weights])?;
-                let kernel = [self.shapes[weights.0][2], self.shapes[weights.0][3]];
+                let kernel = [self.size(node, weights, 2)?, self.size(node, weights, 3)?];
                 let by_weights = Op::Conv2dGradientWeights {
                     convolution,
                     kernel,
@@ -113,6 +111,25 @@ impl<'a> Tape<'a> {
             (_, _, None) => Err(no_gradient(&node.name, "as a loss")),
             _ => Err(no_gradient(&node.name, "through it")),
         }
+    }
+
+    /// The size of a value along an axis, which goes into an operation of the gradient and so has to be
+    /// the same for every batch.
+    fn size(&self, node: &Node, value: Value, axis: usize) -> Result<usize> {
+        let size = |shapes: &[Shape]| shapes[value.0].get(axis).copied();
+        match (size(self.shapes), self.others.map(size)) {
+            (Some(found), other) if other.is_none_or(|other| other == Some(found)) => Ok(found),
+            _ => Err(no_gradient(
+                &node.name,
+                &format!("through it: axis {axis} of an operand grows with the batch"),
+            )),
+        }
+    }
+
+    /// The sizes of a value along all axes but the first.
+    fn sample(&self, node: &Node, value: Value) -> Result<Vec<usize>> {
+        let axes = 1..self.shapes[value.0].len();
+        axes.map(|axis| self.size(node, value, axis)).collect()
     }
 
     /// A loss of predictions and targets.
@@ -175,8 +192,9 @@ impl<'a> Tape<'a> {
         // One matrix for all rows of a: those of a and of the gradient are rows of two matrices.
         let (mut a, mut g) = (a, g);
         if self.shapes[a.0].len() > self.shapes[b.0].len() {
-            let [columns_a, columns_b] =
-                if tb { [1, 0] } else { [0, 1] }.map(|axis| self.shapes[b.0][axis]);
+            let [columns_a, columns_b] = if tb { [1, 0] } else { [0, 1] };
+            let columns_a = self.size(node, b, columns_a)?;
+            let columns_b = self.size(node, b, columns_b)?;
             let rows = |columns: usize| Op::Reshape {
                 shape: [columns].into(),
                 batch: false,
@@ -227,9 +245,14 @@ impl<'a> Tape<'a> {
         }
         let mut g = g;
         if !keep {
-            let mut sizes = self.shapes[x.0].to_vec();
-            sizes[axes.clone()].fill(1);
-            let shape = sizes[1..].into();
+            let mut sizes = Vec::new();
+            for axis in 1..self.shapes[x.0].len() {
+                sizes.push(match axes.contains(&axis) {
+                    true => 1,
+                    false => self.size(node, x, axis)?,
+                });
+            }
+            let shape = sizes.into();
             g = self.push(
                 x,
                 node,
@@ -249,10 +272,9 @@ impl<'a> Tape<'a> {
         let Some(&x) = operands.first() else {
             return Ok(());
         };
-        let shape = &self.shapes[x.0];
         match &node.op {
             &Op::Reshape { batch, .. } => {
-                let shape = sample(shape);
+                let shape = self.sample(node, x)?.into();
                 self.contribute(x, node, Op::Reshape { shape, batch }, &[g])
             }
             Op::Transpose { permutation } => {
@@ -266,7 +288,7 @@ impl<'a> Tape<'a> {
             &Op::Concat { axis } => {
                 let mut start = 0;
                 for &operand in operands {
-                    let len = self.shapes[operand.0][axis];
+                    let len = self.size(node, operand, axis)?;
                     let slice = Op::Slice {
                         axis,
                         start,
@@ -281,7 +303,7 @@ impl<'a> Tape<'a> {
             &Op::Slice {
                 axis, start, step, ..
             } => {
-                let size = shape[axis];
+                let size = self.size(node, x, axis)?;
                 let back = Op::SliceGradient {
                     axis,
                     start,
@@ -296,12 +318,12 @@ impl<'a> Tape<'a> {
                 }
                 let mut g = g;
                 for (axis, &[start, after]) in padding.iter().enumerate() {
-                    if start + after > 0 {
+                    if start > 0 || after > 0 {
                         let slice = Op::Slice {
                             axis,
                             start,
                             step: 1,
-                            len: self.shapes[x.0][axis],
+                            len: self.size(node, x, axis)?,
                         };
                         g = self.push(x, node, slice, &[g])?;
                     }

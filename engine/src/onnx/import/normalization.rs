@@ -6,7 +6,9 @@ use std::rc::Rc;
 use super::products::own_weight;
 use super::{Importer, Made, made};
 use crate::onnx::Absorbed;
+use crate::onnx::model::is_own;
 use crate::onnx::node::{Bound, Known, Node, Step};
+use crate::onnx::support;
 use crate::onnx::tensor::{Constant, Numbers};
 
 /// What channels are multiplied by, and what is added to them then.
@@ -123,7 +125,8 @@ fn behind(importer: &Importer<'_>, node: &Node<'_>) -> Option<(usize, Affine)> {
     let nodes = &importer.model.graph.node;
     let at = *importer.first_reader.get(name)?;
     let proto = &nodes[at];
-    if proto.op_type != "BatchNormalization" || proto.input.first().is_none_or(|x| x != name) {
+    let own = is_own(&proto.domain) && proto.op_type == "BatchNormalization";
+    if !own || proto.input.first().is_none_or(|x| x != name) {
         return None;
     }
     let statistics = (proto.input.iter())
@@ -135,6 +138,8 @@ fn behind(importer: &Importer<'_>, node: &Node<'_>) -> Option<(usize, Affine)> {
         inputs: statistics,
     };
     // What is wrong with it is said when its turn comes.
+    let known = support::operator("BatchNormalization").map(|operator| operator.attributes);
+    reader.check_attributes(known.unwrap_or_default()).ok()?;
     affine(&reader).ok().map(|affine| (at, affine))
 }
 

@@ -166,7 +166,8 @@ fn in_shape(
     let x = importer.operand(node, 0)?;
     let from = importer.shape(x)?;
     let to = shape(node, &from)?;
-    made(importer.reshaped(&importer.name(node), x, &to)?)
+    let name = importer.name(node);
+    made(importer.reshaped(&name, x, &to)?)
 }
 
 pub(crate) fn reshape(importer: &mut Importer<'_>, node: &Node<'_>) -> Made {
@@ -311,7 +312,8 @@ pub(crate) fn gather(importer: &mut Importer<'_>, node: &Node<'_>) -> Made {
     let mut to = from[..axis].to_vec();
     to.extend(&indices.shape);
     to.extend(&from[axis + 1..]);
-    made(importer.reshaped(&importer.name(node), place, &to)?)
+    let name = importer.name(node);
+    made(importer.reshaped(&name, place, &to)?)
 }
 
 pub(crate) fn split(importer: &mut Importer<'_>, node: &Node<'_>) -> Made {

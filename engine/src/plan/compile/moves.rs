@@ -84,6 +84,10 @@ impl Compiler<'_> {
                 for (operand, &read) in node.operands.iter().zip(reads) {
                     let x = self.shapes[operand.0].clone();
                     let axes = all(&x, &strides(&x));
+                    let read = match self.encrypted[value.0] && !self.encrypted[operand.0] {
+                        true => self.embedded(value, read),
+                        false => read,
+                    };
                     self.moves(value, 0, first, &axes, Rest::Keep, read)?;
                     first += x[axis] * to[axis] as usize;
                 }
@@ -93,7 +97,8 @@ impl Compiler<'_> {
                 axis, start, step, ..
             } => {
                 let mut away = from.clone();
-                away[axis] *= step;
+                // Of one element nothing comes after, whatever the step.
+                away[axis] = away[axis].checked_mul(step).unwrap_or(0);
                 let first = start * from[axis] as usize;
                 self.moves(value, first, 0, &all(&y, &away), Rest::Keep, reads[0])
             }
@@ -101,7 +106,7 @@ impl Compiler<'_> {
                 axis, start, step, ..
             } => {
                 let mut axes = all(&x, &from);
-                axes[axis].to *= step;
+                axes[axis].to = axes[axis].to.checked_mul(step).unwrap_or(0);
                 let first = start * to[axis] as usize;
                 self.moves(value, 0, first, &axes, Rest::Zero, reads[0])
             }
@@ -138,16 +143,31 @@ impl Compiler<'_> {
         Ok(())
     }
 
-    /// A multiple of a region, in a tensor of its own.
-    fn scaled(&mut self, value: Value, factor: f64, read: Region) -> Region {
+    /// A tensor of so many planes for something on the way.
+    fn passing(&mut self, like: Region, planes: usize) -> Region {
         self.storages.push(Storage {
-            elements: read.planes * read.stride,
+            elements: planes * like.stride,
             pinned: false,
         });
-        let target = Region {
+        Region {
             buffer: self.storages.len() - 1,
-            ..read
-        };
+            planes,
+            ..like
+        }
+    }
+
+    /// Plaintext as multiples of the algebra's one, in a tensor of its own.
+    fn embedded(&mut self, value: Value, read: Region) -> Region {
+        let algebra = self.options.algebra;
+        let target = self.passing(read, algebra.dim());
+        let matrix = algebra.one();
+        self.command(value, Kernel::LinearMap { matrix }, &[read], &[target]);
+        target
+    }
+
+    /// A multiple of a region, in a tensor of its own.
+    fn scaled(&mut self, value: Value, factor: f64, read: Region) -> Region {
+        let target = self.passing(read, read.planes);
         let kernel = Kernel::Linear {
             broadcast: Broadcast::same(read.elements),
             alpha: factor,
