@@ -1,6 +1,6 @@
 //! What `infer` and `run` share: an ONNX model on any number of samples.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use furthermore::Algebra;
@@ -14,7 +14,7 @@ use furthermore::tensor::{DType, Tensor, TensorView};
 use serde::Serialize;
 
 use super::Engine;
-use crate::environment::Environment;
+use crate::environment::{Environment, available_memory};
 use crate::error::{Error, Result};
 use crate::progress;
 use crate::report::Report;
@@ -109,19 +109,28 @@ impl Execution {
                 Some(name) if wanted.contains(&name.as_str()) => named.push((name, tensor)),
                 name => {
                     let name = name.map_or("one more".to_owned(), |name| format!("'{name}'"));
-                    let inputs = wanted.join(", ");
-                    return refuse(
-                        "--input",
-                        format!("{name}: the model's inputs are {inputs}"),
-                    );
+                    let output = imported.network.outputs().first();
+                    let output = output.map_or("", |(name, _)| name.as_str());
+                    let reads = match wanted.is_empty() {
+                        true => "no input".to_owned(),
+                        false => wanted.join(", "),
+                    };
+                    let reason =
+                        format!("{name} is given, and '{output}' is computed from {reads}");
+                    return refuse("--input", reason);
                 }
             }
         }
-        if let Some(missing) = wanted.iter().find(|w| !named.iter().any(|(n, _)| n == *w)) {
-            return refuse(
-                "--input",
-                format!("the model's input '{missing}' is not given"),
-            );
+        for input in &wanted {
+            let given = named.iter().filter(|(name, _)| name == input).count();
+            if given != 1 {
+                let times = if given == 0 {
+                    "not given"
+                } else {
+                    "given twice"
+                };
+                return refuse("--input", format!("the model's input '{input}' is {times}"));
+            }
         }
         let output = imported.network.outputs().first();
         let output = output.map(|(name, _)| name.clone()).unwrap_or_default();
@@ -165,6 +174,7 @@ impl Job {
         let mut compiling = Samples::default();
         let mut session = compiling.time(|| {
             let plan = Arc::new(Plan::compile(&self.network, &options)?);
+            check_memory(&plan)?;
             let mut session = Session::new(device, plan, key)?;
             session.load_parameters(weights)?;
             Ok::<_, Error>(session)
@@ -206,6 +216,26 @@ impl Job {
     }
 }
 
+/// Holds a plan to the memory that is free, which a system may hand out without having it.
+///
+/// # Errors
+/// When it takes more.
+fn check_memory(plan: &Plan) -> Result<()> {
+    let (needs, free) = (plan.bytes() as u64, available_memory());
+    if free.is_some_and(|free| needs > free) {
+        let gib = |bytes: u64| bytes as f64 / f64::from(1 << 30);
+        let (needs, free) = (gib(needs), gib(free.unwrap_or(0)));
+        return Err(Error::Option {
+            option: "--batch",
+            reason: format!(
+                "{} samples at a time take {needs:.1} GiB, and {free:.1} GiB are free",
+                plan.options().batch
+            ),
+        });
+    }
+    Ok(())
+}
+
 /// Writes the report where one was asked for.
 ///
 /// # Errors
@@ -213,11 +243,25 @@ impl Job {
 pub(super) fn report(
     command: &'static str,
     environment: Environment,
-    row: Row,
+    row: &Row,
     path: Option<&PathBuf>,
 ) -> Result<()> {
     match path {
-        Some(path) => Report::new(command, environment, vec![row]).write(path),
+        Some(path) => Report::new(command, environment, vec![row.clone()]).write(path),
         None => Ok(()),
     }
+}
+
+/// Whether result and report go to files of their own.
+///
+/// # Errors
+/// When they do not.
+pub(super) fn check_apart(output: &Path, json: Option<&Path>) -> Result<()> {
+    if json == Some(output) {
+        return Err(Error::Option {
+            option: "--json",
+            reason: "it would replace the result".to_owned(),
+        });
+    }
+    Ok(())
 }

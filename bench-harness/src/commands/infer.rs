@@ -1,6 +1,6 @@
 //! `infer`: an ONNX model on encrypted inputs, from plaintext to plaintext.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use furthermore::Algebra;
 use furthermore::io;
@@ -52,15 +52,17 @@ pub fn run(options: &Options) -> Result<()> {
     let policy: MaskPolicy<'_> = options.mask.parse()?;
     report::check_writable(Some(&options.output))?;
     report::check_writable(options.json.as_deref())?;
+    execute::check_apart(&options.output, options.json.as_deref())?;
     let engine = options.execution.engine.open(options.dtype)?;
     let mut inputs = Vec::new();
     for input in &options.input {
         let (name, path) = match input.split_once('=') {
-            Some((name, path)) => (Some(name.to_owned()), path),
-            None => (None, input.as_str()),
+            // A file may have that in its name.
+            Some((name, path)) if !Path::new(input).exists() => (Some(name.to_owned()), path),
+            _ => (None, input.as_str()),
         };
         let tensor = io::read_npy(path.as_ref(), options.dtype)?;
-        inputs.push((name, tensor));
+        inputs.push((name, path, tensor));
     }
     let encrypted = options.algebra != Algebra::Real;
     if options.encrypt_weights && !encrypted {
@@ -73,12 +75,16 @@ pub fn run(options: &Options) -> Result<()> {
     let mut encrypting = Samples::default();
     let inputs = encrypting.time(|| {
         let mut taken = Vec::new();
-        for (name, tensor) in inputs {
+        for (name, path, tensor) in inputs {
             let tensor = match encrypted {
-                true => Tensor::Ciphertext(
-                    key.encryptor(options.algebra)?
-                        .encrypt_with(&tensor, policy)?,
-                ),
+                true => {
+                    let mut encryptor = key.encryptor(options.algebra)?;
+                    let ciphertext = encryptor.encrypt_with(&tensor, policy);
+                    Tensor::Ciphertext(ciphertext.map_err(|error| Error::File {
+                        path: path.into(),
+                        reason: error.to_string(),
+                    })?)
+                }
                 false => Tensor::Plaintext(tensor),
             };
             taken.push((name, tensor));
@@ -109,6 +115,7 @@ pub fn run(options: &Options) -> Result<()> {
         }
     };
     io::write_npy(&options.output, &output)?;
+    execute::report("infer", engine.environment(), &row, options.json.as_ref())?;
     println!(
         "{} of {} samples, {regime} {} {}: encrypt {}, run {}, decrypt {}",
         job.output(),
@@ -122,7 +129,7 @@ pub fn run(options: &Options) -> Result<()> {
     if encrypted {
         println!("{}", super::WARNING);
     }
-    execute::report("infer", engine.environment(), row, options.json.as_ref())
+    Ok(())
 }
 
 fn encrypt_weights(weights: &Parameters, key: &SecretKey, algebra: Algebra) -> Result<Parameters> {

@@ -37,6 +37,7 @@ pub struct Options {
 pub fn run(options: &Options) -> Result<()> {
     report::check_writable(Some(&options.output))?;
     report::check_writable(options.json.as_deref())?;
+    execute::check_apart(&options.output, options.json.as_deref())?;
     let mut first: Option<(Algebra, DType, Arc<EvaluationKey>)> = None;
     let mut inputs = Vec::new();
     for path in &options.input {
@@ -74,6 +75,7 @@ pub fn run(options: &Options) -> Result<()> {
         &mut row,
     )?;
     io::write_tensors(&options.output, &[(job.output(), output.view())])?;
+    execute::report("run", engine.environment(), &row, options.json.as_ref())?;
     println!(
         "{} of {} samples, ct-pt {algebra} {dtype}: run {}",
         job.output(),
@@ -81,5 +83,5 @@ pub fn run(options: &Options) -> Result<()> {
         report::seconds(row.run_seconds),
     );
     println!("{}", super::WARNING);
-    execute::report("run", engine.environment(), row, options.json.as_ref())
+    Ok(())
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use furthermore::Algebra;
-use furthermore::network::{Init, Network};
+use furthermore::network::{Init, Network, Op};
 use furthermore::onnx::OnnxOptions;
 use furthermore::plan::CompileOptions;
 use furthermore::session::Session;
@@ -30,8 +30,8 @@ pub struct Options {
     /// Run only workloads whose name matches.
     #[arg(long, value_name = "REGEX", default_value = "")]
     pub only: String,
-    /// Infer with this ONNX network and its weights instead of the workloads' own; its output is the
-    /// first, and the peer's network has to be the same.
+    /// Infer with this ONNX network and its weights instead of the workload's own, where inputs and
+    /// outputs are of its shape; other workloads are skipped.
     #[arg(long, value_name = "FILE")]
     pub model: Option<PathBuf>,
     /// Alternating repetitions.
@@ -61,6 +61,8 @@ const WARM_UP: usize = 3;
 pub struct Row {
     pub peer: String,
     pub workload: String,
+    /// The ONNX network that stood for the workload's own.
+    pub model: Option<String>,
     pub job: String,
     pub batch: usize,
     pub regime: &'static str,
@@ -241,6 +243,7 @@ fn skipped(options: &Options, text: &str, why: &str) -> Row {
             .unwrap_or_default()
             .to_owned(),
         workload: text.to_owned(),
+        model: None,
         job: String::new(),
         batch: 0,
         regime: "",
@@ -274,11 +277,16 @@ fn sides(name: &Name, options: &Options, chosen: &Chosen) -> Result<Vec<Side>> {
     let job = (name.product(), &workload, name.job.as_str());
     let (network, weights) = match (job, &options.model) {
         ((Some(sizes), ..), _) => drawn(product_network(sizes)?)?,
-        ((None, Some(_), "infer"), Some(model)) => {
+        ((None, Some(workload), "infer"), Some(model)) => {
             let outputs = Vec::new();
             let imported = Network::from_onnx(model, &OnnxOptions { batch, outputs })?;
+            if !is_of(&imported.network, workload, batch)? {
+                return Ok(Vec::new());
+            }
             (imported.network, imported.parameters)
         }
+        // A model is there to infer with.
+        ((None, ..), Some(_)) => return Ok(Vec::new()),
         ((None, Some(workload), "infer"), None) => drawn(workload.inference()?)?,
         ((None, Some(workload), "train"), _) => drawn(workload.training(0.0)?)?,
         _ => return Ok(Vec::new()),
@@ -313,6 +321,23 @@ fn sides(name: &Name, options: &Options, chosen: &Chosen) -> Result<Vec<Side>> {
             })
         })
         .collect()
+}
+
+/// Whether a network has the input and the output of a workload.
+fn is_of(network: &Network, workload: &Workload, batch: usize) -> Result<bool> {
+    let shapes = network.shapes(batch)?;
+    let inputs: Vec<&[usize]> = (network.nodes().iter().zip(&shapes))
+        .filter(|(node, _)| matches!(node.op, Op::Input { .. }))
+        .map(|(_, shape)| &shape[1..])
+        .collect();
+    let place = |value| {
+        let name = network.name(value)?;
+        network.nodes().iter().position(|node| node.name == name)
+    };
+    let given: Vec<Option<&[usize]>> = (network.outputs().iter())
+        .map(|(_, value)| Some(&shapes[place(*value)?][1..]))
+        .collect();
+    Ok(inputs == [workload.input] && given == [Some(&[workload.outputs][..])])
 }
 
 fn product_network([_, k, n]: [usize; 3]) -> Result<Network> {
@@ -358,9 +383,12 @@ fn compare(
         }
         std::thread::sleep(SETTLE);
     }
+    let model = options.model.as_ref().filter(|_| name.product().is_none());
+    let model = model.map(|path| path.display().to_string());
     let rows = sides.into_iter().map(|side| Row {
         peer: name.peer.clone(),
         workload: name.workload.clone(),
+        model: model.clone(),
         job: name.job.clone(),
         batch: name.batch,
         regime: side.regime,

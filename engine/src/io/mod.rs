@@ -10,7 +10,7 @@ mod npy;
 mod tensors;
 
 use std::fs::{self, File};
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, Read, Write};
 use std::path::Path;
 
 pub use checkpoint::{read_checkpoint, write_checkpoint};
@@ -22,6 +22,7 @@ pub use tensors::{
 };
 
 use crate::error::{Error, Result};
+use crate::scheme::KEY_MAGIC;
 
 /// Bytes that go between a file and a tensor at a time.
 const CHUNK: usize = 1 << 16;
@@ -53,6 +54,13 @@ fn cut_short(error: io::Error) -> String {
     }
 }
 
+/// Whether a file holds a secret key, which nothing is ever put over: a lost key is lost data.
+fn is_key(path: &Path) -> bool {
+    let mut start = [0; KEY_MAGIC.len()];
+    // What has no length is not opened, and what cannot be read is none of ours.
+    open(path).is_ok_and(|(mut file, _)| file.read_exact(&mut start).is_ok() && start == *KEY_MAGIC)
+}
+
 /// What happens to a file that stands where another is put, and who may read it.
 #[derive(Clone, Copy, PartialEq)]
 enum Place {
@@ -79,6 +87,9 @@ fn write_whole(
 ) -> Result<()> {
     if path.is_dir() {
         return refuse(path.display(), "it is a folder");
+    }
+    if place == Place::Replace && is_key(path) {
+        return refuse(path.display(), "there is a secret key, and it stays");
     }
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty());
     let folder = folder.unwrap_or(Path::new("."));

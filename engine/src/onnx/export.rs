@@ -13,7 +13,7 @@ use prost::encoding::{
 
 use super::generated::{NodeProto, TensorProto};
 use super::model::Model;
-use super::tensor::Element;
+use super::tensor::{Element, Files};
 use super::{Absorbed, Imported};
 use crate::error::{Error, Result};
 use crate::io;
@@ -29,6 +29,8 @@ const INITIALIZER: u32 = 5;
 struct Weight {
     shape: Vec<usize>,
     numbers: Vec<f64>,
+    /// The element type, by the format's number.
+    data_type: i32,
 }
 
 /// What changes in a graph.
@@ -78,6 +80,7 @@ impl Imported {
             let weight = Weight {
                 shape: shape.to_vec(),
                 numbers: weight.to_f64(),
+                data_type: data_type(model, name),
             };
             change.weights.insert(name.to_owned(), weight);
         }
@@ -157,10 +160,12 @@ fn neutral(model: &Model, absorbed: &Absorbed, change: &mut Change) -> Result<()
         vec![variance; channels],
     ];
     for (name, numbers) in rows.iter().zip(numbers) {
-        let shape = vec![channels];
-        change
-            .weights
-            .insert(name.clone(), Weight { shape, numbers });
+        let weight = Weight {
+            shape: vec![channels],
+            numbers,
+            data_type: data_type(model, name),
+        };
+        change.weights.insert(name.clone(), weight);
     }
     Ok(())
 }
@@ -182,19 +187,27 @@ fn replaced(bytes: &[u8], change: &Change, model: &Model) -> Result<Vec<u8>> {
 fn changed_graph(graph: &[u8], change: &Change, model: &Model) -> Result<Vec<u8>> {
     let mut written = Vec::new();
     let mut left = change.weights.keys().collect::<HashSet<_>>();
+    let mut files = Files::new(model.folder.as_deref());
     let decoded = |error: prost::DecodeError| model.refuse(error.to_string());
     for field in fields(graph) {
         match (field.tag, field.inside) {
             (INITIALIZER, Some(inside)) => {
                 let old = TensorProto::decode(inside).map_err(decoded)?;
-                match change.weights.get(&old.name) {
-                    None => written.extend_from_slice(field.whole),
+                let new = match change.weights.get(&old.name) {
                     Some(weight) => {
                         left.remove(&old.name);
-                        let new = tensor(&old.name, old.data_type, weight, model)?;
-                        put(&mut written, INITIALIZER, &new.encode_to_vec());
+                        tensor(&old.name, weight, model)?
                     }
-                }
+                    // What lies beside the model is not beside what is written.
+                    None if old.data_location != 0 => files.inlined(&old).map_err(|reason| {
+                        model.refuse(format!("its initialiser '{}': {reason}", old.name))
+                    })?,
+                    None => {
+                        written.extend_from_slice(field.whole);
+                        continue;
+                    }
+                };
+                put(&mut written, INITIALIZER, &new.encode_to_vec());
             }
             (NODE, Some(inside)) => {
                 let node = NodeProto::decode(inside).map_err(decoded)?;
@@ -209,18 +222,41 @@ fn changed_graph(graph: &[u8], change: &Change, model: &Model) -> Result<Vec<u8>
     let mut left: Vec<&String> = left.into_iter().collect();
     left.sort();
     for name in left {
-        /// The format's number for f32.
-        const F32: i32 = 1;
-        let new = tensor(name, F32, &change.weights[name], model)?;
+        let new = tensor(name, &change.weights[name], model)?;
         put(&mut written, INITIALIZER, &new.encode_to_vec());
     }
     Ok(written)
 }
 
-/// A tensor with these numbers, of an element type of the format's.
-fn tensor(name: &str, data_type: i32, weight: &Weight, model: &Model) -> Result<TensorProto> {
+/// The element type of an initialiser, or of what nodes make of one by moving its numbers.
+fn data_type(model: &Model, name: &str) -> i32 {
+    /// The format's number for f32.
+    const F32: i32 = 1;
+    let graph = &model.graph;
+    let mut name = name;
+    // Each node is after those that it reads, so this ends.
+    loop {
+        if let Some(tensor) = graph.initializer.iter().find(|tensor| tensor.name == name) {
+            return tensor.data_type;
+        }
+        let made = |node: &&NodeProto| node.output.iter().any(|output| output == name);
+        let Some(node) = graph.node.iter().find(made) else {
+            return F32;
+        };
+        let to = node.attribute.iter().find(|a| a.name == "to");
+        match (node.op_type.as_str(), to, node.input.first()) {
+            ("Cast", Some(to), _) => return i32::try_from(to.i).unwrap_or(F32),
+            (_, _, Some(input)) => name = input,
+            _ => return F32,
+        }
+    }
+}
+
+/// A tensor with these numbers.
+fn tensor(name: &str, weight: &Weight, model: &Model) -> Result<TensorProto> {
     let refuse = |reason: String| model.refuse(format!("its initialiser '{name}': {reason}"));
     let numbers = weight.numbers.iter();
+    let data_type = weight.data_type;
     let raw_data: Vec<u8> = match Element::of(data_type).map_err(refuse)? {
         Element::F32 => numbers.flat_map(|x| (*x as f32).to_le_bytes()).collect(),
         Element::F64 => numbers.flat_map(|x| x.to_le_bytes()).collect(),

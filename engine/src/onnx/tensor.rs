@@ -192,6 +192,18 @@ impl Files {
         Ok(Constant { shape, numbers })
     }
 
+    /// A tensor with its numbers in itself, wherever they were.
+    pub(crate) fn inlined(&mut self, tensor: &TensorProto) -> Result<TensorProto, String> {
+        let (_, count) = sizes(&tensor.dims)?;
+        let raw_data = self.external(tensor, Element::of(tensor.data_type)?, count)?;
+        Ok(TensorProto {
+            raw_data,
+            external_data: Vec::new(),
+            data_location: 0,
+            ..tensor.clone()
+        })
+    }
+
     /// The bytes of a tensor that is kept in a file.
     fn external(
         &mut self,

@@ -14,6 +14,8 @@ mod key;
 mod mask;
 mod stored;
 
+pub(crate) use stored::MAGIC as KEY_MAGIC;
+
 pub use encrypt::Encryptor;
 pub use evaluation::{EvaluationKey, KeyId};
 pub use key::SecretKey;

@@ -16,7 +16,8 @@ use crate::error::{Error, Result};
 use crate::linalg;
 
 /// What the bytes of a secret key start with.
-const MAGIC: &[u8; 16] = b"furthermore key\n";
+/// What the bytes of every key begin with.
+pub(crate) const MAGIC: &[u8; 16] = b"furthermore key\n";
 const VERSION: u32 = 1;
 /// Magic, version, slots, id.
 const HEAD: usize = 16 + 4 + 4 + 8;

@@ -9,6 +9,8 @@ use furthermore::io::{read_npy, read_secret_key, read_tensors, write_npy, write_
 use furthermore::tensor::{DType, Plaintext, Tensor, TensorView};
 use serde_json::Value;
 
+mod models;
+
 /// A folder with what the commands read and write.
 struct Files(tempfile::TempDir);
 
