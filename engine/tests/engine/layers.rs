@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use furthermore::Algebra;
 use furthermore::device::Device;
-use furthermore::network::{Network, Parameters};
+use furthermore::network::{Init, Network, Parameters};
 use furthermore::plan::{CompileOptions, Plan};
 use furthermore::tensor::{DType, Tensor};
 
@@ -155,5 +155,47 @@ fn plaintext_beside_ciphertexts_is_joined_to_them() {
                 assert!((e - f).abs() < 1e-12, "{algebra}: {f} and {e}");
             }
         }
+    }
+}
+
+#[test]
+fn the_gradient_through_dropout_is_that_of_its_mask() {
+    let (batch, width) = (3, 5);
+    let mut n = Network::new();
+    let x = n.input("x", [width]).expect("a new name");
+    let w = n
+        .parameter("w", [width], Init::Uniform { bound: 1.0 })
+        .expect("a new name");
+    let y = n.multiply("product", x, w).expect("a new name");
+    let y = n.dropout("dropped", y, 0.5).expect("a rate");
+    let y = n.tanh("y", y).expect("a new name");
+    let target = n.input("target", [width]).expect("a new name");
+    let loss = n.mean_squared_error("loss", y, target).expect("a new name");
+    n.output("loss", loss).expect("a new name");
+    let (mut n, gradients) = n.gradients(loss, &[w]).expect("gradients");
+    n.output("d w", gradients[0]).expect("a new name");
+    let key = key(2, 3);
+    // Every session draws the same mask at its first run.
+    let run = |at: usize, by: f64, read: &str| {
+        let mut numbers = vec![0.5, -0.25, 0.75, 1.0, -1.5];
+        numbers[at] += by;
+        let mut parameters = Parameters::default();
+        let w = tensor(&[width], &numbers, DType::F64);
+        parameters.insert("w", Tensor::Plaintext(w));
+        let plan = Plan::compile(&n, &CompileOptions::plain(batch, DType::F64));
+        let plan = Arc::new(plan.expect("it compiles"));
+        let mut session = open(&cpu(), plan, &key, &parameters);
+        let values: Vec<f64> = (0..15).map(|i| f64::from(i) / 7.0 - 1.0).collect();
+        for name in ["x", "target"] {
+            let given = tensor(&[batch, width], &values, DType::F64);
+            write_inputs(&mut session, &key, 1, &[(name, &given)]);
+        }
+        session.run().expect("finite");
+        decrypted(&session, &key, read)
+    };
+    for at in 0..width {
+        let slope = (run(at, 1e-6, "loss")[0] - run(at, -1e-6, "loss")[0]) / 2e-6;
+        let found = run(at, 0.0, "d w")[at];
+        assert!((found - slope).abs() < 1e-8, "{found} and {slope}");
     }
 }

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use furthermore::Algebra;
 use furthermore::device::Device;
 use furthermore::network::{
-    Convolution, Function, Init, Network, Optimizer, Parameters, Pool, Reduction, Statistics, Value,
+    Convolution, Function, Init, Network, Optimizer, Parameters, Pool, Reduction, Statistics,
+    Value, Window,
 };
 use furthermore::plan::{CompileOptions, Plan};
 use furthermore::scheme::SecretKey;
@@ -135,6 +136,70 @@ fn build(name: &str, n: &mut Network, x: Value, p: impl Fn(&str) -> Value) -> Bu
             let most = n.global_pool("most", Pool::Max, x)?;
             n.add("y", mean, most)
         }
+        "images" => {
+            let convolution = Convolution {
+                stride: [2, 1],
+                padding: [[1, 1], [2, 2]],
+                dilation: [1, 2],
+                groups: 2,
+            };
+            let y = n.conv2d("c", x, [4, 6], [3, 2], convolution)?;
+            let y = n.relu("relu", y)?;
+            let window = |stride| Window {
+                kernel: [3; 2],
+                stride: [stride; 2],
+                padding: [[1; 2]; 2],
+                ..Window::tiling(1)
+            };
+            let y = n.pool("mean", Pool::Average, y, window(2))?;
+            let most = n.pool("most", Pool::Max, y, window(1))?;
+            n.add("y", y, most)
+        }
+        "averaged_images" => {
+            let y = n.conv2d("c", x, [2, 3], [3, 3], Convolution::padded(1))?;
+            let y = n.relu("relu", y)?;
+            n.pool("y", Pool::Average, y, Window::tiling(2))
+        }
+        "functions" => {
+            let shift = n.constant("shift", [1], vec![0.0625])?;
+            let x = n.add("shifted", x, shift)?;
+            let offset = n.constant("offset", [1], vec![0.75])?;
+            let lower = n.subtract("lower", x, offset)?;
+            let negative = n.scale("negative", x, -1.0)?;
+            let of = [
+                (Function::Exp, x),
+                (Function::Ln, x),
+                (Function::Sqrt, x),
+                (Function::Inverse, x),
+                (Function::Abs, negative),
+                (Function::Relu, lower),
+                (Function::LeakyRelu { slope: 0.125 }, lower),
+                (Function::Elu { alpha: 1.0 }, lower),
+                (Function::Sigmoid, x),
+                (
+                    Function::HardSigmoid {
+                        alpha: 1.0 / 6.0,
+                        beta: 0.5,
+                    },
+                    x,
+                ),
+                (Function::Tanh, x),
+                (Function::Softplus, x),
+                (Function::Gelu, x),
+                (Function::GeluTanh, x),
+                (Function::Erf, x),
+                (Function::Silu, x),
+                (Function::Square, x),
+            ];
+            let mut columns = Vec::new();
+            for (nth, (function, x)) in of.into_iter().enumerate() {
+                let y = n.map(&format!("f{nth}"), function, x)?;
+                columns.push(n.reshape(&format!("column{nth}"), y, [6, 1])?);
+            }
+            let all = n.concat("all", &columns, 2)?;
+            n.multiply("y", all, p("w"))
+        }
+        "classes" => n.matmul("y", x, p("w")),
         other => panic!("no network for '{other}'"),
     }
 }
@@ -160,6 +225,7 @@ pub(crate) fn network(case: &Case) -> (Network, Parameters) {
     network.output("y", y).expect("a new name");
     let loss = match case.loss.as_str() {
         "mse" => network.mean_squared_error("judged", y, made["target"]),
+        "ce" => network.softmax_cross_entropy("judged", y, made["target"]),
         _ => network.binary_cross_entropy("judged", y, made["target"]),
     };
     let loss = loss.expect("a new name");
@@ -240,7 +306,7 @@ pub(crate) const PLAIN: Regime = Regime {
 /// Holds every layer and its gradients to PyTorch's, on these devices in these element types.
 pub(crate) fn check_layers(devices: &[&dyn Device], dtypes: &[DType]) {
     let fixture = fixture();
-    assert_eq!(fixture.layers.len(), 13);
+    assert_eq!(fixture.layers.len(), 17);
     for case in &fixture.layers {
         let (network, parameters) = network(case);
         for (algebra, dtype, regime, within) in runs(dtypes) {
