@@ -125,8 +125,7 @@ static OPERATORS: &[Operator] = &[
         .or(Moves(fold::cast))
         .limited("of what is computed, between floats"),
     folded("Ceil", NONE, Computes(fold::ceil)),
-    lowered("Clip", &["max", "min"], f::clip)
-        .limited("from 0 up, with a known upper bound or none"),
+    lowered("Clip", &["max", "min"], f::clip).limited("from 0 up, or between two known numbers"),
     lowered("Concat", &["axis"], s::concat).or(Moves(fold::concat)),
     folded(
         "Constant",
@@ -210,7 +209,7 @@ static OPERATORS: &[Operator] = &[
     folded("Not", NONE, Computes(fold::not)),
     folded("Or", NONE, Computes(fold::or)),
     lowered("PRelu", NONE, f::prelu),
-    lowered("Pad", &["mode", "pads", "value"], s::pad).limited("adds zeros"),
+    lowered("Pad", &["mode", "pads", "value"], s::pad).limited("adds one number, and cuts nothing"),
     lowered("Pow", NONE, f::power)
         .or(Computes(fold::power))
         .limited("of what is computed, to one known integer, at most 63 in size and not 0"),

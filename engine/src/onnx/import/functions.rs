@@ -90,27 +90,35 @@ fn bounds(node: &Node<'_>) -> Step<[f64; 2]> {
     ])
 }
 
-/// `[0, infinity)` is relu, and `[0, c]` is c times x / c held between 0 and 1.
+/// `[0, infinity)` is relu, and `[a, b]` is a plus b - a times (x - a) / (b - a) held between 0 and 1.
 pub(crate) fn clip(importer: &mut Importer<'_>, node: &Node<'_>) -> Made {
     let [low, high] = bounds(node)?;
     if low == f64::NEG_INFINITY && high == f64::INFINITY {
         return Ok(vec![node.input(0)?.clone()]);
     }
-    if low != 0.0 || high <= 0.0 {
-        return Err(format!("from {low} to {high} is not supported, only from 0 up").into());
-    }
-    if high == f64::INFINITY {
+    if (low, high) == (0.0, f64::INFINITY) {
         return mapped(importer, node, Function::Relu);
+    }
+    let width = high - low;
+    if !(width > 0.0 && width.is_finite()) {
+        let reason = "only from 0 up, or between two numbers";
+        return Err(format!("from {low} to {high} is not supported, {reason}").into());
     }
     let x = importer.operand(node, 0)?;
     let function = Function::HardSigmoid {
-        alpha: 1.0 / high,
-        beta: 0.0,
+        alpha: 1.0 / width,
+        beta: -low / width,
     };
-    let held = importer.part(node, "held");
-    let held = importer.network.map(&held, function, x)?;
+    let [held, wide, number] = ["held", "wide", "low"].map(|part| importer.part(node, part));
     let name = importer.name(node);
-    made(importer.network.scale(&name, held, high)?)
+    let network = &mut importer.network;
+    let held = network.map(&held, function, x)?;
+    if low == 0.0 {
+        return made(network.scale(&name, held, width)?);
+    }
+    let wide = network.scale(&wide, held, width)?;
+    let low = network.constant(&number, [1], vec![low])?;
+    made(network.add(&name, wide, low)?)
 }
 
 /// Terms that a polynomial may have.

@@ -361,8 +361,8 @@ pub(crate) fn pad(importer: &mut Importer<'_>, node: &Node<'_>) -> Made {
         Some(value) => value,
         None => node.number(2)?.unwrap_or(0.0),
     };
-    if fill != 0.0 {
-        return Err(format!("it pads with {fill}, and only zeros are supported").into());
+    if !fill.is_finite() {
+        return Err(format!("it pads with {fill}").into());
     }
     let asked = node.setting("pads", 1)?.ok_or("it does not say how many")?;
     let axes = match node.integers(3)? {
@@ -392,5 +392,14 @@ pub(crate) fn pad(importer: &mut Importer<'_>, node: &Node<'_>) -> Made {
         return made(x);
     }
     let name = importer.name(node);
-    made(importer.network.pad(&name, x, &padding)?)
+    if fill == 0.0 {
+        return made(importer.network.pad(&name, x, &padding)?);
+    }
+    // Of what is less by the number, zeros around it are that number.
+    let [number, less, padded] = ["number", "less", "padded"].map(|part| importer.part(node, part));
+    let network = &mut importer.network;
+    let number = network.constant(&number, [1], vec![fill])?;
+    let less = network.subtract(&less, x, number)?;
+    let padded = network.pad(&padded, less, &padding)?;
+    made(network.add(&name, padded, number)?)
 }

@@ -8,6 +8,9 @@ use furthermore::network::{Network, Parameters};
 use furthermore::onnx::{Imported, OnnxOptions};
 use furthermore::tensor::{DType, Plaintext, Tensor};
 
+use prost::Message;
+
+use super::build::{ModelProto, StringStringEntryProto, floats, int, model, node};
 use crate::support::models::{BATCH, Example, examples, fixtures};
 use crate::support::{REGIMES, cpu, encrypt, key, refused, tensor};
 
@@ -123,4 +126,67 @@ fn weights_that_do_not_fit_are_refused_and_nothing_is_written() {
     let elsewhere = imported.write_onnx(&path, &imported.parameters, &path);
     refused("no model", elsewhere, &["written.onnx"]);
     assert!(!path.exists());
+}
+
+#[test]
+fn tensors_keep_their_types_and_leave_their_files() {
+    let folder = tempfile::tempdir().expect("a folder");
+    // Weights of half precision that a node turns, and a row beside the model that is no parameter.
+    let mut weight = floats("w", &[2, 6], &[]);
+    weight.data_type = 10;
+    weight.raw_data = (0..12u16)
+        .flat_map(|i| (0x3c00 + i).to_le_bytes())
+        .collect();
+    let mut shift = floats("shift", &[6], &[]);
+    shift.float_data = Vec::new();
+    shift.data_location = 1;
+    shift.external_data = vec![StringStringEntryProto {
+        key: "location".to_owned(),
+        value: "shift.bin".to_owned(),
+    }];
+    let nodes = [
+        node("Transpose", &["w"], &["turned"], &[]),
+        node("Cast", &["shift"], &["row"], &[int("to", 1)]),
+        node("MatMul", &["x", "turned"], &["y"], &[]),
+        node("Add", &["x", "row"], &["unused"], &[]),
+    ];
+    let shifts: Vec<u8> = (0..6).flat_map(|i| (i as f32).to_le_bytes()).collect();
+    std::fs::write(folder.path().join("shift.bin"), &shifts).expect("a file");
+    let model = model(&nodes, &[weight, shift]);
+    let path = folder.path().join("model.onnx");
+    std::fs::write(&path, model.encode_to_vec()).expect("a file");
+    let options = OnnxOptions {
+        batch: BATCH,
+        outputs: Vec::new(),
+    };
+    let imported = Network::from_onnx(&path, &options);
+    let imported = imported.unwrap_or_else(|error| panic!("{error}"));
+    let elsewhere = tempfile::tempdir().expect("a folder");
+    let path = elsewhere.path().join("written.onnx");
+    let other = moved(&imported.parameters);
+    let model = folder.path().join("model.onnx");
+    imported.write_onnx(&model, &other, &path).expect("written");
+    let bytes = std::fs::read(&path).expect("a file");
+    let written = ModelProto::decode(&bytes[..]).expect("a model");
+    let graph = written.graph.expect("a graph");
+    let named = |name: &str| {
+        graph
+            .initializer
+            .iter()
+            .find(|t| t.name == name)
+            .expect("there")
+    };
+    assert_eq!(named("turned").data_type, 10, "half precision stays so");
+    assert_eq!(named("turned").dims, [6, 2]);
+    assert_eq!(
+        (named("shift").data_location, &named("shift").raw_data),
+        (0, &shifts)
+    );
+    assert!(graph.node.iter().all(|node| node.op_type != "Transpose"));
+    let again = Network::from_onnx(&path, &options);
+    let again = again.unwrap_or_else(|error| panic!("{error}"));
+    let (found, expected) = (weights(&again.parameters), weights(&other));
+    for (f, e) in found["turned"].iter().zip(&expected["turned"]) {
+        assert!((f - e).abs() < 1e-3 * e.abs(), "{f} and {e}");
+    }
 }

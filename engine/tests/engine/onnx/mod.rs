@@ -11,5 +11,6 @@ mod refused_nodes;
 mod schema;
 mod structure;
 mod values;
+mod written;
 
 use crate::support::models::fixtures;
