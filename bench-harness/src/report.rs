@@ -5,6 +5,7 @@ use std::path::Path;
 
 use comfy_table::presets::ASCII_MARKDOWN;
 use comfy_table::{CellAlignment, Table};
+use furthermore::io::is_secret_key;
 use serde::Serialize;
 
 use crate::environment::Environment;
@@ -74,7 +75,16 @@ pub(crate) fn write_text(path: &Path, text: &str) -> Result<()> {
         path: path.to_owned(),
         reason,
     };
-    let mut file = tempfile::NamedTempFile::new_in(folder_of(path))
+    if is_secret_key(path) {
+        return Err(refuse("there is a secret key, and it stays".to_owned()));
+    }
+    let mut builder = tempfile::Builder::new();
+    // For whoever may read files here, where a temporary one is for its owner alone.
+    #[cfg(unix)]
+    let everyone = std::os::unix::fs::PermissionsExt::from_mode(0o666);
+    #[cfg(unix)]
+    builder.permissions(everyone);
+    let mut file = (builder.tempfile_in(folder_of(path)))
         .map_err(|e| refuse(format!("nothing can be written there: {e}")))?;
     file.write_all(text.as_bytes())
         .map_err(|e| refuse(e.to_string()))?;
@@ -101,6 +111,9 @@ pub(crate) fn check_writable(path: Option<&Path>) -> Result<()> {
     };
     if path.is_dir() {
         return Err(refuse("it is a folder".to_owned()));
+    }
+    if is_secret_key(path) {
+        return Err(refuse("there is a secret key, and it stays".to_owned()));
     }
     tempfile::NamedTempFile::new_in(folder_of(path))
         .map(drop)

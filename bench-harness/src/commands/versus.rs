@@ -328,14 +328,14 @@ fn is_of(network: &Network, workload: &Workload, batch: usize) -> Result<bool> {
     let shapes = network.shapes(batch)?;
     let inputs: Vec<&[usize]> = (network.nodes().iter().zip(&shapes))
         .filter(|(node, _)| matches!(node.op, Op::Input { .. }))
-        .map(|(_, shape)| &shape[1..])
+        .map(|(_, shape)| shape.get(1..).unwrap_or_default())
         .collect();
     let place = |value| {
         let name = network.name(value)?;
         network.nodes().iter().position(|node| node.name == name)
     };
     let given: Vec<Option<&[usize]>> = (network.outputs().iter())
-        .map(|(_, value)| Some(&shapes[place(*value)?][1..]))
+        .map(|(_, value)| shapes[place(*value)?].get(1..))
         .collect();
     Ok(inputs == [workload.input] && given == [Some(&[workload.outputs][..])])
 }

@@ -167,6 +167,10 @@ fn what_does_not_fit_is_told_and_no_key_is_lost() {
         "encrypt --key @key --input @input.npy --output @key",
         &["secret key", "stays"],
     );
+    files.refused(
+        &infer("--input @input.npy --json @key"),
+        &["secret key", "stays"],
+    );
     assert_eq!(std::fs::read(files.path("key")).expect("a key"), key);
     files.success("keygen --output @other");
     for (key, file) in [("key", "a"), ("other", "b")] {

@@ -55,7 +55,7 @@ fn cut_short(error: io::Error) -> String {
 }
 
 /// Whether a file holds a secret key, which nothing is ever put over: a lost key is lost data.
-fn is_key(path: &Path) -> bool {
+pub fn is_secret_key(path: &Path) -> bool {
     let mut start = [0; KEY_MAGIC.len()];
     // What has no length is not opened, and what cannot be read is none of ours.
     open(path).is_ok_and(|(mut file, _)| file.read_exact(&mut start).is_ok() && start == *KEY_MAGIC)
@@ -88,7 +88,7 @@ fn write_whole(
     if path.is_dir() {
         return refuse(path.display(), "it is a folder");
     }
-    if place == Place::Replace && is_key(path) {
+    if place == Place::Replace && is_secret_key(path) {
         return refuse(path.display(), "there is a secret key, and it stays");
     }
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty());

@@ -28,7 +28,7 @@ impl Network {
         }
         let mut network = self.clone();
         let shapes = self.sample_shapes()?;
-        let others = self.shapes(3).ok();
+        let others = self.shapes(3).or_else(|_| self.shapes(4)).ok();
         let mut needed = vec![false; self.nodes().len()];
         for value in self.values() {
             let node = self.node(value);

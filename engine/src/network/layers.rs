@@ -135,7 +135,9 @@ impl Network {
         let whole = self.shape(x)?;
         let other = self.shapes(3).ok().map(|shapes| shapes[x.0].clone());
         let rows = |shape: &Shape| shape.first().copied();
-        if rows(&whole) != Some(2) || other.is_some_and(|other| rows(&other) != Some(3)) {
+        // A network may take one sample only.
+        let batch = if self.shapes(2).is_ok() { 2 } else { 1 };
+        if rows(&whole) != Some(batch) || other.is_some_and(|other| rows(&other) != Some(3)) {
             return Err(Error::Operation {
                 operation: name.to_owned(),
                 reason: format!("the first axis of {whole} is not that of the samples"),

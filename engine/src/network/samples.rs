@@ -25,6 +25,7 @@ impl Network {
                 .map(|v| Operand {
                     rows: rows[v.0],
                     shape: &shapes[v.0],
+                    alike: alike(&self.node(*v).op),
                 })
                 .collect();
             rows.push(of(&node.op, &operands, &shapes[value.0], batch));
@@ -37,6 +38,8 @@ impl Network {
 struct Operand<'a> {
     rows: Rows,
     shape: &'a Shape,
+    /// It is the same along the first axis, as constants made for a batch may be.
+    alike: bool,
 }
 
 fn of(op: &Op, operands: &[Operand<'_>], shape: &Shape, batch: usize) -> Rows {
@@ -84,13 +87,25 @@ fn of(op: &Op, operands: &[Operand<'_>], shape: &Shape, batch: usize) -> Rows {
     }
 }
 
+/// Whether a constant's rows are all the same.
+fn alike(op: &Op) -> bool {
+    let Op::Constant { shape, values } = op else {
+        return false;
+    };
+    let mut rows = values.chunks(shape.row_elements().max(1));
+    match rows.next() {
+        Some(first) => rows.all(|row| row == first),
+        None => true,
+    }
+}
+
 /// Operands that meet place by place: those with rows of samples have the same, and those without are
 /// alike for all rows.
 fn together(operands: &[Operand<'_>], shape: &Shape) -> Rows {
     let mut rows = Rows::Shared;
     for operand in operands {
         let reaches = operand.shape.len() == shape.len();
-        let alike = !reaches || operand.shape.first() == Some(&1);
+        let alike = !reaches || operand.alike || operand.shape.first() == Some(&1);
         rows = match (operand.rows, rows) {
             (Rows::Shared, rows) if alike => rows,
             (own @ Rows::Each(_), Rows::Shared) if reaches => own,

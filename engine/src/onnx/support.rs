@@ -125,7 +125,7 @@ static OPERATORS: &[Operator] = &[
         .or(Moves(fold::cast))
         .limited("of what is computed, between floats"),
     folded("Ceil", NONE, Computes(fold::ceil)),
-    lowered("Clip", &["max", "min"], f::clip).limited("from 0 up, or between two known numbers"),
+    lowered("Clip", &["max", "min"], f::clip).limited("between known bounds"),
     lowered("Concat", &["axis"], s::concat).or(Moves(fold::concat)),
     folded(
         "Constant",

@@ -9,7 +9,7 @@ impl Session {
     /// Runs all samples of `inputs`, which have a row a sample, through the plan, a batch at a time,
     /// and gives an output's rows for them. The last batch is filled up with its last sample.
     /// `done` is told the samples so far after each batch. An output into which several samples go, as
-    /// into a mean over the batch, takes exactly a batch.
+    /// into a mean over the batch, or of which that is not certain, takes exactly a batch.
     ///
     /// # Errors
     /// When an input is missing, inputs differ in samples or do not fit, the output has no row a sample or mixes them, or a
@@ -41,8 +41,8 @@ impl Session {
             return Err(Error::Operation {
                 operation: "predict".to_owned(),
                 reason: format!(
-                    "several samples go into a row of output '{output}': {samples} samples need a \
-                     batch of {samples}, and it is {batch}"
+                    "it is not certain that samples stay apart in output '{output}': {samples} \
+                     samples need a batch of {samples}, and it is {batch}"
                 ),
             });
         }

@@ -293,7 +293,12 @@ impl Trainer {
         inputs: &[(&str, TensorView<'_>)],
         output: &str,
     ) -> Result<Tensor> {
-        let plan = Arc::new(Plan::compile(network, self.session.plan().options())?);
+        let mut options = self.session.plan().options().clone();
+        // What only training reads is not there.
+        options
+            .plaintext
+            .retain(|name| network.nodes().iter().any(|node| node.name == *name));
+        let plan = Arc::new(Plan::compile(network, &options)?);
         let mut session = Session::new(device, plan, self.session.key())?;
         session.load_parameters(&self.parameters()?)?;
         session.predict(inputs, output, |_| ())

@@ -387,7 +387,7 @@ fn checkpoints_that_do_not_fit_change_nothing() {
 fn samples_that_meet_are_not_cut_into_batches() {
     // What it is called, whether its rows are the samples' own, and how it is made of [8, 4, 6].
     type Make = fn(&mut Network, Value) -> Result<Value, Error>;
-    let cases: [(&str, bool, Make); 12] = [
+    let cases: [(&str, bool, Make); 13] = [
         ("a function", true, |n, x| n.tanh("y", x)),
         ("a softmax of a sample", true, |n, x| {
             n.softmax("y", x, 1, false)
@@ -424,6 +424,10 @@ fn samples_that_meet_are_not_cut_into_batches() {
             let rows = n.constant("rows", [BATCH, 1, 1], rows)?;
             n.add("y", x, rows)
         }),
+        ("one row for all samples", true, |n, x| {
+            let rows = n.constant("rows", [BATCH, 1, 6], vec![0.5; BATCH * 6])?;
+            n.concat("y", &[rows, x], 1)
+        }),
         ("batch normalisation in training", false, |n, x| {
             n.batch_norm("y", x, 1e-3, Statistics::Batch { keep: 0.9 })
         }),
@@ -442,7 +446,7 @@ fn samples_that_meet_are_not_cut_into_batches() {
         let mut session = open(&cpu(), Arc::new(plan), &key, &start);
         let all = session.predict(&[("x", (&x).into())], "out", |_| ());
         if !apart {
-            refused(what, all, &["several samples", "21"]);
+            refused(what, all, &["samples stay apart", "21"]);
             let batch = x.rows(&[3, 1, 4, 1, 5, 9, 2, 6]).expect("rows");
             let one = session.predict(&[("x", (&batch).into())], "out", |_| ());
             one.unwrap_or_else(|error| panic!("{what}: {error}"));

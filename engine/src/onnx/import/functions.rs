@@ -79,7 +79,8 @@ fn bounds(node: &Node<'_>) -> Step<[f64; 2]> {
             Some(bound) => Some(bound),
             None => node.number(nth)?,
         };
-        let most = f64::from(f32::MAX);
+        // The largest number of f32, or nearly: it may be written with a few digits less.
+        let most = 3.4028e38;
         Ok(bound
             .filter(|bound| bound.abs() < most || bound.is_nan())
             .unwrap_or(none))
@@ -90,8 +91,11 @@ fn bounds(node: &Node<'_>) -> Step<[f64; 2]> {
     ])
 }
 
-/// `[0, infinity)` is relu, and `[a, b]` is a plus b - a times (x - a) / (b - a) held between 0 and 1.
+/// `[0, infinity)` is relu, and `[0, c]` is c times x / c held between 0 and 1. Between other bounds x
+/// is `x - max(x - high, 0) + max(low - x, 0)`, which leaves what is inside as it was.
 pub(crate) fn clip(importer: &mut Importer<'_>, node: &Node<'_>) -> Made {
+    /// Up to here a share of c is as exact as x.
+    const MODEST: f64 = 64.0;
     let [low, high] = bounds(node)?;
     if low == f64::NEG_INFINITY && high == f64::INFINITY {
         return Ok(vec![node.input(0)?.clone()]);
@@ -99,26 +103,41 @@ pub(crate) fn clip(importer: &mut Importer<'_>, node: &Node<'_>) -> Made {
     if (low, high) == (0.0, f64::INFINITY) {
         return mapped(importer, node, Function::Relu);
     }
-    let width = high - low;
-    if !(width > 0.0 && width.is_finite()) {
-        let reason = "only from 0 up, or between two numbers";
-        return Err(format!("from {low} to {high} is not supported, {reason}").into());
+    if low >= high || low.is_nan() || high.is_nan() {
+        return Err(format!("from {low} to {high} there is nothing").into());
     }
     let x = importer.operand(node, 0)?;
-    let function = Function::HardSigmoid {
-        alpha: 1.0 / width,
-        beta: -low / width,
-    };
-    let [held, wide, number] = ["held", "wide", "low"].map(|part| importer.part(node, part));
     let name = importer.name(node);
-    let network = &mut importer.network;
-    let held = network.map(&held, function, x)?;
-    if low == 0.0 {
-        return made(network.scale(&name, held, width)?);
+    if low == 0.0 && high <= MODEST {
+        let function = Function::HardSigmoid {
+            alpha: 1.0 / high,
+            beta: 0.0,
+        };
+        let held = importer.part(node, "held");
+        let held = importer.network.map(&held, function, x)?;
+        return made(importer.network.scale(&name, held, high)?);
     }
-    let wide = network.scale(&wide, held, width)?;
-    let low = network.constant(&number, [1], vec![low])?;
-    made(network.add(&name, wide, low)?)
+    let mut clipped = x;
+    for (side, bound, last) in [("high", high, low.is_infinite()), ("low", low, true)] {
+        if bound.is_infinite() {
+            continue;
+        }
+        let [number, past, over, held] = ["", ".past", ".over", ".held"]
+            .map(|part| importer.part(node, &format!("{side}{part}")));
+        let network = &mut importer.network;
+        let number = network.constant(&number, [1], vec![bound])?;
+        let held = if last { &name } else { &held };
+        clipped = if side == "high" {
+            let past = network.subtract(&past, x, number)?;
+            let over = network.relu(&over, past)?;
+            network.subtract(held, clipped, over)?
+        } else {
+            let past = network.subtract(&past, number, x)?;
+            let over = network.relu(&over, past)?;
+            network.add(held, clipped, over)?
+        };
+    }
+    made(clipped)
 }
 
 /// Terms that a polynomial may have.

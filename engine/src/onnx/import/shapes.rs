@@ -395,11 +395,45 @@ pub(crate) fn pad(importer: &mut Importer<'_>, node: &Node<'_>) -> Made {
     if fill == 0.0 {
         return made(importer.network.pad(&name, x, &padding)?);
     }
-    // Of what is less by the number, zeros around it are that number.
-    let [number, less, padded] = ["number", "less", "padded"].map(|part| importer.part(node, part));
+    // Zeros around it, and to them the number where it belongs: what is inside stays as it was.
+    let from = importer.shape(x)?;
+    let (border, values) = border(&from, &padding, fill)?;
+    let [padded, number] = ["padded", "border"].map(|part| importer.part(node, part));
     let network = &mut importer.network;
-    let number = network.constant(&number, [1], vec![fill])?;
-    let less = network.subtract(&less, x, number)?;
-    let padded = network.pad(&padded, less, &padding)?;
+    let padded = network.pad(&padded, x, &padding)?;
+    let number = network.constant(&number, border, values)?;
     made(network.add(&name, padded, number)?)
+}
+
+/// A tensor that is `fill` around a shape and 0 inside, of size 1 along axes that nothing is added to.
+fn border(from: &[usize], padding: &[[usize; 2]], fill: f64) -> Step<(Vec<usize>, Vec<f64>)> {
+    /// As many as a weight may well have.
+    const MOST: usize = 1 << 24;
+    let sizes: Vec<usize> = (from.iter().zip(padding))
+        .map(
+            |(&size, &[before, after])| match before.saturating_add(after) {
+                0 => 1,
+                added => size.saturating_add(added),
+            },
+        )
+        .collect();
+    let count = sizes
+        .iter()
+        .fold(1usize, |count, &size| count.saturating_mul(size));
+    if count > MOST {
+        return Err(format!("it pads to {count} elements a sample with {fill}, not 0").into());
+    }
+    let mut values = vec![0.0; count];
+    for (at, value) in values.iter_mut().enumerate() {
+        let mut left = at;
+        for axis in (0..sizes.len()).rev() {
+            let place = left % sizes[axis];
+            left /= sizes[axis];
+            let [before, after] = padding[axis];
+            if place < before || (after > 0 && place + after >= sizes[axis]) {
+                *value = fill;
+            }
+        }
+    }
+    Ok((sizes, values))
 }
