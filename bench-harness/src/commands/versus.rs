@@ -178,7 +178,11 @@ pub fn run(options: &Options) -> Result<()> {
             )),
             Some(name) => match measure(&mut peer, text, &name, options, &chosen) {
                 Ok(measured) if measured.is_empty() => {
-                    rows.push(skipped(options, text, "no workload of that name here"));
+                    let why = match &options.model {
+                        Some(_) => "it is no inference of the model's input and output",
+                        None => "no workload of that name here",
+                    };
+                    rows.push(skipped(options, text, why));
                 }
                 Ok(measured) => rows.extend(measured),
                 Err(Error::Engine(error)) => {
