@@ -30,10 +30,10 @@ pub struct Options {
     /// Algebra of the ciphertexts: compact2 to compact8 or blocks2 to blocks8, of the key's number of
     /// slots [default: compact].
     #[arg(long)]
-    pub algebra: Option<String>,
+    pub algebra: Option<Algebra>,
     /// Element type: f32 or f64.
     #[arg(long, default_value = "f32")]
-    pub dtype: String,
+    pub dtype: DType,
     /// How masks are drawn: paired-rows, features, uniform, normal or positive.
     #[arg(long, default_value = "uniform")]
     pub mask: String,
@@ -64,15 +64,13 @@ pub struct Row {
 /// When an option's value is unknown or does not fit the key, a file cannot be read or written, or
 /// the array holds numbers that cannot be encrypted.
 pub fn run(options: &Options) -> Result<()> {
-    let dtype: DType = options.dtype.parse()?;
+    let dtype = options.dtype;
     let mask: MaskPolicy<'static> = options.mask.parse()?;
     report::check_writable(Some(&options.output))?;
     report::check_writable(options.json.as_deref())?;
     let key = io::read_secret_key(&options.key)?;
-    let algebra = match &options.algebra {
-        Some(name) => name.parse()?,
-        None => Algebra::Compact(key.evaluation_key().slots()),
-    };
+    let compact = Algebra::Compact(key.evaluation_key().slots());
+    let algebra = options.algebra.unwrap_or(compact);
     let mut encryptor = key.encryptor(algebra)?;
     let messages = io::read_npy(&options.input, dtype)?;
     let start = Instant::now();

@@ -20,7 +20,7 @@ pub struct Options {
     /// Run only rows whose "KERNEL SHAPE REGIME ALGEBRA" matches, as in "matmul 512.*compact2"; the
     /// plain side of a shape is always run beside the others.
     #[arg(long, value_name = "REGEX", default_value = "")]
-    pub filter: String,
+    pub filter: Regex,
     /// Alternating repetitions; a time is that of as many calls as take a millisecond.
     #[arg(long, default_value_t = 21)]
     pub repetitions: usize,
@@ -74,10 +74,6 @@ pub struct Row {
 /// # Errors
 /// When an option cannot be used, a kernel refuses its operands, or the report cannot be written.
 pub fn run(options: &Options) -> Result<()> {
-    let filter = Regex::new(&options.filter).map_err(|e| Error::Option {
-        option: "--filter",
-        reason: e.to_string(),
-    })?;
     if options.repetitions == 0 {
         let reason = "at least one repetition is needed".to_owned();
         return Err(Error::Option {
@@ -100,7 +96,7 @@ pub fn run(options: &Options) -> Result<()> {
         }
         cases.retain(|case| !case.sides.is_empty());
     }
-    let cases = matching(cases, &filter, |side| side.regime == Regime::Plain)?;
+    let cases = matching(cases, &options.filter, |side| side.regime == Regime::Plain)?;
     if options.list {
         for case in &cases {
             for side in &case.sides {

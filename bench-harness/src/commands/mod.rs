@@ -117,10 +117,10 @@ pub struct Compute {
     pub engine: Engine,
     /// Algebras of the ciphertexts, comma-separated: compact2 to compact8, blocks2 to blocks8.
     #[arg(long, value_delimiter = ',', default_value = "compact2,blocks2")]
-    pub algebra: Vec<String>,
+    pub algebra: Vec<Algebra>,
     /// Element type: f32 or f64.
     #[arg(long, default_value = "f32")]
-    pub dtype: String,
+    pub dtype: DType,
 }
 
 /// What the options of [`Compute`] chose.
@@ -169,11 +169,7 @@ impl Compute {
     /// When an option's value is unknown.
     pub fn choose(&self) -> Result<Chosen> {
         let refuse = |option, reason: String| Err(Error::Option { option, reason });
-        let algebras = self
-            .algebra
-            .iter()
-            .map(|name| name.parse())
-            .collect::<Result<Vec<Algebra>, _>>()?;
+        let (algebras, dtype) = (self.algebra.clone(), self.dtype);
         if let Some(twice) = algebras
             .iter()
             .enumerate()
@@ -187,7 +183,6 @@ impl Compute {
                 "real is plaintext, which every row is compared with".into(),
             );
         }
-        let dtype = self.dtype.parse()?;
         let engine = self.engine.open(dtype)?;
         Ok(Chosen {
             engine,

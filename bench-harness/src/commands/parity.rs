@@ -20,10 +20,10 @@ const REQUIRE_VARIABLE: &str = "FURTHERMORE_REQUIRE_GPU";
 pub struct Options {
     /// Run only cases whose name matches, as in "conv2d|pool".
     #[arg(long, value_name = "REGEX", default_value = "")]
-    pub filter: String,
+    pub filter: Regex,
     /// Algebras, comma-separated: real, compact2 to compact8, blocks2 to blocks8.
     #[arg(long, value_delimiter = ',', default_value = "real,compact2,blocks2")]
-    pub algebra: Vec<String>,
+    pub algebra: Vec<Algebra>,
     /// A part of the graphics adapter's name [default: the best adapter].
     #[arg(long, value_name = "NAME")]
     pub adapter: Option<String>,
@@ -45,20 +45,11 @@ pub struct Options {
 /// When an option cannot be used, a kernel is further from the oracle than rounding explains, the
 /// negative control is not noticed, or the report cannot be written.
 pub fn run(options: &Options) -> Result<()> {
-    let filter = Regex::new(&options.filter).map_err(|e| Error::Option {
-        option: "--filter",
-        reason: e.to_string(),
-    })?;
-    let algebras = options
-        .algebra
-        .iter()
-        .map(|name| name.parse())
-        .collect::<std::result::Result<Vec<Algebra>, _>>()?;
     report::check_writable(options.json.as_deref())?;
     report::check_writable(options.table.as_deref())?;
     let cases: Vec<_> = CASES
         .iter()
-        .filter(|(name, _)| filter.is_match(name))
+        .filter(|(name, _)| options.filter.is_match(name))
         .collect();
     if cases.is_empty() {
         let names: Vec<&str> = CASES.iter().map(|(name, _)| *name).collect();
@@ -88,7 +79,7 @@ pub fn run(options: &Options) -> Result<()> {
     let (single, half) = (gpu(false)?, gpu(true)?);
     let adapter = single.as_ref().map(|gpu| gpu.adapter().to_string());
     let environment = Environment::here(isa.name(), adapter);
-    let parity = Parity::new(&algebras, cpu, single, half);
+    let parity = Parity::new(&options.algebra, cpu, single, half);
     let bar = progress::bar("parity", cases.len() + 1);
     let mut rows = Vec::new();
     for (name, cases) in cases {

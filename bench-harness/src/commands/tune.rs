@@ -19,10 +19,10 @@ use crate::report::{self, Report};
 pub struct Options {
     /// Tune only for rows of `kernels` whose "KERNEL SHAPE REGIME ALGEBRA" matches.
     #[arg(long, value_name = "REGEX", default_value = "")]
-    pub filter: String,
+    pub filter: Regex,
     /// Algebras of the ciphertexts, comma-separated: compact2 to compact8, blocks2 to blocks8.
     #[arg(long, value_delimiter = ',', default_value = "compact2,blocks2")]
-    pub algebra: Vec<String>,
+    pub algebra: Vec<Algebra>,
     /// A part of the graphics adapter's name [default: the best adapter].
     #[arg(long, value_name = "NAME")]
     pub adapter: Option<String>,
@@ -57,16 +57,7 @@ pub struct Row {
 /// # Errors
 /// When an option cannot be used, the device fails, or a file cannot be written.
 pub fn run(options: &Options) -> Result<()> {
-    let filter = Regex::new(&options.filter).map_err(|e| Error::Option {
-        option: "--filter",
-        reason: e.to_string(),
-    })?;
-    let algebras = options
-        .algebra
-        .iter()
-        .map(|name| name.parse())
-        .collect::<std::result::Result<Vec<Algebra>, _>>()?;
-    if algebras.contains(&Algebra::Real) {
+    if options.algebra.contains(&Algebra::Real) {
         let reason = "plaintext is tuned beside every other algebra".to_owned();
         return Err(Error::Option {
             option: "--algebra",
@@ -76,13 +67,13 @@ pub fn run(options: &Options) -> Result<()> {
     report::check_writable(options.json.as_deref())?;
     let gpu = super::gpu(options.adapter.as_deref(), options.half)?;
     let adapter = gpu.adapter().clone();
-    let mut cases = cases(DType::F32, &algebras, !adapter.software)?;
+    let mut cases = cases(DType::F32, &options.algebra, !adapter.software)?;
     // One choice serves a product however its operands lie.
     cases.retain(|case| {
         let tiled = case.kernel == "block_matmul" || case.kernel.starts_with("conv2d");
         tiled && !case.shape.contains("^T") && !case.kernel.ends_with("bias")
     });
-    let cases = matching(cases, &filter, |_| false)?;
+    let cases = matching(cases, &options.filter, |_| false)?;
     let count = cases.iter().map(|case| case.sides.len()).sum();
     let bar = progress::bar("tuning", count);
     let mut rows = Vec::new();

@@ -29,7 +29,7 @@ pub struct Options {
     pub peer: String,
     /// Run only workloads whose name matches.
     #[arg(long, value_name = "REGEX", default_value = "")]
-    pub only: String,
+    pub only: Regex,
     /// Infer with this ONNX network and its weights instead of the workload's own, where inputs and
     /// outputs are of its shape; other workloads are skipped.
     #[arg(long, value_name = "FILE")]
@@ -132,10 +132,6 @@ struct Side {
 /// # Errors
 /// When an option cannot be used, the peer fails, or the report cannot be written.
 pub fn run(options: &Options) -> Result<()> {
-    let only = Regex::new(&options.only).map_err(|e| Error::Option {
-        option: "--only",
-        reason: e.to_string(),
-    })?;
     if options.repetitions == 0 {
         let reason = "at least one repetition is needed".to_owned();
         return Err(Error::Option {
@@ -152,7 +148,7 @@ pub fn run(options: &Options) -> Result<()> {
     let names: Vec<String> = peer
         .names()
         .iter()
-        .filter(|n| only.is_match(n))
+        .filter(|n| options.only.is_match(n))
         .cloned()
         .collect();
     if names.is_empty() {
@@ -252,7 +248,7 @@ fn skipped(options: &Options, text: &str, why: &str) -> Row {
         batch: 0,
         regime: "",
         algebra: None,
-        dtype: options.compute.dtype.clone(),
+        dtype: options.compute.dtype.to_string(),
         device: options.compute.engine.device.clone(),
         repetitions: 0,
         peer_seconds: None,

@@ -8,7 +8,7 @@ use furthermore_kernels_cpu::conv2d::{Conv2dShape, steps_len};
 use super::Parity;
 use super::images::Images;
 use super::noise::Noise;
-use super::products::{bound, input, output, products};
+use super::products::{EMPTY, NARROW, ODD, WIDE, bound, input, output, products};
 use super::rig::OPTIONS;
 
 /// Shapes with windows that tile their results: a whole and a narrow tile of images; past what a
@@ -22,54 +22,6 @@ const SHAPES: [(Conv2dShape, [usize; 2]); 6] = [
     (ODD, [3, 7]),
     (EMPTY, [2, 3]),
 ];
-
-const NARROW: Conv2dShape = Conv2dShape {
-    batch: 35,
-    in_channels: 2,
-    out_channels: 3,
-    input: [4, 5],
-    kernel: [3, 2],
-    stride: [1, 1],
-    padding: [[1, 1], [0, 0]],
-    dilation: [1, 1],
-    groups: 1,
-};
-
-const WIDE: Conv2dShape = Conv2dShape {
-    batch: 33,
-    in_channels: 6,
-    out_channels: 18,
-    input: [6, 5],
-    kernel: [3, 3],
-    stride: [1, 1],
-    padding: [[1, 1], [1, 1]],
-    dilation: [1, 1],
-    groups: 1,
-};
-
-const ODD: Conv2dShape = Conv2dShape {
-    batch: 3,
-    in_channels: 4,
-    out_channels: 2,
-    input: [7, 6],
-    kernel: [2, 3],
-    stride: [2, 1],
-    padding: [[0, 1], [2, 1]],
-    dilation: [2, 1],
-    groups: 2,
-};
-
-const EMPTY: Conv2dShape = Conv2dShape {
-    batch: 2,
-    in_channels: 1,
-    out_channels: 3,
-    input: [2, 3],
-    kernel: [3, 1],
-    stride: [1, 1],
-    padding: [[0, 0], [0, 0]],
-    dilation: [1, 1],
-    groups: 1,
-};
 
 /// Every pixel of a convolution's result: where it lies, where its average does, and the word and bit
 /// of its step.

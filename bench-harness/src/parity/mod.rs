@@ -4,6 +4,7 @@
 //! | file | what it holds |
 //! | --- | --- |
 //! | `rig.rs` | one command on given slots: runs it, looks at the words around its operands, compares |
+//! | `refusals.rs` | operands that are not the kernel's make no plan |
 //! | `bounds.rs` | what rounding may do, and the comparison |
 //! | `formulas.rs` | the functions and their derivatives in f64 |
 //! | `support.rs` | the table of what runs where |
@@ -17,6 +18,7 @@ mod images;
 mod layouts;
 mod noise;
 mod products;
+mod refusals;
 mod rig;
 mod rows;
 mod steps;

@@ -121,65 +121,79 @@ pub(super) fn block_matmul(parity: &Parity) {
     });
 }
 
-/// A shape of a whole and a narrow tile of images, one with everything at once, one past what a
-/// workgroup computes at a time in every direction, and one without a place for the window; then
-/// batches of a multiple of 4 images, which shaders read four at a time: with weights that are no such
-/// multiple beside a narrow tile, and that are one, in less than a tile and in a whole one.
+/// Nothing around images, nothing left out between places and taps, one group.
+pub(super) const STEADY: Conv2dShape = Conv2dShape {
+    batch: 0,
+    in_channels: 0,
+    out_channels: 0,
+    input: [0, 0],
+    kernel: [0, 0],
+    stride: [1, 1],
+    padding: [[0, 0], [0, 0]],
+    dilation: [1, 1],
+    groups: 1,
+};
+
+/// A whole and a narrow tile of images.
+pub(super) const NARROW: Conv2dShape = Conv2dShape {
+    batch: 35,
+    in_channels: 2,
+    out_channels: 3,
+    input: [4, 5],
+    kernel: [3, 2],
+    padding: [[1, 1], [0, 0]],
+    ..STEADY
+};
+
+/// Everything at once.
+pub(super) const ODD: Conv2dShape = Conv2dShape {
+    batch: 3,
+    in_channels: 4,
+    out_channels: 2,
+    input: [7, 6],
+    kernel: [2, 3],
+    stride: [2, 1],
+    padding: [[0, 1], [2, 1]],
+    dilation: [2, 1],
+    groups: 2,
+};
+
+/// Past what a workgroup computes at a time in every direction.
+pub(super) const WIDE: Conv2dShape = Conv2dShape {
+    batch: 33,
+    in_channels: 6,
+    out_channels: 18,
+    input: [6, 5],
+    kernel: [3, 3],
+    padding: [[1, 1], [1, 1]],
+    ..STEADY
+};
+
+/// Without a place for the window.
+pub(super) const EMPTY: Conv2dShape = Conv2dShape {
+    batch: 2,
+    in_channels: 1,
+    out_channels: 3,
+    input: [2, 3],
+    kernel: [3, 1],
+    ..STEADY
+};
+
+/// These, then batches of a multiple of 4 images, which shaders read four at a time: with weights that
+/// are no such multiple beside a narrow tile, and that are one, in less than a tile and in a whole one.
 const SHAPES: [Conv2dShape; 7] = [
-    Conv2dShape {
-        batch: 35,
-        in_channels: 2,
-        out_channels: 3,
-        input: [4, 5],
-        kernel: [3, 2],
-        stride: [1, 1],
-        padding: [[1, 1], [0, 0]],
-        dilation: [1, 1],
-        groups: 1,
-    },
-    Conv2dShape {
-        batch: 3,
-        in_channels: 4,
-        out_channels: 2,
-        input: [7, 6],
-        kernel: [2, 3],
-        stride: [2, 1],
-        padding: [[0, 1], [2, 1]],
-        dilation: [2, 1],
-        groups: 2,
-    },
-    Conv2dShape {
-        batch: 33,
-        in_channels: 6,
-        out_channels: 18,
-        input: [6, 5],
-        kernel: [3, 3],
-        stride: [1, 1],
-        padding: [[1, 1], [1, 1]],
-        dilation: [1, 1],
-        groups: 1,
-    },
-    Conv2dShape {
-        batch: 2,
-        in_channels: 1,
-        out_channels: 3,
-        input: [2, 3],
-        kernel: [3, 1],
-        stride: [1, 1],
-        padding: [[0, 0], [0, 0]],
-        dilation: [1, 1],
-        groups: 1,
-    },
+    NARROW,
+    ODD,
+    WIDE,
+    EMPTY,
     Conv2dShape {
         batch: 36,
         in_channels: 3,
         out_channels: 5,
         input: [4, 5],
         kernel: [3, 3],
-        stride: [1, 1],
         padding: [[1, 1], [1, 1]],
-        dilation: [1, 1],
-        groups: 1,
+        ..STEADY
     },
     Conv2dShape {
         batch: 4,
@@ -198,10 +212,8 @@ const SHAPES: [Conv2dShape; 7] = [
         out_channels: 18,
         input: [4, 3],
         kernel: [1, 2],
-        stride: [1, 1],
         padding: [[0, 0], [0, 1]],
-        dilation: [1, 1],
-        groups: 1,
+        ..STEADY
     },
 ];
 

@@ -6,14 +6,12 @@ use std::path::Path;
 
 use half::{bf16, f16};
 use prost::Message;
-use prost::bytes::Buf;
-use prost::encoding::{
-    DecodeContext, WireType, decode_key, decode_varint, encode_key, encode_varint, skip_field,
-};
+use prost::encoding::{WireType, encode_key, encode_varint};
 
 use super::generated::{NodeProto, TensorProto};
 use super::model::Model;
 use super::tensor::{Element, Files};
+use super::wire::fields;
 use super::{Absorbed, Imported};
 use crate::error::{Error, Result};
 use crate::io;
@@ -174,7 +172,8 @@ fn neutral(model: &Model, absorbed: &Absorbed, change: &mut Change) -> Result<()
 fn replaced(bytes: &[u8], change: &Change, model: &Model) -> Result<Vec<u8>> {
     let mut written = Vec::new();
     for field in fields(bytes) {
-        match field.inside {
+        let field = field.map_err(|reason| model.refuse(reason))?;
+        match field.content {
             Some(graph) if field.tag == GRAPH => {
                 put(&mut written, GRAPH, &changed_graph(graph, change, model)?);
             }
@@ -190,7 +189,8 @@ fn changed_graph(graph: &[u8], change: &Change, model: &Model) -> Result<Vec<u8>
     let mut files = Files::new(model.folder.as_deref());
     let decoded = |error: prost::DecodeError| model.refuse(error.to_string());
     for field in fields(graph) {
-        match (field.tag, field.inside) {
+        let field = field.map_err(|reason| model.refuse(reason))?;
+        match (field.tag, field.content) {
             (INITIALIZER, Some(inside)) => {
                 let old = TensorProto::decode(inside).map_err(decoded)?;
                 let new = match change.weights.get(&old.name) {
@@ -274,33 +274,6 @@ fn tensor(name: &str, weight: &Weight, model: &Model) -> Result<TensorProto> {
         name: name.to_owned(),
         raw_data,
         ..TensorProto::default()
-    })
-}
-
-/// A field of an encoded message.
-struct Field<'a> {
-    tag: u32,
-    /// With its key.
-    whole: &'a [u8],
-    /// Of a message, a string or bytes, without key and length.
-    inside: Option<&'a [u8]>,
-}
-
-/// The fields of a message, which was decoded before.
-fn fields(mut bytes: &[u8]) -> impl Iterator<Item = Field<'_>> {
-    std::iter::from_fn(move || {
-        let start = bytes;
-        let (tag, wire) = decode_key(&mut bytes).ok()?;
-        let mut inside = None;
-        if wire == WireType::LengthDelimited {
-            let length = decode_varint(&mut bytes).ok()? as usize;
-            inside = Some(bytes.get(..length)?);
-            bytes.advance(length);
-        } else {
-            skip_field(wire, tag, &mut bytes, DecodeContext::default()).ok()?;
-        }
-        let whole = &start[..start.len() - bytes.len()];
-        Some(Field { tag, whole, inside })
     })
 }
 

@@ -3,7 +3,7 @@
 //! | file | what it holds |
 //! | --- | --- |
 //! | `onnx.proto`, `generated.rs` | the part of the format that is read, and the code made from it |
-//! | `wire.rs` | a look at the encoded bytes, before anything is allocated for them |
+//! | `wire.rs` | the fields of the encoded bytes, looked at before anything is allocated for them |
 //! | `model.rs` | a model, decoded and checked: names, order, versions |
 //! | `tensor.rs` | tensors with their numbers, from the model or from files beside it |
 //! | `node.rs` | one node with its settings and what its inputs are |

@@ -1,4 +1,4 @@
-//! A look at an encoded model before it is decoded. A message of two bytes may become a structure of
+//! The fields of an encoded model, and a look at them before they are decoded. A message of two bytes may become a structure of
 //! hundreds, so messages and strings are counted first; numbers take at most eight times their bytes.
 
 use prost::bytes::Buf;
@@ -49,28 +49,67 @@ pub(crate) fn check(bytes: &[u8]) -> Result<(), String> {
     walk(bytes, Message::Model, &mut left)
 }
 
-fn walk(mut bytes: &[u8], message: Message, left: &mut usize) -> Result<(), String> {
-    let broken = |error: prost::DecodeError| format!("it is no ONNX model, or cut off: {error}");
-    while bytes.has_remaining() {
-        let (tag, wire) = decode_key(&mut bytes).map_err(broken)?;
-        if wire != WireType::LengthDelimited {
-            skip_field(wire, tag, &mut bytes, DecodeContext::default()).map_err(broken)?;
+fn walk(bytes: &[u8], message: Message, left: &mut usize) -> Result<(), String> {
+    for field in fields(bytes) {
+        let field = field?;
+        let Some(content) = field.content else {
             continue;
+        };
+        *left = left.checked_sub(1).ok_or_else(|| {
+            format!("it has more than {MOST_ENTRIES} messages and strings, which no network needs")
+        })?;
+        if let Some(inside) = message.inside(field.tag) {
+            walk(content, inside, left)?;
         }
-        let length = decode_varint(&mut bytes).map_err(broken)?;
-        let Some(field) = usize::try_from(length).ok().and_then(|n| bytes.get(..n)) else {
+    }
+    Ok(())
+}
+
+/// A field of an encoded message.
+pub(crate) struct Field<'a> {
+    pub(crate) tag: u32,
+    /// With its key.
+    pub(crate) whole: &'a [u8],
+    /// Of a message, a string or bytes, without key and length.
+    pub(crate) content: Option<&'a [u8]>,
+}
+
+/// The fields of an encoded message, up to the first that is none.
+pub(crate) fn fields(mut bytes: &[u8]) -> impl Iterator<Item = Result<Field<'_>, String>> {
+    std::iter::from_fn(move || {
+        if !bytes.has_remaining() {
+            return None;
+        }
+        let field = next(&mut bytes);
+        if field.is_err() {
+            bytes = &[];
+        }
+        Some(field)
+    })
+}
+
+fn next<'a>(bytes: &mut &'a [u8]) -> Result<Field<'a>, String> {
+    let broken = |error: prost::DecodeError| format!("it is no ONNX model, or cut off: {error}");
+    let start = *bytes;
+    let (tag, wire) = decode_key(bytes).map_err(broken)?;
+    let mut content = None;
+    if wire == WireType::LengthDelimited {
+        let length = decode_varint(bytes).map_err(broken)?;
+        let Some(found) = usize::try_from(length).ok().and_then(|n| bytes.get(..n)) else {
             let there = bytes.len();
             return Err(format!(
                 "it is no ONNX model, or cut off: a field of {length} bytes where {there} are left"
             ));
         };
-        bytes.advance(field.len());
-        *left = left.checked_sub(1).ok_or_else(|| {
-            format!("it has more than {MOST_ENTRIES} messages and strings, which no network needs")
-        })?;
-        if let Some(inside) = message.inside(tag) {
-            walk(field, inside, left)?;
-        }
+        bytes.advance(found.len());
+        content = Some(found);
+    } else {
+        skip_field(wire, tag, bytes, DecodeContext::default()).map_err(broken)?;
     }
-    Ok(())
+    let whole = &start[..start.len() - bytes.len()];
+    Ok(Field {
+        tag,
+        whole,
+        content,
+    })
 }

@@ -6,6 +6,8 @@ use std::process::{Command, Output};
 
 use serde_json::Value;
 
+mod gpu;
+
 fn bench(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_furthermore-bench"))
         .args(arguments)
@@ -457,51 +459,6 @@ fn kernels_reports_what_the_format_says() {
 }
 
 #[test]
-fn a_graphics_processor_gives_the_same_accuracies() {
-    let required = std::env::var("FURTHERMORE_REQUIRE_GPU").is_ok_and(|v| v == "1");
-    if furthermore::device::Gpu::adapters().is_empty() && !required {
-        println!("skipped: this machine has no graphics adapter");
-        return;
-    }
-    let folder = tempfile::tempdir().expect("a folder");
-    write_digits(folder.path(), 640, 70);
-    let accuracies = ["cpu", "gpu"].map(|device| {
-        let json = folder.path().join(device);
-        let paths = [folder.path(), &json].map(|path| path.to_str().expect("UTF-8"));
-        let output = bench(&[
-            "reproduce",
-            "--quick",
-            "--device",
-            device,
-            "--data",
-            paths[0],
-            "--json",
-            paths[1],
-        ]);
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{said}");
-        let report = fs::read(&json).expect("a report");
-        let report: Value = serde_json::from_slice(&report).expect("JSON");
-        assert_eq!(
-            report["environment"]["adapter"].is_string(),
-            device == "gpu"
-        );
-        let rows = report["rows"].as_array().expect("rows").iter();
-        rows.map(|row| {
-            assert_eq!(row["device"], device);
-            let of = |name: &str| row[name].as_f64().expect("an accuracy");
-            [of("plain_accuracy"), of("encrypted_accuracy")]
-        })
-        .collect::<Vec<_>>()
-    });
-    assert_eq!(accuracies[0], accuracies[1]);
-    assert!(
-        accuracies[0].iter().all(|pair| pair[0] > 0.9),
-        "{accuracies:?}"
-    );
-}
-
-#[test]
 fn a_device_that_is_not_there_is_refused() {
     let refused = [
         (&["--device", "tpu"][..], "'tpu' is not known"),
@@ -579,69 +536,4 @@ fn profile_reports_every_command_and_writes_a_trace() {
         let said = refusal(&[&["profile"], arguments].concat());
         assert!(said.contains(reason), "{said}");
     }
-}
-
-#[test]
-fn kernels_of_a_graphics_processor_are_timed_on_it() {
-    let required = std::env::var("FURTHERMORE_REQUIRE_GPU").is_ok_and(|v| v == "1");
-    if furthermore::device::Gpu::adapters().is_empty() && !required {
-        println!("skipped: this machine has no graphics adapter");
-        return;
-    }
-    let folder = tempfile::tempdir().expect("a folder");
-    let json = folder.path().join("report.json");
-    let output = bench(&[
-        "kernels",
-        "--device",
-        "gpu",
-        "--algebra",
-        "compact2",
-        "--filter",
-        "softmax 256|cast",
-        "--repetitions",
-        "2",
-        "--json",
-        json.to_str().expect("UTF-8"),
-    ]);
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{said}");
-    let report: Value = serde_json::from_slice(&fs::read(&json).expect("a report")).expect("JSON");
-    assert!(report["environment"]["adapter"].is_string());
-    let rows = report["rows"].as_array().expect("rows");
-    // Softmax and its logarithm, plain and encrypted; casts are the processor's.
-    assert_eq!(rows.len(), 4, "{rows:?}");
-    for row in rows {
-        assert_eq!(row["device"], "gpu");
-        assert!(row["plain_seconds"].as_f64().is_some_and(|s| s > 0.0));
-    }
-}
-
-#[test]
-fn tune_keeps_what_it_found() {
-    let required = std::env::var("FURTHERMORE_REQUIRE_GPU").is_ok_and(|v| v == "1");
-    if furthermore::device::Gpu::adapters().is_empty() && !required {
-        println!("skipped: this machine has no graphics adapter");
-        return;
-    }
-    let folder = tempfile::tempdir().expect("a folder");
-    let json = folder.path().join("report.json");
-    let output = Command::new(env!("CARGO_BIN_EXE_furthermore-bench"))
-        .args(["tune", "--algebra", "compact2", "--filter"])
-        .args(["block_matmul 1x784x128 (pt-pt|ct-pt)", "--json"])
-        .arg(&json)
-        .env("XDG_CACHE_HOME", folder.path())
-        .env("HOME", folder.path())
-        .output()
-        .expect("the program starts");
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{said}");
-    let report: Value = serde_json::from_slice(&fs::read(&json).expect("a report")).expect("JSON");
-    let rows = report["rows"].as_array().expect("rows");
-    assert_eq!(rows.len(), 2);
-    for row in rows {
-        let of = |name: &str| row[name].as_f64().expect("a number");
-        assert!(of("tried") > 1.0 && of("seconds") <= of("untuned_seconds"));
-    }
-    let kept = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(kept.contains("kept for"), "{kept}");
 }
