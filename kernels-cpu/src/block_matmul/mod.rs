@@ -14,7 +14,7 @@
 //! | columns | `columns` | packed B, level 2 |
 //! | rows | `ROWS_BLOCK` | a block of A, level 2 |
 //! | columns | a tile's columns | |
-//! | products | the program's terms | packed B panel, level 1 |
+//! | products | the program's terms | packed B panel, level 2 |
 //! | rows | a tile's rows | accumulator tile, registers |
 
 mod micro;
@@ -34,8 +34,13 @@ use crate::threads::{Exec, MIN_PRODUCTS_PER_PIECE};
 
 const NAME: &str = "block_matmul";
 
-/// Bytes of one packed panel of B: most of a 48 KiB level-1 cache.
-const PANEL_BYTES: usize = 40 << 10;
+/// Bytes of one packed panel of B, which streams from the level-2 cache as it is read from front to
+/// back. A panel that fits the level-1 cache is a third as deep, and the result is fetched and written
+/// back three times as often: at 1024 cubed that costs a tenth of a plain product and a fifth of one of
+/// ciphertexts, whose planes are four times as many.
+const PANEL_BYTES: usize = 128 << 10;
+/// Bytes of the panels of all combinations of B together: as much of packed B as a strip goes through.
+const STRIP_BYTES: usize = 256 << 10;
 /// Bytes of packed B, all its combinations together: half of a 2 MiB level-2 cache.
 const PACKED_B_BYTES: usize = 1 << 20;
 /// Rows of A in a level-2 block: a multiple of every tile height.
@@ -132,7 +137,9 @@ impl Cut {
 
         let pack_b = shape.transpose_b || rows >= MIN_ROWS_TO_PACK_B;
         let even = |total: usize, most: usize| total.max(1).div_ceil(total.max(1).div_ceil(most));
-        let depth = even(shape.k, PANEL_BYTES / (tile_columns * size_of::<T>()));
+        let panel_bytes = PANEL_BYTES.min(STRIP_BYTES / program.right.len());
+        let row_bytes = tile_columns * size_of::<T>();
+        let depth = even(shape.k, (panel_bytes / row_bytes).max(1));
         let column_bytes = depth * size_of::<T>() * program.right.len();
         let most_columns = (PACKED_B_BYTES / column_bytes / tile_columns).max(1) * tile_columns;
         let columns_packed =
