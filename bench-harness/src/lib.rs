@@ -9,6 +9,7 @@ pub mod workloads;
 
 mod environment;
 mod error;
+mod experiment;
 mod peer;
 mod progress;
 mod report;

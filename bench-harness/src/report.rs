@@ -12,10 +12,11 @@ use crate::environment::Environment;
 use crate::error::{Error, Result};
 
 /// How a row of a report ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
     /// It was measured.
+    #[default]
     Ok,
     /// It could not be finished; its note says why.
     Failed,
@@ -30,6 +31,9 @@ pub struct Report<Row> {
     command: &'static str,
     environment: Environment,
     rows: Vec<Row>,
+    /// What follows from the rows, where a command draws conclusions.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    conclusions: Option<serde_json::Value>,
 }
 
 impl<Row: Serialize> Report<Row> {
@@ -40,7 +44,14 @@ impl<Row: Serialize> Report<Row> {
             command,
             environment,
             rows,
+            conclusions: None,
         }
+    }
+
+    /// With what follows from the rows.
+    pub(crate) fn concluding(mut self, conclusions: &impl Serialize) -> Self {
+        self.conclusions = serde_json::to_value(conclusions).ok();
+        self
     }
 
     /// The rows.

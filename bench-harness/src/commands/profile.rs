@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use furthermore::Algebra;
+use furthermore::network::Optimizer;
 use furthermore::plan::{CompileOptions, Work};
 use serde::Serialize;
 use serde_json::json;
@@ -39,7 +40,7 @@ pub enum Regime {
 /// Options of `profile`.
 #[derive(clap::Args, Debug, Clone)]
 pub struct Options {
-    /// Network: mlp, lenet, angio or wbc.
+    /// Network: mlp, lenet, angio, wbc or wbc-inverse.
     #[arg(long)]
     pub workload: String,
     /// What it is run for.
@@ -113,7 +114,7 @@ pub fn run(options: &Options) -> Result<()> {
     let refuse = |option, reason: String| Err(Error::Option { option, reason });
     let Some(workload) = Workload::named(&options.workload) else {
         let reason = format!(
-            "'{}' is not known: there are mlp, lenet, angio and wbc",
+            "'{}' is not known: there are mlp, lenet, angio, wbc and wbc-inverse",
             options.workload
         );
         return refuse("--workload", reason);
@@ -176,7 +177,7 @@ fn profile(
 ) -> Result<Profile> {
     let (network, job, batch) = match options.job {
         Job::Infer => (workload.inference()?, "infer", 256),
-        Job::Train => (workload.training(0.0)?, "train", 64),
+        Job::Train => (workload.training(Optimizer::sgd(0.0))?, "train", 64),
     };
     let batch = options.batch.unwrap_or(batch);
     let (compile, regime) = match regime {

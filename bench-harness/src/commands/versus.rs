@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use furthermore::Algebra;
-use furthermore::network::{Init, Network, Op};
+use furthermore::network::{Init, Network, Op, Optimizer};
 use furthermore::onnx::OnnxOptions;
 use furthermore::plan::CompileOptions;
 use furthermore::session::Session;
@@ -288,7 +288,7 @@ fn sides(name: &Name, options: &Options, chosen: &Chosen) -> Result<Vec<Side>> {
         // A model is there to infer with.
         ((None, ..), Some(_)) => return Ok(Vec::new()),
         ((None, Some(workload), "infer"), None) => drawn(workload.inference()?)?,
-        ((None, Some(workload), "train"), _) => drawn(workload.training(0.0)?)?,
+        ((None, Some(workload), "train"), _) => drawn(workload.training(Optimizer::sgd(0.0))?)?,
         _ => return Ok(Vec::new()),
     };
     let mut regimes: Vec<(&'static str, Option<Algebra>, CompileOptions)> =

@@ -1,11 +1,21 @@
-//! The networks that are measured.
+//! The papers' use cases: networks, the data that they learn and how they learn it.
 
+mod angio;
+mod examples;
+mod mnist;
 mod resident;
+mod wbc;
 
-use furthermore::network::{Convolution, Network, Optimizer, Pool, Value, Window};
+use std::cell::OnceCell;
+use std::path::Path;
 
+use furthermore::network::{Network, Optimizer, Value};
+use furthermore::tensor::DType;
+
+use crate::data::{Digits, circulation};
 use crate::error::Result;
 
+pub use examples::{Examples, Judged, Quantity, Task};
 pub(crate) use resident::resident;
 
 /// How a network's outputs are judged.
@@ -15,6 +25,21 @@ pub enum Loss {
     CrossEntropy,
     /// Mean squared error.
     SquaredError,
+}
+
+/// How a network is trained: batches of 64, from weights and in an order that a seed gives.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Recipe {
+    /// How parameters are stepped.
+    pub optimizer: Optimizer,
+    /// The learning rate, at first.
+    pub rate: f64,
+    /// Whether it falls to zero, along half a cosine.
+    pub decays: bool,
+    /// Passes over the training set.
+    pub epochs: usize,
+    /// Passes where there is little time.
+    pub quick_epochs: usize,
 }
 
 /// A network to measure: its inputs are "x", its outputs "y", its targets "target".
@@ -28,93 +53,41 @@ pub struct Workload {
     pub outputs: usize,
     /// How results are judged.
     pub loss: Loss,
+    /// How it learns.
+    pub recipe: Recipe,
     build: fn(&mut Network, Value) -> Result<Value, furthermore::Error>,
+    examples: fn(&Sources<'_>, DType) -> Result<Task>,
 }
 
 impl Workload {
-    /// 784-128-10 with ReLU: digits.
-    pub const MLP: Workload = Workload {
-        name: "mnist-mlp",
-        input: &[784],
-        outputs: 10,
-        loss: Loss::CrossEntropy,
-        build: |network, x| {
-            let x = network.linear("fc1", x, 784, 128)?;
-            let x = network.relu("relu1", x)?;
-            network.linear("fc2", x, 128, 10)
-        },
-    };
+    /// Every use case.
+    pub const ALL: [Workload; 5] = [
+        mnist::MLP,
+        mnist::LENET,
+        wbc::FORWARD,
+        wbc::INVERSE,
+        angio::ANGIO,
+    ];
 
-    /// Two convolutions with average pooling and three linear layers: digits.
-    pub const LENET: Workload = Workload {
-        name: "mnist-lenet",
-        input: &[1, 28, 28],
-        outputs: 10,
-        loss: Loss::CrossEntropy,
-        build: |network, x| {
-            let padded = Convolution::padded(2);
-            let x = network.conv2d("conv1", x, [1, 6], [5, 5], padded)?;
-            let x = network.relu("relu1", x)?;
-            let x = network.pool("pool1", Pool::Average, x, Window::tiling(2))?;
-            let x = network.conv2d("conv2", x, [6, 16], [5, 5], Convolution::default())?;
-            let x = network.relu("relu2", x)?;
-            let x = network.pool("pool2", Pool::Average, x, Window::tiling(2))?;
-            let x = network.flatten("flat", x)?;
-            let x = network.linear("fc1", x, 400, 120)?;
-            let x = network.relu("relu3", x)?;
-            let x = network.linear("fc2", x, 120, 84)?;
-            let x = network.relu("relu4", x)?;
-            network.linear("fc3", x, 84, 10)
-        },
-    };
-
-    /// Three convolutions with average pooling and two linear layers: angiography frames of
-    /// 64 x 64, left or right coronary artery.
-    pub const ANGIO: Workload = Workload {
-        name: "angio",
-        input: &[1, 64, 64],
-        outputs: 2,
-        loss: Loss::CrossEntropy,
-        build: |network, x| {
-            let mut x = x;
-            for (nth, [ins, outs]) in [[1, 8], [8, 16], [16, 32]].into_iter().enumerate() {
-                let nth = nth + 1;
-                let padded = Convolution::padded(1);
-                x = network.conv2d(&format!("conv{nth}"), x, [ins, outs], [3, 3], padded)?;
-                x = network.relu(&format!("relu{nth}"), x)?;
-                x = network.pool(&format!("pool{nth}"), Pool::Average, x, Window::tiling(2))?;
-            }
-            let x = network.flatten("flat", x)?;
-            let x = network.linear("fc1", x, 2048, 64)?;
-            let x = network.relu("relu4", x)?;
-            network.linear("fc2", x, 64, 2)
-        },
-    };
-
-    /// 8-64-64-8 with tanh: the network for the circulation model.
-    pub const WBC: Workload = Workload {
-        name: "wbc",
-        input: &[8],
-        outputs: 8,
-        loss: Loss::SquaredError,
-        build: |network, x| {
-            let x = network.linear("fc1", x, 8, 64)?;
-            let x = network.tanh("tanh1", x)?;
-            let x = network.linear("fc2", x, 64, 64)?;
-            let x = network.tanh("tanh2", x)?;
-            network.linear("fc3", x, 64, 8)
-        },
-    };
-
-    /// The workload that peers and options call by this name.
+    /// The workload of this name, whole or as peers call it: mlp, lenet, wbc, angio.
     pub fn named(name: &str) -> Option<Workload> {
-        match name {
-            "mlp" => Some(Self::MLP),
-            "lenet" => Some(Self::LENET),
-            "angio" => Some(Self::ANGIO),
-            "wbc" => Some(Self::WBC),
-            _ => None,
-        }
+        let whole = match name {
+            "mlp" => "mnist-mlp",
+            "lenet" => "mnist-lenet",
+            "wbc" => "wbc-forward",
+            other => other,
+        };
+        Self::ALL
+            .into_iter()
+            .find(|workload| workload.name == whole)
+    }
+
+    /// Its data, in an element type.
+    ///
+    /// # Errors
+    /// When data files cannot be read.
+    pub fn task(&self, sources: &Sources<'_>, dtype: DType) -> Result<Task> {
+        (self.examples)(sources, dtype)
     }
 
     /// The network that runs.
@@ -130,8 +103,8 @@ impl Workload {
     /// The network that steps its parameters at each run, with the loss as output.
     ///
     /// # Errors
-    /// When the momentum is not in [0, 1).
-    pub fn training(&self, momentum: f64) -> Result<Network> {
+    /// When a number of the optimizer's is out of range.
+    pub fn training(&self, optimizer: Optimizer) -> Result<Network> {
         let (mut network, _, y) = self.start()?;
         let target = network.input("target", [self.outputs])?;
         let loss = match self.loss {
@@ -139,7 +112,7 @@ impl Workload {
             Loss::SquaredError => network.mean_squared_error("loss", y, target)?,
         };
         network.output("loss", loss)?;
-        Ok(network.with_optimizer(loss, Optimizer::sgd(momentum), None)?)
+        Ok(network.with_optimizer(loss, optimizer, None)?)
     }
 
     fn start(&self) -> Result<(Network, Value, Value)> {
@@ -147,5 +120,31 @@ impl Workload {
         let x = network.input("x", self.input)?;
         let y = (self.build)(&mut network, x)?;
         Ok((network, x, y))
+    }
+}
+
+/// Where the use cases' data comes from; what several of them share is made once.
+#[derive(Debug)]
+pub struct Sources<'a> {
+    /// Folder with MNIST; digits are drawn where there is none.
+    pub mnist: Option<&'a Path>,
+    /// Seed of what is drawn.
+    pub seed: u64,
+    /// Fewer samples, where there is little time.
+    pub quick: bool,
+    digits: OnceCell<Digits>,
+    cases: OnceCell<[circulation::Cases; 2]>,
+}
+
+impl<'a> Sources<'a> {
+    /// Nothing is read or drawn yet.
+    pub fn new(mnist: Option<&'a Path>, seed: u64, quick: bool) -> Self {
+        Self {
+            mnist,
+            seed,
+            quick,
+            digits: OnceCell::new(),
+            cases: OnceCell::new(),
+        }
     }
 }

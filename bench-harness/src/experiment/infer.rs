@@ -1,0 +1,218 @@
+//! Inference on plaintexts and on ciphertexts with the same weights, batch by batch in turn.
+
+use furthermore::Algebra;
+use furthermore::device::Device;
+use furthermore::network::Parameters;
+use furthermore::plan::CompileOptions;
+use furthermore::scheme::{Encryptor, MaskPolicy, SecretKey};
+use furthermore::session::Session;
+use furthermore::tensor::{Plaintext, Tensor};
+
+use super::judge::Judgement;
+use super::{Experiment, Row, WHOLE_BATCH, decrypt, worse};
+use crate::error::Result;
+use crate::progress;
+use crate::timing::Samples;
+use crate::workloads::Examples;
+
+/// How the masks of samples to infer are drawn, a batch at a time.
+pub(super) const MASKS: MaskPolicy<'static> = MaskPolicy::Uniform;
+
+/// Fewest alternating repetitions.
+const MIN_REPETITIONS: usize = 10;
+/// Batches that are looked at where the whole test set is not.
+const FEW_BATCHES: usize = 30;
+
+/// Which weights ciphertexts are run with.
+pub(super) struct Regime<'a> {
+    name: &'static str,
+    algebra: Algebra,
+    /// The weights of the plaintext side, which are the same messages.
+    plain: &'a Parameters,
+    weights: &'a Parameters,
+}
+
+impl<'a> Regime<'a> {
+    pub(super) fn plain_weights(algebra: Algebra, weights: &'a Parameters) -> Self {
+        Self {
+            name: "ct-pt",
+            algebra,
+            plain: weights,
+            weights,
+        }
+    }
+
+    pub(super) fn encrypted_weights(
+        algebra: Algebra,
+        opened: &'a Parameters,
+        weights: &'a Parameters,
+    ) -> Self {
+        Self {
+            name: "ct-ct",
+            algebra,
+            plain: opened,
+            weights,
+        }
+    }
+
+    fn options(&self, experiment: &Experiment<'_>, batch: usize) -> CompileOptions {
+        match self.name {
+            "ct-pt" => CompileOptions::encrypted_inputs(batch, experiment.dtype, self.algebra),
+            _ => CompileOptions::encrypted(batch, experiment.dtype, self.algebra),
+        }
+    }
+}
+
+impl Experiment<'_> {
+    /// Runs test samples through a plaintext and an encrypted session: all of them in the largest
+    /// batches, some in smaller ones.
+    pub(super) fn infer(
+        &self,
+        regime: Regime<'_>,
+        batch: usize,
+        key: &SecretKey,
+        encryptor: &mut Encryptor<'_>,
+    ) -> Result<Row> {
+        let test = &self.task.test;
+        let mut row = Row::new(self, "infer", regime.name, batch, regime.algebra);
+        let run = batch.min(test.len());
+        let all = batch == WHOLE_BATCH;
+        let whole = test.len() / run;
+        let batches = if all { whole } else { whole.min(FEW_BATCHES) };
+        let (mut encrypting, mut decrypting) = (Samples::default(), Samples::default());
+        let (mut plain_times, mut encrypted_times) = (Samples::default(), Samples::default());
+        let mut seen = Seen::new(self);
+
+        let mut compiling = Samples::default();
+        let mut sides = Sides::new(self, &regime, run, key, &mut compiling)?;
+        // Small test sets are gone through again until there are enough repetitions.
+        let passes = MIN_REPETITIONS.div_ceil(batches);
+        let (workload, algebra) = (self.workload.name, regime.algebra);
+        let message = format!("{workload}, {algebra}: inference {} of {batch}", row.regime);
+        let bar = progress::bar(&message, batches * passes);
+        for turn in 0..batches * passes {
+            let nth = turn % batches;
+            let samples = self.test(nth * run..(nth + 1) * run)?;
+            let ciphertext = encrypting.time(|| encryptor.encrypt_with(&samples.inputs, MASKS))?;
+            sides.plain.write("x", &samples.inputs)?;
+            sides.encrypted.write("x", &ciphertext)?;
+            if turn % 2 == 0 {
+                plain_times.time(|| sides.plain.run())?;
+                encrypted_times.time(|| sides.encrypted.run())?;
+            } else {
+                encrypted_times.time(|| sides.encrypted.run())?;
+                plain_times.time(|| sides.plain.run())?;
+            }
+            let output = decrypting.time(|| decrypt(key, sides.encrypted.read("y")?))?;
+            if turn < batches {
+                seen.see(&decrypt(key, sides.plain.read("y")?)?, &output, &samples);
+            }
+            bar.inc(1);
+        }
+        bar.finish_and_clear();
+        let rest = whole * run..test.len();
+        if all && !rest.is_empty() {
+            let mut sides = Sides::new(self, &regime, rest.len(), key, &mut Samples::default())?;
+            let samples = self.test(rest)?;
+            sides.plain.write("x", &samples.inputs)?;
+            let ciphertext = encryptor.encrypt_with(&samples.inputs, MASKS)?;
+            sides.encrypted.write("x", &ciphertext)?;
+            sides.plain.run()?;
+            sides.encrypted.run()?;
+            let plain = decrypt(key, sides.plain.read("y")?)?;
+            seen.see(&plain, &decrypt(key, sides.encrypted.read("y")?)?, &samples);
+        }
+        row.set_times(&plain_times, &encrypted_times);
+        row.batch = run;
+        row.compile_seconds = compiling.median();
+        row.encrypt_seconds = encrypting.median();
+        row.decrypt_seconds = decrypting.median();
+        row.output_max_abs_error = Some(seen.max_difference);
+        if all {
+            row.set_plain_answers(&seen.plain);
+            row.set_encrypted_answers(&seen.encrypted);
+        } else {
+            row.note = format!("{batches} batches of the test set: no accuracy is taken");
+        }
+        Ok(row)
+    }
+
+    /// What plaintext weights, of the samples' element type, answer.
+    pub(super) fn answers(
+        &self,
+        device: &dyn Device,
+        weights: &Parameters,
+        test: &Examples,
+    ) -> Result<Judgement> {
+        let network = self.workload.inference()?;
+        let options = CompileOptions::plain(WHOLE_BATCH, test.inputs.dtype());
+        let mut session = self.session(device, &network, &options, None, weights)?;
+        let outputs = session.predict(&[("x", (&test.inputs).into())], "y", |_| ())?;
+        let mut judgement = Judgement::new(&self.task.judged);
+        if let Tensor::Plaintext(outputs) = outputs {
+            judgement.see(&outputs, &test.targets);
+        }
+        Ok(judgement)
+    }
+
+    fn test(&self, rows: std::ops::Range<usize>) -> Result<Examples> {
+        let rows: Vec<usize> = rows.collect();
+        Ok(Examples {
+            inputs: self.task.test.inputs.rows(&rows)?,
+            targets: self.task.test.targets.rows(&rows)?,
+        })
+    }
+}
+
+/// A plaintext and an encrypted session of one batch size.
+struct Sides {
+    plain: Session,
+    encrypted: Session,
+}
+
+impl Sides {
+    fn new(
+        experiment: &Experiment<'_>,
+        regime: &Regime<'_>,
+        batch: usize,
+        key: &SecretKey,
+        compiling: &mut Samples,
+    ) -> Result<Self> {
+        let network = experiment.workload.inference()?;
+        let device = experiment.device;
+        let options = CompileOptions::plain(batch, experiment.dtype);
+        let plain = experiment.session(device, &network, &options, None, regime.plain)?;
+        let encrypted = compiling.time(|| {
+            let options = regime.options(experiment, batch);
+            let public = Some(key.evaluation_key());
+            experiment.session(device, &network, &options, public, regime.weights)
+        })?;
+        Ok(Self { plain, encrypted })
+    }
+}
+
+/// Answers of both sides, and how far they are apart.
+struct Seen {
+    plain: Judgement,
+    encrypted: Judgement,
+    max_difference: f64,
+}
+
+impl Seen {
+    fn new(experiment: &Experiment<'_>) -> Self {
+        let judgement = Judgement::new(&experiment.task.judged);
+        Self {
+            plain: judgement.clone(),
+            encrypted: judgement,
+            max_difference: 0.0,
+        }
+    }
+
+    fn see(&mut self, plain: &Plaintext, encrypted: &Plaintext, samples: &Examples) {
+        self.plain.see(plain, &samples.targets);
+        self.encrypted.see(encrypted, &samples.targets);
+        for (p, e) in plain.to_f64().iter().zip(encrypted.to_f64()) {
+            self.max_difference = worse(self.max_difference, (p - e).abs());
+        }
+    }
+}
