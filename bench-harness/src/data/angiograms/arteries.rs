@@ -58,10 +58,10 @@ impl Layout<'_> {
     /// Moves points sideways along the surface by a sum of waves, none at the start.
     fn wind(&mut self, points: &mut [Vector]) {
         let waves = [(); 3].map(|()| {
-            let pace = std::f64::consts::TAU / self.rng.random_range(14.0..50.0);
+            let pace = std::f64::consts::TAU / self.rng.random_range(18.0..50.0);
             let phase = self.rng.random_range(0.0..std::f64::consts::TAU);
             // Short waves are flat, or the vessel would fold.
-            (pace, phase, around(self.rng, 0.0, 0.12 / pace))
+            (pace, phase, around(self.rng, 0.0, 0.09 / pace))
         });
         let lengths = space::lengths(points);
         let sides: Vec<Vector> = (0..points.len())
@@ -113,7 +113,7 @@ impl Layout<'_> {
     ) -> usize {
         let place = |part: f64, way: f64| [from[0] + part * drift, from[1] + way * down, 0.5];
         // Aside first, then down.
-        let places = [place(0.45, 0.22), place(0.8, 0.58), place(1.0, 1.0)];
+        let places = [place(0.34, 0.25), place(0.72, 0.6), place(1.0, 1.0)];
         self.branch(tree, parent, from, ratio, &places)
     }
 

@@ -62,9 +62,9 @@ impl CArm {
     /// A view as operators choose them, with the middle of what `shown` spans near the middle of
     /// the frame.
     pub(super) fn aimed(rng: &mut ChaCha8Rng, shown: &[Vector]) -> Self {
-        let view = VIEWS[rng.random_range(0..VIEWS.len())].map(|angle| around(rng, angle, 5.0));
+        let view = VIEWS[rng.random_range(0..VIEWS.len())].map(|angle| around(rng, angle, 8.0));
         let distance = rng.random_range(1000.0..1100.0);
-        let field = rng.random_range(125.0..190.0);
+        let field = rng.random_range(110.0..195.0);
         let mut arm = Self::new([0.0; 3], view, distance, field);
         for axis in 0..3 {
             let (mut low, mut high) = (f64::MAX, f64::MIN);
@@ -72,7 +72,7 @@ impl CArm {
                 let along = super::space::dot(arm.axes[axis], point);
                 (low, high) = (low.min(along), high.max(along));
             }
-            let aim = around(rng, 0.5 * (low + high), 8.0);
+            let aim = around(rng, 0.5 * (low + high), 12.0);
             arm.source = super::space::add(arm.source, scale(aim, arm.axes[axis]));
         }
         arm

@@ -10,6 +10,7 @@ use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
 use super::carm::CArm;
+use super::detector;
 use super::heart::Heart;
 use super::space::{self, Span, Vector, add, around, combine, components, dot, jitter, sub};
 use super::tube::{Rays, Tube};
@@ -21,7 +22,7 @@ const TISSUE: f64 = 0.02;
 const AIR: f64 = 0.36 * TISSUE;
 
 /// What the spongy bone of the spine attenuates more than soft tissue.
-const SPINE: f64 = 0.008;
+const SPINE: f64 = 0.011;
 
 /// What the compact bone of a rib attenuates more than soft tissue, and what its marrow does.
 const RIB: f64 = 0.02;
@@ -91,7 +92,7 @@ impl Chest {
         });
         let spine_at = place([0.0, 66.0, 0.0]);
         // Between the lungs: great vessels, airways and gullet.
-        let between = Ellipsoid::new(place([4.0, 18.0, 0.0]), sized([34.0, 78.0, endless]));
+        let between = Ellipsoid::new(place([4.0, 18.0, 0.0]), sized([22.0, 74.0, endless]));
         let root = heart.root();
         let aorta = Ellipsoid::new(add(root, [-2.0, 0.0, 45.0]), [24.0, 24.0, 60.0]);
         // Frames are taken with breath held, more or less deeply.
@@ -149,10 +150,18 @@ impl Chest {
                 });
             }
         }
-        let mut depth = bones.crossed;
-        for (i, depth) in depth.iter_mut().enumerate().take(PIXELS) {
-            let [x, y] = [i % SIDE, i / SIDE].map(|pixel| arm.slope(pixel as f64 + 0.5));
-            *depth += self.ray(arm.source, combine(&arm.axes, [x, y, 1.0]));
+        let mut depth: Vec<f64> = (0..PIXELS)
+            .map(|i| {
+                let [x, y] = [i % SIDE, i / SIDE].map(|pixel| arm.slope(pixel as f64 + 0.5));
+                self.ray(arm.source, combine(&arm.axes, [x, y, 1.0]))
+            })
+            .collect();
+        // Organs move and have no edges as sharp as ellipsoids.
+        for _ in 0..2 {
+            detector::soften(&mut depth, 0.25);
+        }
+        for (depth, bone) in depth.iter_mut().zip(bones.crossed) {
+            *depth += bone;
         }
         depth
     }

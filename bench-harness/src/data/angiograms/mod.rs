@@ -56,16 +56,20 @@ pub struct Angiograms {
 /// balanced (the counts of the two classes differ by at most one) and in random order. Pixels are
 /// multiples of 1/255, and vessels are dark.
 pub fn draw(seed: u64, train: usize, test: usize) -> Angiograms {
-    let split = |part, count| samples::draw_split(seed, part, count, CLASSES, PIXELS, draw_frame);
+    let split = |part, count| {
+        samples::draw_split(seed, part, count, CLASSES, PIXELS, |rng, label, image| {
+            frame(rng, label == 1, image);
+        })
+    };
     Angiograms {
         train: split(Part::Train, train),
         test: split(Part::Test, test),
     }
 }
 
-/// Draws one frame of the artery that `label` names.
-fn draw_frame(rng: &mut ChaCha8Rng, label: u8, image: &mut [f32]) {
-    let right = label == 1;
+/// Draws one frame of the right artery, or of the left, and returns what part of each pixel's rays
+/// the contrast lets through.
+fn frame(rng: &mut ChaCha8Rng, right: bool, image: &mut [f32]) -> Vec<f64> {
     let heart = Heart::new(rng);
     let dominance = Dominance::new(rng);
     let mut tree = if right {
@@ -88,13 +92,15 @@ fn draw_frame(rng: &mut ChaCha8Rng, label: u8, image: &mut [f32]) {
     }
     rays.cross(&catheter(rng, &heart, right, &arm, &bolus));
     let chest = Chest::new(rng, &heart).depth(&arm);
+    let through: Vec<f64> = (0..PIXELS).map(|i| through(&rays.crossed, i)).collect();
     let thinnest = chest.iter().copied().fold(f64::MAX, f64::min);
-    let mut arriving: Vec<f64> = chest
+    let mut arriving: Vec<f64> = through
         .iter()
-        .enumerate()
-        .map(|(i, depth)| libm::exp(thinnest - depth) * through(&rays.crossed, i))
+        .zip(&chest)
+        .map(|(through, depth)| libm::exp(thinnest - depth) * through)
         .collect();
     detector::expose(rng, &mut arriving, image);
+    through
 }
 
 /// Rays to a pixel through the vessels, along a row or a column.
@@ -159,8 +165,8 @@ struct Bolus {
 impl Bolus {
     fn new(rng: &mut ChaCha8Rng) -> Self {
         Self {
-            strength: rng.random_range(0.15..0.34),
-            front: rng.random_range(110.0..450.0),
+            strength: rng.random_range(0.10..0.32),
+            front: rng.random_range(70.0..420.0),
             width: rng.random_range(20.0..70.0),
         }
     }
