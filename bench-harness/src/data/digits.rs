@@ -9,68 +9,19 @@
 //!
 //! Every sample has a random stream of its own, so that samples can be drawn in any order.
 
-use rand::seq::SliceRandom;
-use rand::{RngExt, SeedableRng};
+use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
-use rayon::prelude::*;
 
 use super::glyphs::{self, Knot, Point, Style, norm, sub};
+use super::samples::{self, Part, bell};
 use super::{CLASSES, PIXELS, SIDE, Split};
-
-/// The two parts of a data set, which draw from disjoint random streams.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Part {
-    /// The training part.
-    Train,
-    /// The test part.
-    Test,
-}
-
-impl Part {
-    /// First stream of this part's samples; the sample at position `i` uses the `i`-th after it.
-    fn samples(self) -> u64 {
-        match self {
-            Self::Train => 0,
-            Self::Test => 1 << 62,
-        }
-    }
-
-    /// The stream that shuffles this part's labels.
-    fn labels(self) -> u64 {
-        self.samples() | 1 << 63
-    }
-}
 
 /// Draws one part of a data set: `count` digits, with labels balanced and in random order.
 pub(super) fn draw_split(seed: u64, part: Part, count: usize) -> Split {
-    let mut labels: Vec<u8> = (0..count).map(|i| (i % CLASSES) as u8).collect();
-    labels.shuffle(&mut stream(seed, part.labels()));
-
     let styles = glyphs::styles();
-    let mut images = vec![0.0; count * PIXELS];
-    images
-        .par_chunks_mut(PIXELS)
-        .zip(&labels)
-        .enumerate()
-        .for_each(|(i, (image, &label))| {
-            let mut rng = stream(seed, part.samples() + i as u64);
-            draw_digit(&mut rng, &styles[usize::from(label)], image);
-        });
-    Split { images, labels }
-}
-
-/// One of the independent random streams that belong to a seed.
-fn stream(seed: u64, number: u64) -> ChaCha8Rng {
-    let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    rng.set_stream(number);
-    rng
-}
-
-/// A random number of mean 0 and standard deviation 1 that never exceeds 3.5 in size. Bounded on
-/// purpose: no sample is distorted beyond all recognition.
-fn bell(rng: &mut ChaCha8Rng) -> f32 {
-    let sum: f32 = (0..4).map(|_| rng.random::<f32>()).sum();
-    (sum - 2.0) * 3.0_f32.sqrt()
+    samples::draw_split(seed, part, count, CLASSES, PIXELS, |rng, label, image| {
+        draw_digit(rng, &styles[usize::from(label)], image);
+    })
 }
 
 /// A random number around 1: the exponential of a [`bell`] of the given spread.

@@ -1,34 +1,42 @@
-//! Handwritten digits for the experiments: MNIST read from its files, or digits drawn by this
-//! program where no files are at hand.
+//! Images for the experiments. Handwritten digits: MNIST read from its files, or digits drawn by
+//! this program where no files are at hand. X-ray frames of coronary arteries: [`angiograms`],
+//! always drawn.
 //!
-//! Both come as the same [`Digits`]: pixels between 0 (background) and 1 (ink), white on black,
-//! 28 x 28 per image, so that an experiment need not know which of the two it is given.
+//! Digits of either kind come as the same [`Digits`]: pixels between 0 (background) and 1 (ink),
+//! white on black, 28 x 28 per image, so that an experiment need not know which of the two it is
+//! given.
+
+pub mod angiograms;
 
 mod digits;
 mod glyphs;
 mod idx;
+mod samples;
 
 use std::io;
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
-/// Height and width of every image, in pixels.
+use samples::Part;
+
+/// Height and width of a digit's image, in pixels.
 pub const SIDE: usize = 28;
 
-/// Pixels in one image, [`SIDE`] squared.
+/// Pixels in a digit's image, [`SIDE`] squared.
 pub const PIXELS: usize = SIDE * SIDE;
 
-/// Number of classes: the digits 0 to 9.
+/// Number of classes of digits: 0 to 9.
 pub const CLASSES: usize = 10;
 
 /// Images with their labels, one part (training or test) of a data set.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Split {
-    /// Pixels, `len()` x 784 in row-major order (image by image, each row by row from the top),
-    /// each in `0.0..=1.0`.
+    /// Pixels in row-major order (image by image, each row by row from the top), each in
+    /// `0.0..=1.0`: `len()` x 784 of digits, `len()` x 4096 of angiograms.
     pub images: Vec<f32>,
-    /// The digit that each image shows, `len()` values in `0..=9`.
+    /// What each image shows, `len()` values below the number of classes: the digit itself, or
+    /// which artery.
     pub labels: Vec<u8>,
 }
 
@@ -44,7 +52,7 @@ impl Split {
     }
 }
 
-/// A data set in two parts that share no image.
+/// A data set of digits in two parts that share no image.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Digits {
     /// What a network is trained on.
@@ -181,8 +189,8 @@ pub fn load(folder: &Path) -> Result<Digits, DataError> {
 /// digits differ by at most one) and in random order. Pixels are multiples of 1/255, as in MNIST.
 pub fn draw(seed: u64, train: usize, test: usize) -> Digits {
     Digits {
-        train: digits::draw_split(seed, digits::Part::Train, train),
-        test: digits::draw_split(seed, digits::Part::Test, test),
+        train: digits::draw_split(seed, Part::Train, train),
+        test: digits::draw_split(seed, Part::Test, test),
         name: "drawn-digits",
     }
 }

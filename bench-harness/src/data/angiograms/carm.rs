@@ -1,0 +1,102 @@
+//! The C-arm: from where a frame is taken, and where a point of the patient falls on it.
+
+use rand::RngExt;
+use rand_chacha::ChaCha8Rng;
+
+use super::SIDE;
+use super::space::{Vector, around, components, cross, scale, sub};
+
+/// Views in use for either artery, in degrees: towards the patient's left (negative: right) and
+/// towards the head (negative: the feet).
+///
+/// Either artery is taken from all of them, so that the angle does not tell which it is.
+const VIEWS: [[f64; 2]; 11] = [
+    [45.0, 0.0],
+    [40.0, 25.0],
+    [50.0, -25.0],
+    [30.0, 0.0],
+    [30.0, 20.0],
+    [0.0, 30.0],
+    [0.0, -28.0],
+    [-30.0, 0.0],
+    [-30.0, 25.0],
+    [-25.0, -22.0],
+    [-40.0, 0.0],
+];
+
+/// A cone of rays from a point to a square detector.
+#[derive(Clone, Debug)]
+pub(super) struct CArm {
+    /// Where the rays come from.
+    pub(super) source: Vector,
+    /// Unit vectors to the right and down in the frame, and from the source to the middle of the
+    /// detector.
+    pub(super) axes: [Vector; 3],
+    /// Distance from the source to the detector, in millimetres.
+    pub(super) distance: f64,
+    /// Side of the square that the frame shows, on the detector, in millimetres.
+    pub(super) field: f64,
+}
+
+/// Distance from the source to the isocentre about which a C-arm turns, in millimetres.
+const SOURCE_TO_ISOCENTRE: f64 = 750.0;
+
+impl CArm {
+    /// A C-arm whose isocentre is at a point of the patient, with the detector `left` degrees to
+    /// the patient's left of straight ahead and `up` degrees to the head.
+    ///
+    /// Frames are seen as if one faced the patient: the patient's left is on the right.
+    pub(super) fn new(isocentre: Vector, [left, up]: [f64; 2], distance: f64, field: f64) -> Self {
+        let (sin_left, cos_left) = libm::sincos(left.to_radians());
+        let (sin_up, cos_up) = libm::sincos(up.to_radians());
+        let right = [cos_left, sin_left, 0.0];
+        let beam = [cos_up * sin_left, -cos_up * cos_left, sin_up];
+        Self {
+            source: sub(isocentre, scale(SOURCE_TO_ISOCENTRE, beam)),
+            axes: [right, cross(right, beam), beam],
+            distance,
+            field,
+        }
+    }
+
+    /// A view as operators choose them, with the middle of what `shown` spans near the middle of
+    /// the frame.
+    pub(super) fn aimed(rng: &mut ChaCha8Rng, shown: &[Vector]) -> Self {
+        let view = VIEWS[rng.random_range(0..VIEWS.len())].map(|angle| around(rng, angle, 8.0));
+        let distance = rng.random_range(1000.0..1100.0);
+        let field = rng.random_range(110.0..195.0);
+        let mut arm = Self::new([0.0; 3], view, distance, field);
+        for axis in 0..3 {
+            let (mut low, mut high) = (f64::MAX, f64::MIN);
+            for &point in shown {
+                let along = super::space::dot(arm.axes[axis], point);
+                (low, high) = (low.min(along), high.max(along));
+            }
+            let aim = around(rng, 0.5 * (low + high), 12.0);
+            arm.source = super::space::add(arm.source, scale(aim, arm.axes[axis]));
+        }
+        arm
+    }
+
+    /// Coordinates of a point along the C-arm's axes, from the source.
+    pub(super) fn see(&self, point: Vector) -> Vector {
+        components(&self.axes, sub(point, self.source))
+    }
+
+    /// Column and row on which a point in front of the source falls, given by its coordinates
+    /// along the C-arm's axes; in pixels from the upper left corner of the frame.
+    pub(super) fn pixel(&self, seen: Vector) -> [f64; 2] {
+        let magnified = self.distance / self.field / seen[2];
+        [0, 1].map(|i| SIDE as f64 * (0.5 + magnified * seen[i]))
+    }
+
+    /// Pixels that a millimetre takes up at this distance from the source.
+    pub(super) fn pixels_per_millimetre(&self, distance: f64) -> f64 {
+        SIDE as f64 * self.distance / self.field / distance
+    }
+
+    /// The ray to a place in the frame, in pixels: to the side, or down, per millimetre ahead.
+    pub(super) fn slope(&self, pixel: f64) -> f64 {
+        (pixel / SIDE as f64 - 0.5) * self.field / self.distance
+    }
+}

@@ -1,0 +1,82 @@
+//! The detector: blur, scattered light, noise, and the grey scale of the display.
+
+use rand::RngExt;
+use rand_chacha::ChaCha8Rng;
+
+use super::space::around;
+use super::{PIXELS, SIDE};
+
+/// Turns what arrives at each pixel, in any unit, into grey levels between 0 and 1.
+pub(super) fn expose(rng: &mut ChaCha8Rng, arriving: &mut [f64], image: &mut [f32]) {
+    // The automatic exposure holds the mean; a part of it was scattered and is everywhere the same.
+    let scattered = rng.random_range(0.1..0.35);
+    let mean = arriving.iter().sum::<f64>() / PIXELS as f64;
+    for light in arriving.iter_mut() {
+        *light = (1.0 - scattered) * *light / mean + scattered;
+    }
+    soften(arriving, rng.random_range(0.03..0.12));
+    // Quanta per pixel at the mean: the noise is theirs, and its variance grows with the light.
+    let quanta = libm::exp(rng.random_range(5.5..8.2));
+    for light in arriving.iter_mut() {
+        let noise = around(rng, 0.0, (*light / quanta).sqrt());
+        *light = libm::log((*light + noise).max(0.02));
+    }
+    flatten(arriving, rng.random_range(0.3..0.8));
+    let mut sorted = arriving.to_vec();
+    sorted.sort_unstable_by(f64::total_cmp);
+    let quantile = |part: f64| sorted[(part * (PIXELS - 1) as f64) as usize];
+    let low = quantile(rng.random_range(0.0..0.015));
+    let high = quantile(rng.random_range(0.95..1.0));
+    let width = (high - low).max(1e-6);
+    let (floor, ceiling) = (rng.random_range(0.0..0.15), rng.random_range(0.75..1.0));
+    for (pixel, light) in image.iter_mut().zip(arriving) {
+        let level = floor + (ceiling - floor) * (*light - low) / width;
+        *pixel = ((255.0 * level.clamp(0.0, 1.0)).round() / 255.0) as f32;
+    }
+}
+
+/// Blurs the image: along rows and then along columns, every pixel gives `share` of itself to each
+/// of its two neighbours, and what would leave the image stays.
+pub(super) fn soften(image: &mut [f64], share: f64) {
+    for (line, step) in [(SIDE, 1), (1, SIDE)] {
+        for i in 0..SIDE {
+            let mut before = image[i * line];
+            for j in 0..SIDE {
+                let here = i * line + j * step;
+                let value = image[here];
+                let after = if j + 1 < SIDE {
+                    image[here + step]
+                } else {
+                    value
+                };
+                image[here] = value + share * (before - 2.0 * value + after);
+                before = value;
+            }
+        }
+    }
+}
+
+/// Side of the blocks whose means say what the background is, in pixels.
+const BLOCK: usize = 16;
+
+/// Takes away `share` of the slow changes across the image, as displays do so that lungs and spine
+/// both fit their range.
+fn flatten(image: &mut [f64], share: f64) {
+    const BLOCKS: usize = SIDE / BLOCK;
+    let mut means = [[0.0; BLOCKS]; BLOCKS];
+    for (i, value) in image.iter().enumerate() {
+        means[i / SIDE / BLOCK][i % SIDE / BLOCK] += value / (BLOCK * BLOCK) as f64;
+    }
+    // Means hold in the middles of their blocks; between them they are joined by straight lines.
+    let between = |pixel: usize| {
+        let at = (pixel as f64 + 0.5) / BLOCK as f64 - 0.5;
+        let low = at.floor().clamp(0.0, (BLOCKS - 2) as f64);
+        (low as usize, (at - low).clamp(0.0, 1.0))
+    };
+    for (i, value) in image.iter_mut().enumerate() {
+        let ((row, down), (column, right)) = (between(i / SIDE), between(i % SIDE));
+        let along =
+            |row: usize| (1.0 - right) * means[row][column] + right * means[row][column + 1];
+        *value -= share * ((1.0 - down) * along(row) + down * along(row + 1));
+    }
+}

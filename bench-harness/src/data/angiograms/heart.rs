@@ -1,0 +1,75 @@
+//! The heart's outside: half an ellipsoid below the groove between atria and ventricles, on which
+//! the coronary arteries run.
+
+use rand_chacha::ChaCha8Rng;
+
+use super::space::{Vector, add, around, combine, components, cross, scale, sub, turned, unit};
+
+/// Size, place and orientation of one heart.
+#[derive(Clone, Debug)]
+pub(super) struct Heart {
+    /// Middle of the plane of the atrioventricular groove.
+    pub(super) base: Vector,
+    /// Unit vectors from the base to the apex, to the anterior interventricular groove, and to the
+    /// left ventricle's side wall.
+    pub(super) axes: [Vector; 3],
+    /// Semi-axes in the direction of `axes`, in millimetres.
+    pub(super) semi: Vector,
+}
+
+impl Heart {
+    /// A heart as hearts are: the apex points to the left, forwards and downwards, about equally,
+    /// and the septum faces right and forwards.
+    pub(super) fn new(rng: &mut ChaCha8Rng) -> Self {
+        let apex = unit([0.62, -0.56, -0.55]);
+        let up = [0.0, 0.0, 1.0];
+        let anterior = unit(sub(up, scale(apex[2], apex)));
+        let left = cross(anterior, apex);
+        let angles = [(); 3].map(|()| around(rng, 0.0, 0.13));
+        let size = around(rng, 1.0, 0.07);
+        Self {
+            base: [
+                around(rng, 8.0, 5.0),
+                around(rng, 0.0, 5.0),
+                around(rng, 0.0, 4.0),
+            ],
+            axes: turned([apex, anterior, left], angles),
+            semi: [
+                size * around(rng, 86.0, 4.0),
+                size * around(rng, 36.0, 2.0),
+                size * around(rng, 42.0, 2.0),
+            ],
+        }
+    }
+
+    /// The point with these coordinates along the axes, in millimetres from the base.
+    pub(super) fn at(&self, local: Vector) -> Vector {
+        add(self.base, combine(&self.axes, local))
+    }
+
+    /// A point `lift` millimetres above the surface.
+    ///
+    /// `round` is in degrees about the long axis: 0 is the anterior interventricular groove, 90 the
+    /// side of the left ventricle, 180 the posterior groove, -90 the side of the right ventricle.
+    /// `down` is 0 in the atrioventricular groove and 1 at the apex; below 0 it lies on the atria,
+    /// and past 1 it comes up again on the far side.
+    pub(super) fn surface(&self, [round, down, lift]: Vector) -> Vector {
+        let (sin, cos) = libm::sincos(round.to_radians());
+        let (depth, width) = libm::sincos(std::f64::consts::FRAC_PI_2 * down);
+        let [long, anterior, left] = self.semi;
+        let point = self.at([long * depth, anterior * width * cos, left * width * sin]);
+        add(point, scale(lift, self.outwards(point)))
+    }
+
+    /// Unit vector that leads out of the heart from a point on its surface.
+    pub(super) fn outwards(&self, point: Vector) -> Vector {
+        let local = components(&self.axes, sub(point, self.base));
+        let [a, b, c] = [0, 1, 2].map(|i| local[i] / (self.semi[i] * self.semi[i]));
+        unit(combine(&self.axes, [a, b, c]))
+    }
+
+    /// Middle of the aortic root, level with the ostia of the coronary arteries.
+    pub(super) fn root(&self) -> Vector {
+        self.at([-10.0, 0.45 * self.semi[1], 0.0])
+    }
+}

@@ -1,0 +1,248 @@
+//! Frames of X-ray coronary angiographies, drawn without any data: which artery do they show, the
+//! left or the right?
+//!
+//! A frame starts as a heart of random size and orientation with one coronary artery on it, a tree
+//! of centre lines in space whose branches vary as they do among people ([`arteries`]), with radii
+//! that fall at branchings and stenoses here and there ([`tree`]). Contrast fills it from a
+//! catheter, not always to the ends. A C-arm looks at it from one of the usual angles ([`carm`]);
+//! rays are attenuated by the contrast that they cross ([`tube`]) and by the chest ([`chest`]);
+//! the heart moves while the frame is taken; and the detector adds blur, noise and a grey scale
+//! ([`detector`]).
+
+mod arteries;
+mod carm;
+mod catheter;
+mod chest;
+mod detector;
+mod heart;
+mod space;
+mod tree;
+mod tube;
+
+use rand::RngExt;
+use rand_chacha::ChaCha8Rng;
+
+use self::arteries::Dominance;
+use self::carm::CArm;
+use self::chest::Chest;
+use self::heart::Heart;
+use self::space::{Vector, add, around, chance, components, cross, norm, scale, sub};
+use self::tree::Tree;
+use self::tube::{Rays, Tube};
+use super::Split;
+use super::samples::{self, Part};
+
+/// Height and width of every frame, in pixels.
+pub const SIDE: usize = 64;
+
+/// Pixels in one frame, [`SIDE`] squared.
+pub const PIXELS: usize = SIDE * SIDE;
+
+/// Number of classes: 0 is the left coronary artery, 1 the right one.
+pub const CLASSES: usize = 2;
+
+/// Angiograms in two parts that share no frame.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Angiograms {
+    /// What a network is trained on.
+    pub train: Split,
+    /// What a trained network is measured on.
+    pub test: Split,
+}
+
+/// Draws `train` and `test` frames, in parallel on the current rayon pool.
+///
+/// The result depends on the arguments alone, and never on the number of threads. Labels are
+/// balanced (the counts of the two classes differ by at most one) and in random order. Pixels are
+/// multiples of 1/255, and vessels are dark.
+pub fn draw(seed: u64, train: usize, test: usize) -> Angiograms {
+    let split = |part, count| {
+        samples::draw_split(seed, part, count, CLASSES, PIXELS, |rng, label, image| {
+            frame(rng, label == 1, image);
+        })
+    };
+    Angiograms {
+        train: split(Part::Train, train),
+        test: split(Part::Test, test),
+    }
+}
+
+/// Draws one frame of the right artery, or of the left, and returns what part of each pixel's rays
+/// the contrast lets through.
+fn frame(rng: &mut ChaCha8Rng, right: bool, image: &mut [f32]) -> Vec<f64> {
+    let heart = Heart::new(rng);
+    let dominance = Dominance::new(rng);
+    let mut tree = if right {
+        arteries::right(rng, &heart, dominance)
+    } else {
+        arteries::left(rng, &heart, dominance)
+    };
+    while chance(rng, 0.4) {
+        let (length, severity) = (rng.random_range(4.0..16.0), rng.random_range(0.3..0.95));
+        tree.narrow(rng, length, severity);
+    }
+    let shown: Vec<Vector> = tree.vessels.iter().flat_map(|v| v.points.clone()).collect();
+    let arm = CArm::aimed(rng, &shown);
+
+    let mut rays = Rays::new(&arm, OVER);
+    let motion = Motion::new(rng, &heart);
+    let bolus = Bolus::new(rng);
+    for tube in tubes(&tree, &arm, &motion, &bolus) {
+        rays.cross(&tube);
+    }
+    rays.cross(&catheter(rng, &heart, right, &arm, &bolus));
+    let chest = Chest::new(rng, &heart).depth(&arm);
+    let through: Vec<f64> = (0..PIXELS).map(|i| through(&rays.crossed, i)).collect();
+    let thinnest = chest.iter().copied().fold(f64::MAX, f64::min);
+    let mut arriving: Vec<f64> = through
+        .iter()
+        .zip(&chest)
+        .map(|(through, depth)| libm::exp(thinnest - depth) * through)
+        .collect();
+    detector::expose(rng, &mut arriving, image);
+    through
+}
+
+/// Rays to a pixel through the vessels, along a row or a column.
+const OVER: usize = 3;
+
+/// Mean over a pixel's rays of what contrast lets through.
+fn through(crossed: &[f64], pixel: usize) -> f64 {
+    let corner = pixel / SIDE * OVER * (OVER * SIDE) + pixel % SIDE * OVER;
+    let mut sum = 0.0;
+    for row in 0..OVER {
+        for depth in &crossed[corner + row * OVER * SIDE..][..OVER] {
+            sum += if *depth > 0.0 { libm::exp(-depth) } else { 1.0 };
+        }
+    }
+    sum / (OVER * OVER) as f64
+}
+
+/// How the heart moves while a frame is taken.
+struct Motion<'a> {
+    heart: &'a Heart,
+    /// Ways in millimetres: of the whole along the patient's axes, towards the heart's middle and
+    /// around its long axis, of a point 40 mm from there.
+    shift: Vector,
+    squeeze: f64,
+    twist: f64,
+}
+
+impl<'a> Motion<'a> {
+    fn new(rng: &mut ChaCha8Rng, heart: &'a Heart) -> Self {
+        // Most frames are taken between two beats.
+        let haste = rng.random::<f64>();
+        let haste = 2.2 * haste * haste;
+        Self {
+            heart,
+            shift: space::jitter(rng, 0.7 * haste),
+            squeeze: around(rng, 0.0, 0.7 * haste),
+            twist: around(rng, 0.0, 0.5 * haste),
+        }
+    }
+
+    /// Way of a point, in millimetres.
+    fn of(&self, point: Vector) -> Vector {
+        let middle = self.heart.at([0.4 * self.heart.semi[0], 0.0, 0.0]);
+        let from = scale(1.0 / 40.0, sub(point, middle));
+        let around = cross(self.heart.axes[0], from);
+        add(
+            self.shift,
+            add(scale(-self.squeeze, from), scale(self.twist, around)),
+        )
+    }
+}
+
+/// Contrast on its way from the ostium.
+struct Bolus {
+    /// What full contrast attenuates more than blood, per millimetre.
+    strength: f64,
+    /// How far it has come, in millimetres along the vessels, and over how much it thins out.
+    front: f64,
+    width: f64,
+}
+
+impl Bolus {
+    fn new(rng: &mut ChaCha8Rng) -> Self {
+        Self {
+            strength: rng.random_range(0.10..0.32),
+            front: rng.random_range(70.0..420.0),
+            width: rng.random_range(20.0..70.0),
+        }
+    }
+
+    /// What contrast attenuates at a distance from the ostium.
+    fn at(&self, depth: f64) -> f64 {
+        let t = ((self.front - depth) / self.width).clamp(0.0, 1.0);
+        self.strength * t * t * (3.0 - 2.0 * t)
+    }
+}
+
+/// The vessels of a tree as the C-arm sees them, without what lies within the vessel that they
+/// leave.
+fn tubes(tree: &Tree, arm: &CArm, motion: &Motion<'_>, bolus: &Bolus) -> Vec<Tube> {
+    let depths = tree.depths();
+    let tube = |(vessel, depth): (&tree::Vessel, f64)| {
+        let inside = vessel.fork.map_or(0.0, |fork| {
+            0.7 * tree.vessels[fork.parent].radii[fork.point]
+        });
+        let start = vessel.points[0];
+        let first = vessel
+            .points
+            .iter()
+            .position(|&point| norm(sub(point, start)) >= inside)?;
+        let points = &vessel.points[first..];
+        (points.len() > 1).then(|| Tube {
+            points: points.iter().map(|&point| arm.see(point)).collect(),
+            radii: vessel.radii[first..].to_vec(),
+            density: vessel.lengths[first..]
+                .iter()
+                .map(|along| bolus.at(depth + along))
+                .collect(),
+            drift: points
+                .iter()
+                .map(|&point| components(&arm.axes, motion.of(point)))
+                .collect(),
+        })
+    };
+    tree.vessels.iter().zip(depths).filter_map(tube).collect()
+}
+
+/// The catheter as the C-arm sees it, full of contrast.
+fn catheter(rng: &mut ChaCha8Rng, heart: &Heart, right: bool, arm: &CArm, bolus: &Bolus) -> Tube {
+    let course = catheter::course(rng, heart, right);
+    let points: Vec<Vector> = course.iter().map(|&point| arm.see(point)).collect();
+    // 5 or 6 French: a third of a millimetre of diameter each.
+    let radius = rng.random_range(5.0..6.0) / 6.0;
+    let density = rng.random_range(0.6..1.0) * bolus.strength;
+    Tube {
+        radii: vec![radius; points.len()],
+        density: vec![density; points.len()],
+        drift: vec![[0.0; 3]; points.len()],
+        points,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[ignore]
+    fn dump() {
+        let n: usize = std::env::var("N").map_or(64, |n| n.parse().unwrap());
+        let seed: u64 = std::env::var("SEED").map_or(1, |n| n.parse().unwrap());
+        let started = std::time::Instant::now();
+        let drawn = draw(seed, n, n / 3);
+        eprintln!("{:?} per image", started.elapsed() / (n + n / 3) as u32);
+        for (name, split) in [("train", &drawn.train), ("test", &drawn.test)] {
+            let bytes: Vec<u8> = split
+                .images
+                .iter()
+                .map(|p| (p * 255.0).round() as u8)
+                .collect();
+            std::fs::write(format!("/tmp/angio-{name}.u8"), bytes).unwrap();
+            std::fs::write(format!("/tmp/angio-{name}.labels"), &split.labels).unwrap();
+        }
+    }
+}
