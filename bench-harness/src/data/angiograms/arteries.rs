@@ -331,3 +331,106 @@ fn posterolaterals(layout: &mut Layout<'_>, tree: &mut Tree, parent: usize, rang
         layout.descend(tree, parent, [round, 0.03, 1.5], ratio, way);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::samples::stream;
+    use space::norm;
+
+    fn trees() -> impl Iterator<Item = (Heart, Dominance, [Tree; 2])> {
+        (0..60).map(|number| {
+            let mut rng = stream(8, number);
+            let heart = Heart::new(&mut rng);
+            let dominance =
+                [Dominance::Right, Dominance::Left, Dominance::Both][number as usize % 3];
+            let trees = [
+                left(&mut rng, &heart, dominance),
+                right(&mut rng, &heart, dominance),
+            ];
+            (heart, dominance, trees)
+        })
+    }
+
+    /// Distance of a tree from a place on the heart.
+    fn reach(tree: &Tree, place: Vector) -> f64 {
+        let points = tree.vessels.iter().flat_map(|vessel| &vessel.points);
+        points
+            .map(|&point| norm(sub(point, place)))
+            .fold(f64::MAX, f64::min)
+    }
+
+    #[test]
+    fn dominance_says_who_supplies_the_back() {
+        for (heart, dominance, [left, right]) in trees() {
+            let posterior = heart.surface([180.0, 0.3, 0.0]);
+            let lateral = heart.surface([150.0, 0.2, 0.0]);
+            let mut owner = [&right, &left].map(|tree| reach(tree, posterior));
+            if dominance == Dominance::Left {
+                owner.reverse();
+            }
+            assert!(
+                owner[0] < 10.0 && owner[0] < owner[1],
+                "{dominance:?} {owner:?}"
+            );
+            if dominance != Dominance::Right {
+                assert!(reach(&left, lateral) < reach(&right, lateral));
+            }
+        }
+        let counts = (0..400).fold([0; 3], |mut counts, number| {
+            counts[Dominance::new(&mut stream(9, number)) as usize] += 1;
+            counts
+        });
+        assert!((280..360).contains(&counts[0]), "{counts:?}");
+        assert!(
+            counts[1..].iter().all(|count| (15..70).contains(count)),
+            "{counts:?}"
+        );
+    }
+
+    #[test]
+    fn diameters_and_lengths_are_those_of_coronary_arteries() {
+        for (_, dominance, trees) in trees() {
+            for (tree, is_right) in trees.iter().zip([false, true]) {
+                assert!((2..24).contains(&tree.vessels.len()));
+                let trunk = &tree.vessels[0];
+                let first = 2.0 * trunk.radii[0];
+                let expected = match (is_right, dominance) {
+                    (false, _) => 4.5,
+                    (true, Dominance::Left) => 2.8,
+                    (true, _) => 3.9,
+                };
+                assert!((first - expected).abs() < 1.6, "{first}");
+                let length = trunk.lengths[trunk.points.len() - 1];
+                assert!((50.0..270.0).contains(&length), "{length}");
+                for vessel in &tree.vessels {
+                    assert!(vessel.radii.is_sorted_by(|a, b| a > b));
+                    let last = vessel.radii[vessel.radii.len() - 1];
+                    assert!((0.05..1.6).contains(&last), "{last}");
+                }
+            }
+            // Behind the left main come vessels of about 3.7 and 3.4 mm, or 4.2 mm.
+            let left = &trees[0];
+            let circumflex = 2.0 * left.vessels[1].radii[0];
+            assert!((2.4..5.0).contains(&circumflex), "{circumflex}");
+        }
+    }
+
+    #[test]
+    fn vessels_run_smoothly_on_the_heart() {
+        for (heart, _, trees) in trees() {
+            for vessel in trees.iter().flat_map(|tree| &tree.vessels) {
+                for pair in vessel.points.windows(2) {
+                    let step = norm(sub(pair[1], pair[0]));
+                    assert!((0.2..5.0).contains(&step), "{step}");
+                }
+                for &point in &vessel.points {
+                    let local = space::components(&heart.axes, sub(point, heart.base));
+                    let [a, b, c] = [0, 1, 2].map(|i| local[i] / heart.semi[i]);
+                    // Septals go in, and the first part crosses over from the aorta.
+                    assert!(a * a + b * b + c * c < 1.6, "{local:?}");
+                }
+            }
+        }
+    }
+}

@@ -43,3 +43,31 @@ pub(super) fn course(rng: &mut ChaCha8Rng, heart: &Heart, right: bool) -> Vec<Ve
     knots.push(add(ostium, scale(2.0, out)));
     space::curve(&knots, 3.0)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::samples::stream;
+    use space::{dot, norm};
+
+    #[test]
+    fn the_tip_points_into_the_ostium() {
+        for number in 0..20 {
+            let mut rng = stream(3, number);
+            let heart = Heart::new(&mut rng);
+            for right in [false, true] {
+                let course = course(&mut rng, &heart, right);
+                let ostium = arteries::ostium(&heart, right);
+                let tip = course[course.len() - 1];
+                assert!((norm(sub(tip, ostium)) - 2.0).abs() < 1e-9);
+                let along = unit(sub(tip, course[course.len() - 2]));
+                assert!(dot(along, unit(sub(ostium, heart.root()))) > 0.8);
+                assert!(
+                    course
+                        .windows(2)
+                        .all(|pair| norm(sub(pair[1], pair[0])) > 0.2)
+                );
+            }
+        }
+    }
+}

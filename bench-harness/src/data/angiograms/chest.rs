@@ -209,3 +209,57 @@ fn rib(rng: &mut ChaCha8Rng, side: f64, top: f64, size: f64) -> Vec<Vector> {
         .collect();
     space::curve(&knots, 8.0)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::samples::stream;
+
+    #[test]
+    fn rays_cross_an_ellipsoid_by_its_chord() {
+        let ball = Ellipsoid::new([1.0, 2.0, 3.0], [5.0; 3]);
+        let post = Ellipsoid::new([0.0; 3], [4.0, 2.0, f64::INFINITY]);
+        for (shape, from, ray, expected) in [
+            // Past the middle at 3, 4 behind it to either side; and past the ball.
+            (&ball, [1.0, -8.0, 6.0], [0.0, 1.0, 0.0], [6.0, 14.0]),
+            (&ball, [1.0, -8.0, 9.0], [0.0, 1.0, 0.0], [0.0, 0.0]),
+            (&post, [0.0, -10.0, 99.0], [0.0, 0.5, 0.0], [16.0, 24.0]),
+            (&post, [-10.0, 0.0, 7.0], [1.0, 0.0, 0.25], [6.0, 14.0]),
+        ] {
+            let found = shape.span(from, ray);
+            for (found, expected) in found.into_iter().zip(expected) {
+                assert!((found - expected).abs() < 1e-12, "{found} {expected}");
+            }
+        }
+    }
+
+    #[test]
+    fn spine_and_belly_are_darker_than_lungs() {
+        for number in 0..8 {
+            let mut rng = stream(6, number);
+            let heart = Heart::new(&mut rng);
+            let chest = Chest::new(&mut rng, &heart);
+            let through = |x: f64, z: f64| chest.ray([x, -750.0, z], [0.0, 1.0, 0.0]);
+            let [lung, spine, belly] = [
+                through(-75.0, 30.0),
+                through(0.0, 30.0),
+                through(-75.0, -125.0),
+            ];
+            assert!(lung > 1.0 && lung < spine - 0.5, "{lung} {spine}");
+            assert!(lung < belly - 0.3, "{lung} {belly}");
+            // Beside the patient there is nothing.
+            assert_eq!(through(300.0, 0.0), 0.0);
+        }
+    }
+
+    #[test]
+    fn every_pixel_has_its_depth() {
+        let mut rng = stream(7, 0);
+        let heart = Heart::new(&mut rng);
+        let chest = Chest::new(&mut rng, &heart);
+        let arm = CArm::new([20.0, 0.0, 0.0], [30.0, -20.0], 1050.0, 170.0);
+        let depth = chest.depth(&arm);
+        assert_eq!(depth.len(), PIXELS);
+        assert!(depth.iter().all(|depth| (1.0..12.0).contains(depth)));
+    }
+}

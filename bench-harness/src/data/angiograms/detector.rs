@@ -80,3 +80,70 @@ fn flatten(image: &mut [f64], share: f64) {
         *value -= share * ((1.0 - down) * along(row) + down * along(row + 1));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::samples::stream;
+
+    #[test]
+    fn softening_keeps_the_light() {
+        let mut image = vec![0.0; PIXELS];
+        image[10 * SIDE + 9] = 1.0;
+        image[SIDE - 1] = 1.0;
+        soften(&mut image, 0.1);
+        assert!((image.iter().sum::<f64>() - 2.0).abs() < 1e-12);
+        for (at, expected) in [
+            (10 * SIDE + 9, 0.64),
+            (10 * SIDE + 8, 0.08),
+            (9 * SIDE + 8, 0.01),
+        ] {
+            assert!((image[at] - expected).abs() < 1e-12);
+        }
+        // In a corner nothing leaves the image.
+        assert!((image[SIDE - 1] - 0.81).abs() < 1e-12);
+    }
+
+    #[test]
+    fn flattening_takes_slopes_and_leaves_details() {
+        let slope = |i: usize| 3.0 + 0.02 * (i % SIDE) as f64 - 0.01 * (i / SIDE) as f64;
+        let mut image: Vec<f64> = (0..PIXELS).map(slope).collect();
+        flatten(&mut image, 0.75);
+        // Between the middles of the outermost blocks a slope is taken exactly.
+        for row in 8..56 {
+            for column in 8..56 {
+                let i = row * SIDE + column;
+                assert!((image[i] - 0.25 * slope(i)).abs() < 1e-9);
+            }
+        }
+        let mut dot = vec![0.0; PIXELS];
+        dot[40 * SIDE + 40] = 1.0;
+        flatten(&mut dot, 0.75);
+        assert!(dot[40 * SIDE + 40] > 0.99);
+    }
+
+    #[test]
+    fn more_light_is_a_lighter_grey() {
+        for number in 0..5 {
+            let mut arriving: Vec<f64> = (0..PIXELS)
+                .map(|i| if i / SIDE % 8 < 4 { 40.0 } else { 10.0 })
+                .collect();
+            let mut image = vec![0.0; PIXELS];
+            expose(&mut stream(2, number), &mut arriving, &mut image);
+            let mean = |first: usize| {
+                let rows = (0..8).flat_map(|band| [first, first + 1].map(|row| 8 * band + row));
+                let pixels = rows.flat_map(|row| image[row * SIDE..][..SIDE].iter());
+                pixels.sum::<f32>() / (16 * SIDE) as f32
+            };
+            assert!(mean(1) > mean(5) + 0.3, "{} {}", mean(1), mean(5));
+            assert!(image.iter().all(|pixel| (0.0..=1.0).contains(pixel)));
+        }
+    }
+
+    #[test]
+    fn darkness_is_exposed_without_a_fault() {
+        let mut image = vec![0.5; PIXELS];
+        expose(&mut stream(2, 9), &mut vec![1e-300; PIXELS], &mut image);
+        assert!(image.iter().all(|pixel| (0.0..=1.0).contains(pixel)));
+    }
+}

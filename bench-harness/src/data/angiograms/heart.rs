@@ -73,3 +73,45 @@ impl Heart {
         self.at([-10.0, 0.45 * self.semi[1], 0.0])
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::space::{cross, dot, norm};
+    use super::*;
+    use crate::data::samples::stream;
+
+    #[test]
+    fn the_surface_is_an_ellipsoid_about_the_base() {
+        let heart = Heart::new(&mut stream(1, 0));
+        let apex = heart.surface([77.0, 1.0, 0.0]);
+        assert!(norm(sub(apex, heart.at([heart.semi[0], 0.0, 0.0]))) < 1e-9);
+        let side = heart.surface([90.0, 0.0, 3.0]);
+        assert!(norm(sub(side, heart.at([0.0, 0.0, heart.semi[2] + 3.0]))) < 1e-9);
+        for round in [-170.0, -20.0, 35.0, 140.0] {
+            for down in [-0.3, 0.0, 0.4, 0.9, 1.1] {
+                let point = heart.surface([round, down, 0.0]);
+                let local = components(&heart.axes, sub(point, heart.base));
+                let [a, b, c] = [0, 1, 2].map(|i| local[i] / heart.semi[i]);
+                assert!((a * a + b * b + c * c - 1.0).abs() < 1e-9);
+                // The way out is at right angles to steps along the surface.
+                let out = heart.outwards(point);
+                for step in [[1e-4, 0.0, 0.0], [0.0, 1e-6, 0.0]] {
+                    let next = heart.surface(add([round, down, 0.0], step));
+                    assert!(dot(unit(sub(next, point)), out).abs() < 1e-4);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn hearts_lie_as_hearts_do() {
+        for number in 0..100 {
+            let heart = Heart::new(&mut stream(2, number));
+            let [apex, anterior, left] = heart.axes;
+            assert!(apex[0] > 0.0 && apex[1] < 0.0 && apex[2] < 0.0, "{apex:?}");
+            // The left ventricle is to the left and behind, the anterior groove above.
+            assert!(left[0] + left[1] > 0.5 && anterior[2] > 0.3);
+            assert!(norm(sub(cross(anterior, apex), left)) < 1e-9);
+        }
+    }
+}

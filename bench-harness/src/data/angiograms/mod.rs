@@ -228,21 +228,118 @@ mod tests {
     use super::*;
 
     #[test]
-    #[ignore]
-    fn dump() {
-        let n: usize = std::env::var("N").map_or(64, |n| n.parse().unwrap());
-        let seed: u64 = std::env::var("SEED").map_or(1, |n| n.parse().unwrap());
-        let started = std::time::Instant::now();
-        let drawn = draw(seed, n, n / 3);
-        eprintln!("{:?} per image", started.elapsed() / (n + n / 3) as u32);
-        for (name, split) in [("train", &drawn.train), ("test", &drawn.test)] {
-            let bytes: Vec<u8> = split
-                .images
+    fn parts_have_the_sizes_asked_for_and_do_not_depend_on_each_other() {
+        let drawn = draw(9, 7, 4);
+        for (split, count) in [(&drawn.train, 7), (&drawn.test, 4)] {
+            assert_eq!(split.len(), count);
+            assert_eq!(split.images.len(), count * PIXELS);
+        }
+        assert_eq!(draw(9, 7, 0).train, drawn.train);
+        assert_eq!(draw(9, 0, 4).test, drawn.test);
+        assert!(draw(9, 0, 0).train.is_empty());
+    }
+
+    #[test]
+    fn same_seed_same_frames_whatever_the_threads() {
+        let [one, three] = [1, 3].map(|threads| {
+            let pool = rayon::ThreadPoolBuilder::new()
+                .num_threads(threads)
+                .build()
+                .unwrap();
+            pool.install(|| draw(11, 7, 4))
+        });
+        assert_eq!(one, three);
+    }
+
+    #[test]
+    fn seeds_parts_and_samples_differ() {
+        let (first, second) = (draw(1, 5, 5), draw(2, 5, 5));
+        let mut images: Vec<&[f32]> = [&first.train, &first.test, &second.train, &second.test]
+            .iter()
+            .flat_map(|split| split.images.chunks_exact(PIXELS))
+            .collect();
+        images.sort_by(|a, b| a.partial_cmp(b).unwrap());
+        assert!(images.windows(2).all(|pair| pair[0] != pair[1]));
+    }
+
+    #[test]
+    fn labels_are_balanced_and_shuffled() {
+        let labels = draw(3, 25, 0).train.labels;
+        let right = labels.iter().filter(|&&label| label == 1).count();
+        assert_eq!((labels.len() - right, right), (13, 12));
+        assert!(!labels.is_sorted());
+        assert!(labels.windows(2).any(|pair| pair[0] == pair[1]));
+    }
+
+    #[test]
+    fn pixels_are_grey_levels_that_use_their_range() {
+        for image in draw(4, 20, 0).train.images.chunks_exact(PIXELS) {
+            for &value in image {
+                assert!((0.0..=1.0).contains(&value));
+                assert_eq!(value, (value * 255.0).round() / 255.0);
+            }
+            let mean: f32 = image.iter().sum::<f32>() / PIXELS as f32;
+            assert!((0.2..0.8).contains(&mean), "{mean}");
+            let squares: f32 = image
                 .iter()
-                .map(|p| (p * 255.0).round() as u8)
-                .collect();
-            std::fs::write(format!("/tmp/angio-{name}.u8"), bytes).unwrap();
-            std::fs::write(format!("/tmp/angio-{name}.labels"), &split.labels).unwrap();
+                .map(|value| (value - mean) * (value - mean))
+                .sum();
+            let deviation = (squares / PIXELS as f32).sqrt();
+            assert!((0.05..0.4).contains(&deviation), "{deviation}");
+        }
+    }
+
+    #[test]
+    fn vessels_are_darker_than_what_is_beside_them() {
+        // Pixels three columns apart, one in contrast and the other not.
+        let mut differences = Vec::new();
+        for number in 0..12 {
+            let mut rng = samples::stream(5, number);
+            let mut image = vec![0.0; PIXELS];
+            let through = frame(&mut rng, number % 2 == 1, &mut image);
+            for i in (0..PIXELS - 3).filter(|i| i % SIDE < SIDE - 3) {
+                for (vessel, beside) in [(i, i + 3), (i + 3, i)] {
+                    if through[vessel] < 0.75 && through[beside] == 1.0 {
+                        differences.push(image[beside] - image[vessel]);
+                    }
+                }
+            }
+        }
+        let count = differences.len() as f32;
+        let darker = differences.iter().filter(|&&d| d > 0.0).count() as f32;
+        assert!(count > 200.0, "{count}");
+        assert!(darker > 0.9 * count, "{darker} of {count}");
+        assert!(differences.iter().sum::<f32>() > 0.1 * count);
+    }
+
+    #[test]
+    fn contrast_thins_out_towards_its_front() {
+        let bolus = Bolus {
+            strength: 0.2,
+            front: 100.0,
+            width: 40.0,
+        };
+        for (depth, expected) in [
+            (0.0, 0.2),
+            (60.0, 0.2),
+            (80.0, 0.1),
+            (100.0, 0.0),
+            (300.0, 0.0),
+        ] {
+            assert!((bolus.at(depth) - expected).abs() < 1e-12, "{depth}");
+        }
+    }
+
+    #[test]
+    fn pixels_take_the_mean_of_what_their_rays_let_through() {
+        let mut crossed = vec![0.0; OVER * OVER * PIXELS];
+        // Pixel 65 is in row 1 and column 1: its rays are in rows and columns 3 to 5.
+        crossed[3 * OVER * SIDE + 3] = 1.0;
+        crossed[5 * OVER * SIDE + 5] = f64::INFINITY;
+        let expected = (7.0 + (-1.0_f64).exp()) / 9.0;
+        assert!((through(&crossed, 65) - expected).abs() < 1e-12);
+        for other in [0, 1, 64, 66, 129, PIXELS - 1] {
+            assert_eq!(through(&crossed, other), 1.0);
         }
     }
 }

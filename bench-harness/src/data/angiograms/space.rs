@@ -142,3 +142,81 @@ pub(super) fn jitter(rng: &mut ChaCha8Rng, deviation: f64) -> Vector {
 pub(super) fn chance(rng: &mut ChaCha8Rng, probability: f64) -> bool {
     rng.random_bool(probability)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn curves_pass_through_their_knots_in_even_steps() {
+        let knots = [
+            [0.0, 0.0, 0.0],
+            [10.0, 0.0, 2.0],
+            [12.0, 6.0, 0.0],
+            [30.0, 8.0, -5.0],
+        ];
+        let points = curve(&knots, 1.5);
+        assert_eq!((points[0], points[points.len() - 1]), (knots[0], knots[3]));
+        for knot in knots {
+            let nearest = points.iter().map(|&p| norm(sub(p, knot)));
+            assert!(nearest.fold(f64::MAX, f64::min) < 1e-12);
+        }
+        for pair in points.windows(2) {
+            let step = norm(sub(pair[1], pair[0]));
+            assert!((0.7..2.5).contains(&step), "{step}");
+        }
+    }
+
+    #[test]
+    fn curves_follow_a_circle_and_a_straight_line() {
+        let on_circle: Vec<Vector> = (0..=12)
+            .map(|i| {
+                let (sin, cos) = (f64::from(i) * 0.25).sin_cos();
+                [40.0 * cos, 40.0 * sin, 7.0]
+            })
+            .collect();
+        for point in curve(&on_circle, 1.0) {
+            let radius = (point[0] * point[0] + point[1] * point[1]).sqrt();
+            assert!((radius - 40.0).abs() < 0.2, "{radius}");
+            assert!((point[2] - 7.0).abs() < 1e-12);
+        }
+        let line = curve(&[[0.0; 3], [3.0, 0.0, 4.0]], 1.0);
+        let expected: Vec<f64> = (0..=5).map(f64::from).collect();
+        for (length, expected) in lengths(&line).iter().zip(&expected) {
+            assert!((length - expected).abs() < 1e-12);
+        }
+        assert_eq!(line.len(), expected.len());
+    }
+
+    #[test]
+    fn turned_axes_stay_at_right_angles() {
+        let axes = [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]];
+        let quarter = std::f64::consts::FRAC_PI_2;
+        // About x, y goes to z and z to -y.
+        let once = turned(axes, [quarter, 0.0, 0.0]);
+        for (axis, expected) in
+            once.iter()
+                .zip([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, -1.0, 0.0]])
+        {
+            assert!(norm(sub(*axis, expected)) < 1e-12);
+        }
+        let turned = turned(axes, [0.3, -0.7, 1.9]);
+        let [x, y, z] = turned;
+        assert!(norm(sub(cross(x, y), z)) < 1e-12 && (norm(x) - 1.0).abs() < 1e-12);
+        let v = [3.0, -1.0, 0.5];
+        assert!(norm(sub(combine(&turned, components(&turned, v)), v)) < 1e-12);
+    }
+
+    #[test]
+    fn intervals_share_what_lies_in_both() {
+        for (a, b, expected) in [
+            ([0.0, 4.0], [1.0, 2.0], 1.0),
+            ([0.0, 4.0], [3.0, 9.0], 1.0),
+            ([0.0, 4.0], [4.0, 9.0], 0.0),
+            ([0.0, 4.0], [5.0, 9.0], 0.0),
+        ] {
+            assert_eq!(overlap(a, b), expected);
+            assert_eq!(overlap(b, a), expected);
+        }
+    }
+}

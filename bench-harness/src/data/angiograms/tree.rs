@@ -136,3 +136,85 @@ impl Tree {
         depths
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::samples::stream;
+
+    /// A vessel of 30 mm along x with two branches of 12 mm, 6 mm and 15 mm from its start.
+    fn fork() -> Tree {
+        let line = |from: Vector, along: Vector, count: usize| {
+            (0..=count)
+                .map(|i| space::add(from, space::scale(STEP * i as f64, along)))
+                .collect::<Vec<_>>()
+        };
+        let mut tree = Tree::new(line([0.0; 3], [1.0, 0.0, 0.0], 20), 2.0);
+        for (place, ratio) in [(15.0, 0.8), (6.0, 0.5)] {
+            let start = [place, 0.0, 0.0];
+            let fork = Fork {
+                parent: 0,
+                point: tree.nearest(0, start),
+                ratio,
+            };
+            tree.branch(line(start, [0.0, 1.0, 0.0], 8), fork);
+        }
+        tree
+    }
+
+    #[test]
+    fn radii_fall_along_the_way_and_by_murrays_law_at_forks() {
+        let rate = 0.004;
+        let mut tree = fork();
+        tree.taper(rate);
+        let trunk = &tree.vessels[0].radii;
+        let fall = (-rate * STEP).exp();
+        assert_eq!(trunk[0], 2.0);
+        for (child, point) in [(1, 10), (2, 4)] {
+            let branch = &tree.vessels[child];
+            let fork = branch.fork.unwrap();
+            assert_eq!(fork.point, point);
+            assert!((branch.radii[0] - fork.ratio * trunk[point]).abs() < 1e-12);
+            let behind = trunk[point + 1] / fall;
+            let cubes = behind.powi(3) + branch.radii[0].powi(3);
+            assert!((cubes - trunk[point].powi(3)).abs() < 1e-9);
+        }
+        for vessel in &tree.vessels {
+            let forks = [4, 10];
+            for (i, pair) in vessel.radii.windows(2).enumerate() {
+                if vessel.fork.is_some() || !forks.contains(&i) {
+                    assert!((pair[1] / pair[0] - fall).abs() < 1e-12);
+                }
+            }
+        }
+        assert_eq!(tree.depths(), [0.0, 15.0, 6.0]);
+    }
+
+    #[test]
+    fn a_narrowing_is_as_long_and_as_severe_as_asked() {
+        let mut narrow = fork();
+        narrow.taper(0.0);
+        let whole = narrow.clone();
+        narrow.narrow(&mut stream(1, 0), 9.0, 0.7);
+        let changed: Vec<(usize, f64)> = (0..3)
+            .flat_map(|vessel| {
+                let pair = [&narrow, &whole].map(|tree| tree.vessels[vessel].radii.clone());
+                let ratios = pair[0].iter().zip(&pair[1]).map(|(a, b)| a / b);
+                ratios
+                    .filter(|&ratio| ratio != 1.0)
+                    .map(|ratio| (vessel, ratio))
+                    .collect::<Vec<_>>()
+            })
+            .collect();
+        // Points are 1.5 mm apart: at most five lie within less than 4.5 mm of the middle.
+        assert!((3..=5).contains(&changed.len()), "{changed:?}");
+        assert!(changed.iter().all(|&(vessel, _)| vessel == changed[0].0));
+        let least = changed.iter().map(|&(_, ratio)| ratio).fold(1.0, f64::min);
+        assert!((least - 0.3).abs() < 1e-12);
+
+        // Where all is thin nothing is narrowed.
+        let mut thin = Tree::new(fork().vessels[0].points.clone(), 0.7);
+        thin.narrow(&mut stream(1, 0), 9.0, 0.7);
+        assert!(thin.vessels[0].radii.iter().all(|&radius| radius == 0.7));
+    }
+}
