@@ -68,6 +68,11 @@ impl Heart {
         unit(combine(&self.axes, [a, b, c]))
     }
 
+    /// Middle of what the arteries span, between their ostia and the apex.
+    pub(super) fn middle(&self) -> Vector {
+        self.at([0.25 * self.semi[0], 0.1 * self.semi[1], 0.0])
+    }
+
     /// Middle of the aortic root, level with the ostia of the coronary arteries.
     pub(super) fn root(&self) -> Vector {
         self.at([-10.0, 0.45 * self.semi[1], 0.0])

@@ -2,12 +2,12 @@
 //! left or the right?
 //!
 //! A frame starts as a heart of random size and orientation with one coronary artery on it, a tree
-//! of centre lines in space whose branches vary as they do among people ([`arteries`]), with radii
-//! that fall at branchings and stenoses here and there ([`tree`]). Contrast fills it from a
-//! catheter, not always to the ends. A C-arm looks at it from one of the usual angles ([`carm`]);
-//! rays are attenuated by the contrast that they cross ([`tube`]) and by the chest ([`chest`]);
+//! of centre lines in space whose branches vary as they do among people (`arteries`), with radii
+//! that fall at branchings and stenoses here and there (`tree`). Contrast fills it from a
+//! catheter, not always to the ends. A C-arm looks at it from one of the usual angles (`carm`);
+//! rays are attenuated by the contrast that they cross (`tube`) and by the chest (`chest`);
 //! the heart moves while the frame is taken; and the detector adds blur, noise and a grey scale
-//! ([`detector`]).
+//! (`detector`).
 
 mod arteries;
 mod carm;
@@ -70,7 +70,11 @@ pub fn draw(seed: u64, train: usize, test: usize) -> Angiograms {
 /// Draws one frame of the right artery, or of the left, and returns what part of each pixel's rays
 /// the contrast lets through.
 fn frame(rng: &mut ChaCha8Rng, right: bool, image: &mut [f32]) -> Vec<f64> {
+    // The heart is looked at, not the artery on it: without contrast no frame would tell which.
     let heart = Heart::new(rng);
+    let arm = CArm::aimed(rng, heart.middle());
+    let chest = Chest::new(rng, &heart).depth(&arm);
+
     let dominance = Dominance::new(rng);
     let mut tree = if right {
         arteries::right(rng, &heart, dominance)
@@ -81,9 +85,6 @@ fn frame(rng: &mut ChaCha8Rng, right: bool, image: &mut [f32]) -> Vec<f64> {
         let (length, severity) = (rng.random_range(4.0..16.0), rng.random_range(0.3..0.95));
         tree.narrow(rng, length, severity);
     }
-    let shown: Vec<Vector> = tree.vessels.iter().flat_map(|v| v.points.clone()).collect();
-    let arm = CArm::aimed(rng, &shown);
-
     let mut rays = Rays::new(&arm, OVER);
     let motion = Motion::new(rng, &heart);
     let bolus = Bolus::new(rng);
@@ -91,7 +92,7 @@ fn frame(rng: &mut ChaCha8Rng, right: bool, image: &mut [f32]) -> Vec<f64> {
         rays.cross(&tube);
     }
     rays.cross(&catheter(rng, &heart, right, &arm, &bolus));
-    let chest = Chest::new(rng, &heart).depth(&arm);
+
     let through: Vec<f64> = (0..PIXELS).map(|i| through(&rays.crossed, i)).collect();
     let thinnest = chest.iter().copied().fold(f64::MAX, f64::min);
     let mut arriving: Vec<f64> = through
@@ -143,8 +144,7 @@ impl<'a> Motion<'a> {
 
     /// Way of a point, in millimetres.
     fn of(&self, point: Vector) -> Vector {
-        let middle = self.heart.at([0.4 * self.heart.semi[0], 0.0, 0.0]);
-        let from = scale(1.0 / 40.0, sub(point, middle));
+        let from = scale(1.0 / 40.0, sub(point, self.heart.middle()));
         let around = cross(self.heart.axes[0], from);
         add(
             self.shift,
@@ -165,8 +165,8 @@ struct Bolus {
 impl Bolus {
     fn new(rng: &mut ChaCha8Rng) -> Self {
         Self {
-            strength: rng.random_range(0.10..0.32),
-            front: rng.random_range(70.0..420.0),
+            strength: rng.random_range(0.12..0.32),
+            front: rng.random_range(80.0..420.0),
             width: rng.random_range(20.0..70.0),
         }
     }
