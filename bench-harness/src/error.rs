@@ -17,6 +17,9 @@ pub enum Error {
     /// A data file cannot be used.
     #[error(transparent)]
     Data(#[from] crate::data::DataError),
+    /// A circulation cannot be measured.
+    #[error(transparent)]
+    Circulation(#[from] crate::data::circulation::CirculationError),
     /// A file cannot be written.
     #[error("{}: {reason}", .path.display())]
     File {

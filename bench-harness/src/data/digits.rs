@@ -28,7 +28,7 @@ pub(super) enum Part {
 
 impl Part {
     /// First stream of this part's samples; the sample at position `i` uses the `i`-th after it.
-    fn samples(self) -> u64 {
+    pub(super) fn samples(self) -> u64 {
         match self {
             Self::Train => 0,
             Self::Test => 1 << 62,
@@ -60,7 +60,7 @@ pub(super) fn draw_split(seed: u64, part: Part, count: usize) -> Split {
 }
 
 /// One of the independent random streams that belong to a seed.
-fn stream(seed: u64, number: u64) -> ChaCha8Rng {
+pub(super) fn stream(seed: u64, number: u64) -> ChaCha8Rng {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     rng.set_stream(number);
     rng

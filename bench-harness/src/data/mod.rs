@@ -1,8 +1,11 @@
-//! Handwritten digits for the experiments: MNIST read from its files, or digits drawn by this
-//! program where no files are at hand.
+//! Data for the experiments. Handwritten digits: MNIST read from its files, or digits drawn by this
+//! program where no files are at hand. Parameters and measurements of circulations: [`circulation`],
+//! always computed.
 //!
-//! Both come as the same [`Digits`]: pixels between 0 (background) and 1 (ink), white on black,
+//! Digits of either kind come as the same [`Digits`]: pixels between 0 (background) and 1 (ink), white on black,
 //! 28 x 28 per image, so that an experiment need not know which of the two it is given.
+
+pub mod circulation;
 
 mod digits;
 mod glyphs;
