@@ -1,12 +1,13 @@
-//! Images for the experiments. Handwritten digits: MNIST read from its files, or digits drawn by
-//! this program where no files are at hand. X-ray frames of coronary arteries: [`angiograms`],
-//! always drawn.
+//! Data for the experiments. Handwritten digits: MNIST read from its files, or digits drawn by this
+//! program where no files are at hand. X-ray frames of coronary arteries, always drawn:
+//! [`angiograms`]. Parameters and measurements of circulations, always computed: [`circulation`].
 //!
 //! Digits of either kind come as the same [`Digits`]: pixels between 0 (background) and 1 (ink),
 //! white on black, 28 x 28 per image, so that an experiment need not know which of the two it is
 //! given.
 
 pub mod angiograms;
+pub mod circulation;
 
 mod digits;
 mod glyphs;

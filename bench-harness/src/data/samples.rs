@@ -19,7 +19,7 @@ pub(super) enum Part {
 
 impl Part {
     /// First stream of this part's samples; the sample at position `i` uses the `i`-th after it.
-    fn samples(self) -> u64 {
+    pub(super) fn samples(self) -> u64 {
         match self {
             Self::Train => 0,
             Self::Test => 1 << 62,
