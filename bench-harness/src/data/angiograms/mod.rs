@@ -165,8 +165,8 @@ struct Bolus {
 impl Bolus {
     fn new(rng: &mut ChaCha8Rng) -> Self {
         Self {
-            strength: rng.random_range(0.12..0.32),
-            front: rng.random_range(80.0..420.0),
+            strength: rng.random_range(0.10..0.30),
+            front: rng.random_range(70.0..420.0),
             width: rng.random_range(20.0..70.0),
         }
     }
