@@ -7,6 +7,7 @@ pub mod kernels;
 pub mod parity;
 pub mod workloads;
 
+mod drawing;
 mod environment;
 mod error;
 mod peer;

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use furthermore_bench::commands::{
-    decrypt, encrypt, infer, kernels, keygen, parity, profile, reproduce, run, tune, versus,
+    decrypt, encrypt, infer, kernels, keygen, parity, profile, reproduce, run, show, tune, versus,
 };
 
 /// Neural networks on MORE-encrypted tensors: reproduce the claims and measure their cost.
@@ -42,6 +42,8 @@ enum Command {
     Run(run::Options),
     /// Decrypt a tensor of a file of ciphertexts into an array.
     Decrypt(decrypt::Options),
+    /// Draw a picture of the data that networks learn from.
+    Show(show::Options),
 }
 
 fn main() -> ExitCode {
@@ -63,6 +65,7 @@ fn main() -> ExitCode {
         Command::Infer(options) => infer::run(&options),
         Command::Run(options) => run::run(&options),
         Command::Decrypt(options) => decrypt::run(&options),
+        Command::Show(options) => show::run(&options),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -10,6 +10,7 @@ pub mod parity;
 pub mod profile;
 pub mod reproduce;
 pub mod run;
+pub mod show;
 pub mod tune;
 pub mod versus;
 
