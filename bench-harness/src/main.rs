@@ -4,7 +4,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use furthermore_bench::commands::{
-    decrypt, encrypt, infer, kernels, keygen, parity, profile, reproduce, run, show, tune, versus,
+    decrypt, download, encrypt, infer, kernels, keygen, parity, profile, reproduce, run, show,
+    tune, versus,
 };
 
 /// Neural networks on MORE-encrypted tensors: reproduce the claims and measure their cost.
@@ -44,6 +45,8 @@ enum Command {
     Decrypt(decrypt::Options),
     /// Draw a picture of the data that networks learn from.
     Show(show::Options),
+    /// Fetch the data that experiments read.
+    Download(download::Options),
 }
 
 fn main() -> ExitCode {
@@ -66,6 +69,7 @@ fn main() -> ExitCode {
         Command::Run(options) => run::run(&options),
         Command::Decrypt(options) => decrypt::run(&options),
         Command::Show(options) => show::run(&options),
+        Command::Download(options) => download::run(&options),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

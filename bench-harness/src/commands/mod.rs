@@ -1,6 +1,7 @@
 //! The commands, one a file, and what they share.
 
 pub mod decrypt;
+pub mod download;
 pub mod encrypt;
 pub mod execute;
 pub mod infer;

@@ -1,6 +1,7 @@
-//! Commands that show data.
+//! Commands that show and fetch data.
 
 use std::fs;
+use std::net::TcpListener;
 
 use super::{bench, refusal, write_digits};
 
@@ -88,4 +89,26 @@ fn pictures_that_cannot_be_are_named() {
         assert!(said.contains(wanted), "{said}");
     }
     assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 0);
+}
+
+#[test]
+fn what_cannot_be_downloaded_is_named() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = folder.path().join("new/data");
+    let to = data.to_str().expect("UTF-8");
+    let said = refusal(&["download", "mnist", "--to", to, "--mirror", "ftp://here"]);
+    assert!(
+        said.contains("--mirror: 'ftp://here' does not start with"),
+        "{said}"
+    );
+    assert!(!data.exists());
+
+    // A port where nobody listens.
+    let closed = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("http://{}", closed.local_addr().expect("an address"));
+    drop(closed);
+    let said = refusal(&["download", "mnist", "--to", to, "--mirror", &url]);
+    let named = format!("train-images-idx3-ubyte.gz cannot be fetched: {url}/train-images");
+    assert!(said.contains(&named), "{said}");
+    assert!(!data.join("train-images-idx3-ubyte.gz").exists());
 }
