@@ -28,6 +28,14 @@ pub enum Error {
         /// Why not.
         reason: String,
     },
+    /// A file could not be fetched.
+    #[error("{name} cannot be fetched: {reason}")]
+    Download {
+        /// The file's name.
+        name: String,
+        /// Why not, for each mirror.
+        reason: String,
+    },
     /// An option's value cannot be used.
     #[error("{option}: {reason}")]
     Option {

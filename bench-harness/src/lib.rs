@@ -7,6 +7,8 @@ pub mod kernels;
 pub mod parity;
 pub mod workloads;
 
+mod download;
+mod drawing;
 mod environment;
 mod error;
 mod experiment;

@@ -4,7 +4,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use furthermore_bench::commands::{
-    decrypt, encrypt, infer, kernels, keygen, parity, profile, reproduce, run, tune, versus,
+    decrypt, download, encrypt, infer, kernels, keygen, parity, profile, reproduce, run, show,
+    tune, versus,
 };
 
 /// Neural networks on MORE-encrypted tensors: reproduce the claims and measure their cost.
@@ -42,6 +43,10 @@ enum Command {
     Run(run::Options),
     /// Decrypt a tensor of a file of ciphertexts into an array.
     Decrypt(decrypt::Options),
+    /// Draw a picture of the data that networks learn from.
+    Show(show::Options),
+    /// Fetch the data that experiments read.
+    Download(download::Options),
 }
 
 fn main() -> ExitCode {
@@ -63,6 +68,8 @@ fn main() -> ExitCode {
         Command::Infer(options) => infer::run(&options),
         Command::Run(options) => run::run(&options),
         Command::Decrypt(options) => decrypt::run(&options),
+        Command::Show(options) => show::run(&options),
+        Command::Download(options) => download::run(&options),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

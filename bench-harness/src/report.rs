@@ -73,7 +73,7 @@ impl<Row: Serialize> Report<Row> {
             path: path.to_owned(),
             reason: e.to_string(),
         })?;
-        write_text(path, &(text + "\n"))
+        write_file(path, text + "\n")
     }
 }
 
@@ -81,7 +81,7 @@ impl<Row: Serialize> Report<Row> {
 ///
 /// # Errors
 /// When the file cannot be written.
-pub(crate) fn write_text(path: &Path, text: &str) -> Result<()> {
+pub(crate) fn write_file(path: &Path, content: impl AsRef<[u8]>) -> Result<()> {
     let refuse = |reason: String| Error::File {
         path: path.to_owned(),
         reason,
@@ -97,7 +97,7 @@ pub(crate) fn write_text(path: &Path, text: &str) -> Result<()> {
     builder.permissions(everyone);
     let mut file = (builder.tempfile_in(folder_of(path)))
         .map_err(|e| refuse(format!("nothing can be written there: {e}")))?;
-    file.write_all(text.as_bytes())
+    file.write_all(content.as_ref())
         .map_err(|e| refuse(e.to_string()))?;
     file.persist(path).map_err(|e| refuse(e.to_string()))?;
     Ok(())

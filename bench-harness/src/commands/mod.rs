@@ -1,6 +1,7 @@
 //! The commands, one a file, and what they share.
 
 pub mod decrypt;
+pub mod download;
 pub mod encrypt;
 pub mod execute;
 pub mod infer;
@@ -10,6 +11,7 @@ pub mod parity;
 pub mod profile;
 pub mod reproduce;
 pub mod run;
+pub mod show;
 pub mod tune;
 pub mod versus;
 

@@ -96,7 +96,7 @@ pub fn run(options: &Options) -> Result<()> {
         report.write(path)?;
     }
     if let Some(path) = &options.table {
-        report::write_text(path, &support_table(report.rows()))?;
+        report::write_file(path, support_table(report.rows()))?;
     }
     let failed = report
         .rows()

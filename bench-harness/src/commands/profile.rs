@@ -157,7 +157,7 @@ pub fn run(options: &Options) -> Result<()> {
     }
     println!("{}", peaks.describe(&chosen.engine.environment()));
     if let Some(path) = &options.trace {
-        report::write_text(path, &trace(&profiles))?;
+        report::write_file(path, trace(&profiles))?;
     }
     let rows = profiles.into_iter().flat_map(|p| p.rows).collect();
     let report = Report::new("profile", chosen.engine.environment(), rows);

@@ -6,6 +6,7 @@ use std::process::{Command, Output};
 
 use serde_json::Value;
 
+mod data;
 mod gpu;
 
 fn bench(arguments: &[&str]) -> Output {

@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 use wide::f64x4;
 
-use super::model::{Equations, LANES, Moment, Parameters, State};
+use super::model::{Equations, LANES, Moment, Parameters, STATES, State};
 use super::{CirculationError, Summary};
 
 /// Steps of a beat: 1.4 to 3 ms at the rates that are drawn. Valves open and close within steps, which
@@ -109,7 +109,7 @@ impl Measures {
 struct Settled {
     summary: Summary,
     /// The state that the measured beat started from.
-    start: [f64; 7],
+    start: [f64; STATES],
 }
 
 /// Integrates circulations until each is periodic. A circulation's result does not depend on those
