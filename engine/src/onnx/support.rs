@@ -180,6 +180,12 @@ static OPERATORS: &[Operator] = &[
         .limited("of what is computed, as PyTorch writes softplus"),
     lowered("HardSigmoid", &["alpha", "beta"], f::hard_sigmoid),
     lowered("Identity", NONE, s::identity),
+    lowered(
+        "LayerNormalization",
+        &["axis", "epsilon", "stash_type"],
+        n::layer_normalization,
+    )
+    .limited("without `Mean` and `InvStdDev`"),
     lowered("LeakyRelu", &["alpha"], f::leaky_relu),
     folded("Less", NONE, Computes(fold::less)),
     lowered("Log", NONE, f::log).or(Computes(fold::ln)),

@@ -268,6 +268,27 @@ fn operators_and_settings_past_what_is_supported_are_refused() {
             "input 2 is missing",
         ),
         (
+            "LayerNormalization",
+            &["x", "w"],
+            vec![int("axis", 3)],
+            vec![w(&[6])],
+            "axis 3",
+        ),
+        (
+            "LayerNormalization",
+            &["x", "w"],
+            vec![float("epsilon", -1e-5)],
+            vec![w(&[6])],
+            "below zero",
+        ),
+        (
+            "LayerNormalization",
+            &["x", "w"],
+            vec![],
+            vec![w(&[4])],
+            "differ along an axis",
+        ),
+        (
             "BatchNormalization",
             &["x"; 5],
             vec![int("training_mode", 1)],
