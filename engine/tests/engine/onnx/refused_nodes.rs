@@ -253,12 +253,12 @@ fn operators_and_settings_past_what_is_supported_are_refused() {
             &["x"],
             vec![
                 kernel,
-                ints("pads", &[1, 1]),
+                ints("pads", &[i64::MAX, 1]),
                 int("ceil_mode", 1),
                 int("count_include_pad", 1),
             ],
             vec![],
-            "ceil_mode",
+            "y",
         ),
         (
             "BatchNormalization",
@@ -457,9 +457,30 @@ fn operators_and_settings_past_what_is_supported_are_refused() {
         (
             "Pad",
             &["x", "i"],
-            vec![text("mode", "reflect")],
+            vec![text("mode", "mirror")],
             vec![i(&[0; 6])],
-            "'reflect'",
+            "'mirror'",
+        ),
+        (
+            "Pad",
+            &["x", "i"],
+            vec![text("mode", "reflect")],
+            vec![i(&[0, 0, 5, 0, 0, 6])],
+            "axis 2 of size 6 gives 5 elements to add, and 6 are asked for",
+        ),
+        (
+            "Pad",
+            &["x", "i"],
+            vec![text("mode", "wrap")],
+            vec![i(&[0, 5, 0, 0, 0, 0])],
+            "axis 1 of size 4 gives 4 elements",
+        ),
+        (
+            "Pad",
+            &["x", "i"],
+            vec![text("mode", "edge")],
+            vec![i(&[0, 0, i64::MAX, 0, 0, 0])],
+            "axis 2 of size 6",
         ),
         (
             "Pad",
