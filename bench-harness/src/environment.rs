@@ -71,8 +71,9 @@ impl Environment {
 }
 
 /// Bytes of memory that are free; unknown where the system does not say.
-pub(crate) fn available_memory() -> Option<u64> {
+pub(crate) fn available_memory() -> Option<usize> {
     let memory = MemoryRefreshKind::nothing().with_ram();
     let system = System::new_with_specifics(RefreshKind::nothing().with_memory(memory));
-    system.ok().map(|system| system.available_memory())
+    let free = system.ok()?.available_memory();
+    Some(usize::try_from(free).unwrap_or(usize::MAX))
 }

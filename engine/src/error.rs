@@ -191,6 +191,16 @@ pub enum Error {
         /// Bytes asked for.
         bytes: usize,
     },
+    /// A plan takes more memory than it was allowed.
+    #[error("a batch of {batch} takes {needed} bytes of memory, and {allowed} are allowed")]
+    MemoryLimit {
+        /// Samples in a run.
+        batch: usize,
+        /// Bytes that the plan takes.
+        needed: usize,
+        /// Bytes that it may take.
+        allowed: usize,
+    },
     /// A row index past the end.
     #[error("{what}: row {row} was asked for, and there are {rows}")]
     Row {

@@ -167,16 +167,17 @@ impl Job {
         let encrypted_weights = weights
             .iter()
             .any(|(_, tensor)| matches!(tensor, Tensor::Ciphertext(_)));
-        let options = match encrypted_weights {
+        let mut options = match encrypted_weights {
             true => CompileOptions::encrypted(self.batch, self.dtype, algebra),
             false => CompileOptions::encrypted_inputs(self.batch, self.dtype, algebra),
         };
+        if device.name() == "cpu" {
+            // A system may hand out memory without having it.
+            options.memory_limit = available_memory();
+        }
         let mut compiling = Samples::default();
         let mut session = compiling.time(|| {
             let plan = Arc::new(Plan::compile(&self.network, &options)?);
-            if device.name() == "cpu" {
-                check_memory(&plan)?;
-            }
             let mut session = Session::new(device, plan, key)?;
             session.load_parameters(weights)?;
             Ok::<_, Error>(session)
@@ -216,26 +217,6 @@ impl Job {
             decrypt_seconds: None,
         }
     }
-}
-
-/// Holds a plan to the memory that is free, which a system may hand out without having it.
-///
-/// # Errors
-/// When it takes more.
-fn check_memory(plan: &Plan) -> Result<()> {
-    let (needs, free) = (plan.bytes() as u64, available_memory());
-    if free.is_some_and(|free| needs > free) {
-        let gib = |bytes: u64| bytes as f64 / f64::from(1 << 30);
-        let (needs, free) = (gib(needs), gib(free.unwrap_or(0)));
-        return Err(Error::Option {
-            option: "--batch",
-            reason: format!(
-                "{} samples at a time take {needs:.1} GiB, and {free:.1} GiB are free",
-                plan.options().batch
-            ),
-        });
-    }
-    Ok(())
 }
 
 /// Writes the report where one was asked for.

@@ -79,8 +79,6 @@ impl Device for Cpu {
             isa: self.isa,
             threads: self.threads(),
         };
-        let buffers = plan.buffers().iter().map(|&len| Buffer::zeroed(dtype, len));
-        let buffers = buffers.collect::<Result<Vec<Buffer>>>()?;
         let pool = self.pool.clone();
         let warned = vec![false; plan.commands().len()];
         with_dtype!(dtype, T => {
@@ -88,6 +86,10 @@ impl Device for Cpu {
             for command in plan.commands() {
                 scratch = scratch.max(scratch_len::<T>(command, &exec, &arithmetic)?);
             }
+            let beside = scratch.saturating_mul(dtype.size());
+            plan.options().check_memory(plan.bytes().saturating_add(beside))?;
+            let buffers = plan.buffers().iter().map(|&len| Buffer::zeroed(dtype, len));
+            let buffers = buffers.collect::<Result<Vec<Buffer>>>()?;
             let scratch = Buffer::zeroed(dtype, scratch)?;
             let element = PhantomData::<T>;
             Ok(Box::new(CpuProgram { plan, arithmetic, exec, pool, buffers, scratch, warned, element }))

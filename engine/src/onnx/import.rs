@@ -6,6 +6,7 @@ pub(crate) mod functions;
 mod gelu;
 pub(crate) mod images;
 pub(crate) mod normalization;
+pub(crate) mod pad;
 pub(crate) mod products;
 pub(crate) mod reductions;
 pub(crate) mod shapes;

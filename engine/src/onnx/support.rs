@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use super::fold;
 use super::import::{
-    Importer, Made, elementwise as e, functions as f, images as i, normalization as n,
+    Importer, Made, elementwise as e, functions as f, images as i, normalization as n, pad,
     products as p, reductions as r, shapes as s, softplus,
 };
 use super::model::OPSETS;
@@ -114,7 +114,7 @@ static OPERATORS: &[Operator] = &[
         ],
         i::average_pool,
     )
-    .limited("one or two axes; padding is not counted together with `ceil_mode`"),
+    .limited("one or two axes"),
     lowered(
         "BatchNormalization",
         &["epsilon", "momentum", "spatial", "training_mode"],
@@ -180,6 +180,12 @@ static OPERATORS: &[Operator] = &[
         .limited("of what is computed, as PyTorch writes softplus"),
     lowered("HardSigmoid", &["alpha", "beta"], f::hard_sigmoid),
     lowered("Identity", NONE, s::identity),
+    lowered(
+        "LayerNormalization",
+        &["axis", "epsilon", "stash_type"],
+        n::layer_normalization,
+    )
+    .limited("without `Mean` and `InvStdDev`"),
     lowered("LeakyRelu", &["alpha"], f::leaky_relu),
     folded("Less", NONE, Computes(fold::less)),
     lowered("Log", NONE, f::log).or(Computes(fold::ln)),
@@ -209,7 +215,7 @@ static OPERATORS: &[Operator] = &[
     folded("Not", NONE, Computes(fold::not)),
     folded("Or", NONE, Computes(fold::or)),
     lowered("PRelu", NONE, f::prelu),
-    lowered("Pad", &["mode", "pads", "value"], s::pad).limited("adds one number, and cuts nothing"),
+    lowered("Pad", &["mode", "pads", "value"], pad::pad).limited("adds, and cuts nothing"),
     lowered("Pow", NONE, f::power)
         .or(Computes(fold::power))
         .limited("of what is computed, to one known integer, at most 63 in size and not 0"),

@@ -29,7 +29,8 @@ impl Plan {
     /// that fails leaves the parameters as they were.
     ///
     /// # Errors
-    /// When shapes do not go together, or an encrypted gradient meets a plaintext parameter.
+    /// When shapes do not go together, an encrypted gradient meets a plaintext parameter, or the plan
+    /// passes the options' limit of memory.
     pub fn compile(network: &Network, options: &CompileOptions) -> Result<Plan> {
         options.check_algebra()?;
         if options.batch == 0 {
@@ -60,7 +61,9 @@ impl Plan {
                 compiler.emit(value)?;
             }
         }
-        compiler.finish()
+        let plan = compiler.finish()?;
+        options.check_memory(plan.bytes())?;
+        Ok(plan)
     }
 }
 

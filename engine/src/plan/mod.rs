@@ -35,6 +35,10 @@ pub struct CompileOptions {
     pub encrypted_parameters: bool,
     /// Inputs and parameters that stay plaintext all the same, by name.
     pub plaintext: Vec<String>,
+    /// Bytes that a plan may take at most: its buffers, and on the processor what kernels need beside
+    /// them. Systems that hand out memory without having it end a program that uses it; with a limit
+    /// there is an error instead, before anything is taken.
+    pub memory_limit: Option<usize>,
 }
 
 impl CompileOptions {
@@ -47,6 +51,7 @@ impl CompileOptions {
             encrypted_inputs: false,
             encrypted_parameters: false,
             plaintext: Vec::new(),
+            memory_limit: None,
         }
     }
 
@@ -76,6 +81,18 @@ impl CompileOptions {
             Algebra::Blocks(n) | Algebra::Compact(n) if !SLOTS.contains(&n) => {
                 Err(Error::UnknownAlgebra(self.algebra.to_string()))
             }
+            _ => Ok(()),
+        }
+    }
+
+    /// Holds bytes that are about to be taken to the limit.
+    pub(crate) fn check_memory(&self, needed: usize) -> Result<()> {
+        match self.memory_limit {
+            Some(allowed) if needed > allowed => Err(Error::MemoryLimit {
+                batch: self.batch,
+                needed,
+                allowed,
+            }),
             _ => Ok(()),
         }
     }
@@ -271,13 +288,15 @@ impl Plan {
         command.check(options.algebra)?;
         let mut commands = vec![command];
         let buffers = memory::assign(&storages, &mut commands, std::iter::empty());
-        Ok(Plan {
+        let plan = Plan {
             options: options.clone(),
             commands,
             bindings: Vec::new(),
             filled: Vec::new(),
             buffers,
-        })
+        };
+        options.check_memory(plan.bytes())?;
+        Ok(plan)
     }
 
     /// What it was compiled for.

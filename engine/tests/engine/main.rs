@@ -21,6 +21,7 @@ mod onnx;
 mod plans;
 mod properties;
 mod ring;
+mod samples;
 mod support;
 mod trainer;
 mod training;

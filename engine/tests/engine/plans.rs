@@ -12,7 +12,7 @@ use furthermore::tensor::{DType, Plaintext, Tensor};
 
 use crate::support::{
     FUNCTIONS, Graph, Loss, Mlp, Noise, Point, REGIMES, compare, compiled, cpu, decrypted, key,
-    open, parameters_encrypted, random, tensor, write_inputs,
+    open, parameters_encrypted, random, refused, tensor, write_inputs,
 };
 
 fn names(plan: &Plan, role: Role) -> Vec<&str> {
@@ -339,4 +339,46 @@ fn a_parameter_as_output_follows_its_updates() {
         "nothing was learnt"
     );
     assert_eq!(after, decrypted(&session, &key, "weight"));
+}
+
+#[test]
+fn plans_keep_to_their_memory() {
+    let mut network = Network::new();
+    let x = network.input("x", [3, 20, 20]).expect("a new name");
+    let y = network.conv2d("conv", x, [3, 8], [5, 5], Convolution::default());
+    network
+        .output("y", y.expect("a new name"))
+        .expect("a new name");
+    let key = key(2, 95);
+    let weights = network.initial_parameters(5, DType::F32).expect("weights");
+    let limited = |batch, memory_limit| {
+        let algebra = Algebra::Compact(2);
+        let options = CompileOptions {
+            memory_limit,
+            ..CompileOptions::encrypted_inputs(batch, DType::F32, algebra)
+        };
+        Plan::compile(&network, &options).map(Arc::new)
+    };
+    let free = limited(40, None).expect("no limit");
+    let (plan, whole) = (free.bytes(), open(&cpu(), free, &key, &weights).bytes());
+    assert!(plan < whole, "{plan} and {whole}: kernels need some too");
+    let refusal = limited(40, Some(plan - 1));
+    let (needed, allowed) = (format!("{plan} bytes"), format!("{} are allowed", plan - 1));
+    refused("a plan", refusal, &["batch of 40", &needed, &allowed]);
+    // What kernels need beside the plan is known with the device.
+    let tight = limited(40, Some(whole - 1)).expect("the plan itself fits");
+    let refusal = Session::new(&cpu(), tight, Some(key.evaluation_key()));
+    let (needed, allowed) = (
+        format!("{whole} bytes"),
+        format!("{} are allowed", whole - 1),
+    );
+    refused("a program", refusal, &[&needed, &allowed]);
+    let fits = limited(40, Some(whole)).expect("the plan fits");
+    assert_eq!(open(&cpu(), fits, &key, &weights).bytes(), whole);
+    // Far more than there is costs nothing but the plan.
+    refused(
+        "a plan",
+        limited(1 << 24, Some(1 << 30)),
+        &["1073741824 are allowed"],
+    );
 }

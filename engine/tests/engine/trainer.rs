@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use furthermore::device::Cancel;
 use furthermore::io;
-use furthermore::network::{Network, Optimizer, Parameters, Reduction, Statistics, Value};
+use furthermore::network::{Network, Optimizer, Parameters, Value};
 use furthermore::plan::{CompileOptions, Plan};
 use furthermore::scheme::{MaskPolicy, SecretKey};
 use furthermore::session::{Decay, Schedule, Step, Trainer, TrainingOptions};
@@ -381,92 +381,6 @@ fn checkpoints_that_do_not_fit_change_nothing() {
     io::write_tensors(&path, &[("x", x.view())]).expect("written");
     let refusal = io::read_checkpoint(&path, &mut trainer);
     refused("tensors", refusal, &["'tensors'", "'checkpoint'"]);
-}
-
-#[test]
-fn samples_that_meet_are_not_cut_into_batches() {
-    // What it is called, whether its rows are the samples' own, and how it is made of [8, 4, 6].
-    type Make = fn(&mut Network, Value) -> Result<Value, Error>;
-    let cases: [(&str, bool, Make); 13] = [
-        ("a function", true, |n, x| n.tanh("y", x)),
-        ("a softmax of a sample", true, |n, x| {
-            n.softmax("y", x, 1, false)
-        }),
-        ("a softmax of the batch", false, |n, x| {
-            n.softmax("y", x, 0, false)
-        }),
-        ("a sum of a sample", true, |n, x| {
-            n.reduce("y", Reduction::Sum, x, &[1, 2], true)
-        }),
-        ("a mean of the batch taken off", false, |n, x| {
-            let mean = n.reduce("mean", Reduction::Mean, x, &[0], true)?;
-            n.subtract("y", x, mean)
-        }),
-        ("products of a sample with itself", true, |n, x| {
-            n.matmul_with("y", x, x, false, true)
-        }),
-        ("rows apart and together again", true, |n, x| {
-            let rows = n.reshape_to("rows", x, [BATCH * 4, 6])?;
-            let rows = n.softmax("soft", rows, 1, false)?;
-            n.reshape_to("y", rows, [BATCH, 24])
-        }),
-        ("samples backwards", false, |n, x| {
-            n.slice("y", x, 0, BATCH - 1, -1, BATCH)
-        }),
-        ("axes exchanged", true, |n, x| {
-            n.transpose("y", x, &[0, 2, 1])
-        }),
-        ("a sample beside itself", true, |n, x| {
-            n.concat("y", &[x, x], 2)
-        }),
-        ("a number for each sample added", false, |n, x| {
-            let rows = (0..BATCH).map(|row| row as f64).collect();
-            let rows = n.constant("rows", [BATCH, 1, 1], rows)?;
-            n.add("y", x, rows)
-        }),
-        ("one row for all samples", true, |n, x| {
-            let rows = n.constant("rows", [BATCH, 1, 6], vec![0.5; BATCH * 6])?;
-            n.concat("y", &[rows, x], 1)
-        }),
-        ("batch normalisation in training", false, |n, x| {
-            n.batch_norm("y", x, 1e-3, Statistics::Batch { keep: 0.9 })
-        }),
-    ];
-    let key = key(2, 6);
-    let mut noise = Noise::new(8);
-    let x = tensor(&[21, 4, 6], &noise.numbers(21 * 24, -1.0, 1.0), DType::F64);
-    for (what, apart, make) in cases {
-        let mut network = Network::new();
-        let given = network.input("x", [4, 6]).expect("a new name");
-        let y = make(&mut network, given).unwrap_or_else(|error| panic!("{what}: {error}"));
-        network.output("out", y).expect("a new name");
-        let options = CompileOptions::plain(BATCH, DType::F64);
-        let plan = Plan::compile(&network, &options).unwrap_or_else(|e| panic!("{what}: {e}"));
-        let start = network.initial_parameters(1, DType::F64).expect("weights");
-        let mut session = open(&cpu(), Arc::new(plan), &key, &start);
-        let all = session.predict(&[("x", (&x).into())], "out", |_| ());
-        if !apart {
-            refused(what, all, &["samples stay apart", "21"]);
-            let batch = x.rows(&[3, 1, 4, 1, 5, 9, 2, 6]).expect("rows");
-            let one = session.predict(&[("x", (&batch).into())], "out", |_| ());
-            one.unwrap_or_else(|error| panic!("{what}: {error}"));
-            continue;
-        }
-        // Each sample among others gives what it gives in another place.
-        let all = all.unwrap_or_else(|error| panic!("{what}: {error}"));
-        let order: Vec<usize> = (0..21).rev().collect();
-        let turned = x.rows(&order).expect("rows");
-        let turned = session.predict(&[("x", (&turned).into())], "out", |_| ());
-        let rows = |tensor: &Tensor, order: &[usize]| match tensor {
-            Tensor::Plaintext(y) => y.rows(order).expect("rows").to_f64(),
-            Tensor::Ciphertext(_) => panic!("nothing is encrypted"),
-        };
-        let turned = turned.unwrap_or_else(|error| panic!("{what}: {error}"));
-        let straight: Vec<usize> = (0..21).collect();
-        for (a, b) in rows(&all, &straight).iter().zip(rows(&turned, &order)) {
-            assert!((a - b).abs() < 1e-14, "{what}: {a} and {b}");
-        }
-    }
 }
 
 #[test]

@@ -99,6 +99,21 @@ fn kernel(node: &Node<'_>, axes: usize) -> Step<Vec<usize>> {
     per_axis(Some(asked), "kernel_shape", axes, 1)
 }
 
+/// The padding of an axis of `size` pixels without what lies past the last window: none starts behind the
+/// pixels, though with zeros for pixels one might.
+fn reached(window: &Window, axis: usize, size: usize) -> [usize; 2] {
+    let [before, after] = window.padding[axis];
+    let span = (window.kernel[axis] - 1)
+        .saturating_mul(window.dilation[axis])
+        .saturating_add(1);
+    let pixels = size.saturating_add(before);
+    let last = pixels.saturating_sub(1) / window.stride[axis] * window.stride[axis];
+    [
+        before,
+        after.min(last.saturating_add(span).saturating_sub(pixels)),
+    ]
+}
+
 fn pooled(importer: &mut Importer<'_>, node: &Node<'_>, pool: Pool, counted: bool) -> Made {
     let x = importer.operand(node, 0)?;
     let from = importer.shape(x)?;
@@ -110,9 +125,6 @@ fn pooled(importer: &mut Importer<'_>, node: &Node<'_>, pool: Pool, counted: boo
     } = slides(node, &from, &kernel)?;
     let ceil = node.flag("ceil_mode", false)?;
     let counted = counted && padding != [[0; 2]; 2];
-    if counted && ceil {
-        return Err("it counts padding in windows that end past it (ceil_mode)".into());
-    }
     let mut window = Window {
         kernel: pair(&kernel, 1),
         stride,
@@ -122,8 +134,13 @@ fn pooled(importer: &mut Importer<'_>, node: &Node<'_>, pool: Pool, counted: boo
     };
     in_rows(importer, node, x, |importer, name, mut x| {
         if counted {
-            // Zeros that count are ordinary pixels.
-            let [rows, columns] = std::mem::take(&mut window.padding);
+            // Zeros that count are ordinary pixels; what windows reach past them does not.
+            let shape = importer.shape(x)?;
+            let [rows, columns] = [0, 1].map(|axis| match ceil {
+                true => reached(&window, axis, shape[2 + axis]),
+                false => window.padding[axis],
+            });
+            window.padding = [[0; 2]; 2];
             let amounts = [[0; 2], [0; 2], rows, columns];
             x = importer
                 .network

@@ -1,13 +1,15 @@
 //! Batch normalisation with statistics that are known: a factor and an addend for each channel. The
-//! product before it takes them in, where nothing else reads that or its weights.
+//! product before it takes them in, where nothing else reads that or its weights. Layer normalisation
+//! takes its own at each run.
 
 use std::rc::Rc;
 
 use super::products::own_weight;
 use super::{Importer, Made, made};
+use crate::network::{Function, Reduction};
 use crate::onnx::Absorbed;
 use crate::onnx::model::is_own;
-use crate::onnx::node::{Bound, Known, Node, Step};
+use crate::onnx::node::{Bound, Known, Node, Step, axis_of};
 use crate::onnx::support;
 use crate::onnx::tensor::{Constant, Numbers};
 
@@ -159,4 +161,37 @@ pub(crate) fn batch_normalization(importer: &mut Importer<'_>, node: &Node<'_>) 
     let scaled = network.multiply(&format!("{name}.scaled"), x, factor)?;
     let addend = network.constant(&format!("{name}.addend"), by_channel, addend)?;
     made(network.add(&name, scaled, addend)?)
+}
+
+/// `scale (x - mean) / sqrt(variance + epsilon) + bias` (Ba, Kiros and Hinton, 2016), mean and variance
+/// of a sample along an axis and all after it.
+pub(crate) fn layer_normalization(importer: &mut Importer<'_>, node: &Node<'_>) -> Made {
+    let epsilon = node.float("epsilon")?.unwrap_or(1e-5);
+    if epsilon.is_nan() || epsilon < 0.0 {
+        return Err(format!("its epsilon {epsilon} is below zero or no number").into());
+    }
+    let x = importer.operand(node, 0)?;
+    let rank = importer.shape(x)?.len();
+    let axes: Vec<usize> = (axis_of(node.int("axis")?.unwrap_or(-1), rank)?..rank).collect();
+    let scale = importer.operand(node, 1)?;
+    let bias = match node.optional(2).cloned() {
+        Some(bias) => Some(importer.live(&bias)?),
+        None => None,
+    };
+    let name = importer.name(node);
+    let part = |part: &str| format!("{name}.{part}");
+    let network = &mut importer.network;
+    let mean = network.reduce(&part("mean"), Reduction::Mean, x, &axes, true)?;
+    let centred = network.subtract(&part("centred"), x, mean)?;
+    let squared = network.square(&part("squared"), centred)?;
+    let variance = network.reduce(&part("variance"), Reduction::Mean, squared, &axes, true)?;
+    let epsilon = network.constant(&part("epsilon"), [1], vec![epsilon])?;
+    let variance = network.add(&part("variance.shifted"), variance, epsilon)?;
+    let deviation = network.map(&part("deviation"), Function::Sqrt, variance)?;
+    let normalized = network.divide(&part("normalized"), centred, deviation)?;
+    let Some(bias) = bias else {
+        return made(network.multiply(&name, normalized, scale)?);
+    };
+    let scaled = network.multiply(&part("scaled"), normalized, scale)?;
+    made(network.add(&name, scaled, bias)?)
 }

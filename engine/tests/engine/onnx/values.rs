@@ -3,7 +3,7 @@
 use furthermore::Algebra;
 use furthermore::tensor::DType;
 
-use crate::support::models::{BATCH, Example, all, check_encrypted, examples};
+use crate::support::models::{BATCH, Example, all, check_encrypted, check_predicted, examples};
 use crate::support::{REGIMES, cpu};
 
 fn plain(example: &Example) -> Result<(), String> {
@@ -62,6 +62,16 @@ fn networks_serve_other_batches() {
         }
         Ok(())
     });
+}
+
+/// Seven samples by batches of three, though attention moves the batch to and fro.
+#[test]
+fn attention_takes_any_number_of_samples() {
+    for algebra in [Algebra::Real, Algebra::Compact(2)] {
+        all("attention", |example| {
+            check_predicted(&cpu(), example, algebra)
+        });
+    }
 }
 
 /// A number off by three tolerances is seen.

@@ -11,11 +11,12 @@ use furthermore::device::Device;
 use furthermore::network::Network;
 use furthermore::onnx::{Imported, OnnxOptions};
 use furthermore::plan::{CompileOptions, Plan};
-use furthermore::tensor::{DType, Plaintext};
+use furthermore::tensor::{DType, Plaintext, Tensor, TensorView};
 use serde_json::Value;
 
 use super::{
-    REGIMES, Regime, compare, decrypted, key, open, parameters_encrypted, tensor, write_inputs,
+    REGIMES, Regime, compare, decrypted, encrypt, key, open, parameters_encrypted, tensor,
+    write_inputs,
 };
 
 /// Where the models lie.
@@ -23,7 +24,7 @@ pub(crate) fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/onnx")
 }
 
-/// Samples in every stored example.
+/// The batch that models are imported for, and samples in every stored example that is run as one.
 pub(crate) const BATCH: usize = 3;
 
 /// Tensors by name.
@@ -150,6 +151,43 @@ impl Example {
         }
         Ok(())
     }
+}
+
+/// Runs every example of more samples than its batch through plans of that batch.
+pub(crate) fn check_predicted(
+    device: &dyn Device,
+    example: &Example,
+    algebra: Algebra,
+) -> Result<(), String> {
+    let imported = example.import()?;
+    let (key, dtype) = (key(2, 77), DType::F32);
+    let options = CompileOptions::encrypted_inputs(BATCH, dtype, algebra);
+    let plan = Plan::compile(&imported.network, &options).map_err(|error| error.to_string())?;
+    let mut session = open(device, Arc::new(plan), &key, &imported.parameters);
+    let inputs = example.inputs.iter();
+    let inputs: Vec<(&str, Tensor)> = inputs
+        .map(|(name, (shape, values))| {
+            let x = tensor(shape, values, dtype);
+            let x = match algebra {
+                Algebra::Real => Tensor::Plaintext(x),
+                _ => Tensor::Ciphertext(encrypt(&key, algebra, 6, &x)),
+            };
+            (name.as_str(), x)
+        })
+        .collect();
+    let inputs: Vec<(&str, TensorView<'_>)> = inputs.iter().map(|(n, x)| (*n, x.view())).collect();
+    for (name, (shape, expected)) in &example.outputs {
+        let found = session.predict(&inputs, name, |_| ());
+        let found = match found.map_err(|error| error.to_string())? {
+            Tensor::Plaintext(y) => y,
+            Tensor::Ciphertext(y) => key.decrypt(&y).map_err(|error| error.to_string())?,
+        };
+        if found.shape()[..] != shape[..] {
+            return Err(format!("{name} has shape {}, not {shape:?}", found.shape()));
+        }
+        compare(&found.to_f64(), expected, 1e-3).map_err(|error| format!("{name}: {error}"))?;
+    }
+    Ok(())
 }
 
 /// Numbers of the stored samples as those of `rows`, over and over.
