@@ -5,6 +5,7 @@
 #![cfg(feature = "gpu")]
 
 mod bindings;
+mod cuts;
 mod device;
 mod layers;
 mod onnx;

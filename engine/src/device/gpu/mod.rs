@@ -6,6 +6,7 @@
 mod adapter;
 mod cache;
 mod context;
+mod cut;
 mod done;
 mod lower;
 mod peaks;

@@ -17,7 +17,7 @@ use super::transfer::{self, Staging};
 use crate::device::diagnose::{Replay, diagnose, update_not_finite, warn_apart};
 use crate::device::{Program, RunOptions, Running, Source, words, words_mut};
 use crate::error::{Error, Result};
-use crate::plan::{Command, Plan, Region, Watch};
+use crate::plan::{Command, Kernel, Plan, Region, Watch};
 use crate::tensor::{Buffer as HostBuffer, DType};
 
 /// Words of the guard's record before those of the commands, and of each command.
@@ -107,11 +107,7 @@ impl GpuProgram {
             .unwrap_or(commands.len());
         let mut spans = Vec::new();
         for (at, command) in commands.iter().enumerate() {
-            let mut count = 0;
-            for part in lowering.lower(command)? {
-                count += recorder.record(part, at, &command.name)?;
-            }
-            spans.push(count);
+            spans.push(recorder.command(&lowering, command, at)?);
         }
         let verdict = recorder.record(verdict(&context, updates)?, 0, "verdict")?;
         let mut regions: Vec<Region> = Vec::new();
@@ -127,8 +123,14 @@ impl GpuProgram {
         // Planes of another count are those of no tensor with slots.
         regions.retain(|region| region.planes == 1 || region.planes == arithmetic.dim());
         for region in regions {
-            let lowered = lowering.slot_maxima(region)?;
-            maxima.push((region, recorder.record(lowered, 0, "slot maxima")?));
+            let look = Command {
+                name: "slot maxima".to_owned(),
+                kernel: Kernel::SlotMaxima,
+                reads: vec![region],
+                writes: Vec::new(),
+                watch: Watch::Finite,
+            };
+            maxima.push((region, recorder.command(&lowering, &look, 0)?));
         }
         let Recorded {
             dispatches: recorded,
