@@ -4,6 +4,7 @@
 //! adapter is a failure.
 #![cfg(feature = "gpu")]
 
+mod awaited;
 mod bindings;
 mod cuts;
 mod device;

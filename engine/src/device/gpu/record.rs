@@ -13,6 +13,7 @@ use wgpu::{
 
 use super::context::{Context, Pipeline};
 use super::cut::{Cutter, Part, Views};
+use super::done::Wait;
 use super::lower::{AtRun, Lowered, Lowering};
 use super::transfer;
 use crate::device::RunOptions;
@@ -76,7 +77,7 @@ pub(super) struct Recorded {
 
 /// Collects dispatches.
 pub(super) struct Recorder<'a> {
-    context: &'a Context,
+    context: &'a Arc<Context>,
     buffers: &'a [Buffer],
     views: Views,
     watched: &'a Buffer,
@@ -109,7 +110,7 @@ struct Pending {
 
 impl<'a> Recorder<'a> {
     pub(super) fn new(
-        context: &'a Context,
+        context: &'a Arc<Context>,
         buffers: &'a [Buffer],
         watched: &'a Buffer,
         none: &'a [Buffer; 2],
@@ -219,7 +220,7 @@ impl<'a> Recorder<'a> {
     ///
     /// # Errors
     /// When a part that cannot be cut is still too large, or the device refuses a shader.
-    pub(super) fn command(
+    pub(super) async fn command(
         &mut self,
         lowering: &Lowering,
         command: &Command,
@@ -257,14 +258,14 @@ impl<'a> Recorder<'a> {
         for (part, lowered) in parts {
             for mut lowered in lowered {
                 part.place_steps(&mut lowered);
-                count += self.record(lowered, at, &command.name)?;
+                count += self.record(lowered, at, &command.name).await?;
             }
         }
         Ok(count)
     }
 
     /// Adds a dispatch of the command `name`, several where it is long, and returns how many these are.
-    pub(super) fn record(
+    pub(super) async fn record(
         &mut self,
         mut lowered: Lowered,
         command: usize,
@@ -291,7 +292,7 @@ impl<'a> Recorder<'a> {
                 self.context.largest_binding
             )));
         }
-        let pipeline = self.context.pipeline(&lowered.variant)?;
+        let pipeline = self.context.pipeline(&lowered.variant).await?;
         let mut most = (DISPATCH_WORK / lowered.work.max(1)).clamp(1, AXIS_GROUPS * AXIS_GROUPS);
         if most > AXIS_GROUPS {
             // Whole rows, or the last would reach into the next dispatch.
@@ -343,16 +344,18 @@ impl<'a> Recorder<'a> {
     }
 
     /// Uploads the constants and binds everything.
-    pub(super) fn finish(mut self) -> Result<Recorded> {
+    pub(super) async fn finish(mut self, wait: Wait) -> Result<Recorded> {
         let size = self.constants.len().next_multiple_of(256).max(256);
         self.constants.resize(size, 0);
         let usage = BufferUsages::UNIFORM | BufferUsages::STORAGE | BufferUsages::COPY_DST;
-        let constants = self.context.create(size as u64, usage)?;
+        let constants = self.context.create(size as u64, usage).await?;
         let queue = &self.context.queue;
         queue.write_buffer(&constants, 0, &self.constants);
         let scratch_bytes = NonZero::new((self.scratch as u64).saturating_mul(4));
-        let scratch = scratch_bytes.map(|bytes| self.context.buffer(bytes.get()));
-        let scratch = scratch.transpose()?;
+        let scratch = match scratch_bytes {
+            Some(bytes) => Some(self.context.buffer(bytes.get(), wait).await?),
+            None => None,
+        };
         let constant = |range: &Range<usize>| {
             BindingResource::Buffer(BufferBinding {
                 buffer: &constants,
