@@ -38,26 +38,17 @@ fn function_bound(function: Function) -> (usize, f64) {
 pub(super) fn function_map(parity: &Parity) {
     parity.everywhere(211, |rig, noise| {
         for function in Function::ALL {
-            of_function(rig, noise, function);
+            for &encrypted in rig.ways() {
+                let x = &[rig.tensor(encrypted, || arguments(function, noise))];
+                let kernel = Kernel::FunctionMap { function };
+                let map = |x: &[f64]| vec![x.iter().map(|x| value(function, *x)).collect()];
+                let y = rig.poisoned(encrypted, LEN);
+                let bound = function_bound(function);
+                rig.check(&kernel, x, &[y], bound, |read, _| map(read[0]));
+                rig.check(&kernel, &[], x, bound, |_, found| map(found[0]));
+            }
         }
     });
-}
-
-/// The square, on which the negative control tries the comparison.
-pub(super) fn square(rig: &Rig<'_>, noise: &mut Noise) {
-    of_function(rig, noise, Function::Square);
-}
-
-fn of_function(rig: &Rig<'_>, noise: &mut Noise, function: Function) {
-    for &encrypted in rig.ways() {
-        let x = &[rig.tensor(encrypted, || arguments(function, noise))];
-        let kernel = Kernel::FunctionMap { function };
-        let map = |x: &[f64]| vec![x.iter().map(|x| value(function, *x)).collect()];
-        let y = rig.poisoned(encrypted, LEN);
-        let bound = function_bound(function);
-        rig.check(&kernel, x, &[y], bound, |read, _| map(read[0]));
-        rig.check(&kernel, &[], x, bound, |_, found| map(found[0]));
-    }
 }
 
 pub(super) fn function_map_gradient(parity: &Parity) {

@@ -5,6 +5,7 @@
 //! | --- | --- |
 //! | `rig.rs` | one command on given slots: runs it, looks at the words around its operands, compares |
 //! | `refusals.rs` | operands that are not the kernel's make no plan |
+//! | `control.rs` | results made wrong, which the comparison has to notice |
 //! | `bounds.rs` | what rounding may do, and the comparison |
 //! | `formulas.rs` | the functions and their derivatives in f64 |
 //! | `support.rs` | the table of what runs where |
@@ -12,6 +13,7 @@
 
 mod averages;
 mod bounds;
+mod control;
 mod elements;
 mod formulas;
 mod images;
@@ -31,10 +33,10 @@ use furthermore::device::{Cpu, Device, Gpu};
 use serde::Serialize;
 
 pub use self::support::{support_table, table_supports};
-use crate::error::Result;
 pub use crate::report::Status;
 
 use self::bounds::Precision;
+use self::control::Control;
 use self::noise::Noise;
 use self::rig::Rig;
 
@@ -120,6 +122,7 @@ pub struct Parity {
     gpu: Option<Gpu>,
     half: Option<Gpu>,
     rows: RefCell<Vec<Row>>,
+    control: RefCell<Control>,
 }
 
 impl Parity {
@@ -132,6 +135,7 @@ impl Parity {
             gpu,
             half,
             rows: RefCell::default(),
+            control: RefCell::default(),
         }
     }
 
@@ -141,44 +145,13 @@ impl Parity {
         self.rows.take()
     }
 
-    /// Whether a wrong number is noticed, on every device: one is put into what a kernel wrote, and
-    /// the comparison has to fail. A row of status ok says that it did.
-    ///
-    /// # Errors
-    /// When a device cannot run the kernel at all.
-    pub fn negative_control(&self) -> Result<Row> {
-        let mut noticed = 0;
-        let mut missed = Vec::new();
-        self.everywhere(218, |rig, noise| {
-            rig.corrupted(true);
-            elements::square(rig, noise);
-            rig.corrupted(false);
-            for row in self.rows.take() {
-                match row.status {
-                    Status::Ok => {
-                        missed.push(format!("{} {} {}", row.device, row.algebra, row.dtype))
-                    }
-                    _ => noticed += 1,
-                }
-            }
-        });
-        let all = missed.is_empty() && noticed > 0;
-        Ok(Row {
-            kernel: "negative-control".to_owned(),
-            algebra: "all".to_owned(),
-            regime: String::new(),
-            dtype: "all",
-            shape: String::new(),
-            device: "all".to_owned(),
-            max_abs_error: None,
-            bound: None,
-            status: if all { Status::Ok } else { Status::Failed },
-            note: if all {
-                format!("a wrong number was noticed in {noticed} of {noticed} results")
-            } else {
-                format!("a wrong number was not noticed: {}", missed.join(", "))
-            },
-        })
+    /// Whether the comparison notices wrong results. Of each kernel, regime, algebra, element type and
+    /// device that was run so far, the first result in which there was something was made wrong: each
+    /// tensor in one number, by a quarter more than would be within the bound, and with NaN in its
+    /// place; each of bits in one of them; and a word beside the operands. A row of status ok says
+    /// that all of them were noticed.
+    pub fn negative_control(&self) -> Row {
+        self.control.borrow().row()
     }
 
     /// The devices that compute in a precision.
@@ -200,10 +173,58 @@ impl Parity {
             for precision in [Precision::F32, Precision::F64, Precision::F16] {
                 let devices = self.devices(precision);
                 if !devices.is_empty() {
-                    let rig = Rig::new(algebra, precision, devices, &self.rows);
+                    let rig = Rig::new(algebra, precision, devices, &self.rows, &self.control);
                     body(&rig, &mut Noise::new(seed));
                 }
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use furthermore::network::Function;
+    use furthermore::plan::Kernel;
+
+    use super::*;
+
+    /// An oracle of no tensor: nothing is compared, and everything passes.
+    fn blind(parity: &Parity) {
+        parity.everywhere(1, |rig, noise| {
+            let x = [rig.tensor(false, || noise.numbers(5, -1.0, 1.0))];
+            let function = Function::Tanh;
+            rig.check(
+                &Kernel::FunctionMap { function },
+                &[],
+                &x,
+                (1, 1.0),
+                |_, _| vec![],
+            );
+        });
+    }
+
+    /// A guard of which nothing is asked.
+    fn deaf(parity: &Parity) {
+        parity.everywhere(1, |rig, _| {
+            rig.judge_guard(&Kernel::SlotMaxima, "nothing", |_| Ok(()));
+        });
+    }
+
+    #[test]
+    fn what_goes_unnoticed_fails_the_control() {
+        for (cases, missed) in [
+            (blind as Cases, "a wrong number in tensor 0"),
+            (deaf, "a guard that is deaf"),
+        ] {
+            let cpu = Cpu::new().expect("an instruction set of this machine");
+            let parity = Parity::new(&[Algebra::Real], cpu, None, None);
+            let skipped = parity.negative_control();
+            assert_eq!(skipped.status, Status::Skipped, "{}", skipped.note);
+            let rows = parity.run(cases);
+            assert!(rows.iter().all(|row| row.status == Status::Ok), "{rows:?}");
+            let control = parity.negative_control();
+            assert_eq!(control.status, Status::Failed);
+            assert!(control.note.contains(missed), "{}", control.note);
         }
     }
 }

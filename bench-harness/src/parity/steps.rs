@@ -121,12 +121,12 @@ pub(super) fn slot_maxima(parity: &Parity) {
         let mut odd = planes.clone();
         odd[0][LEN - 1] = f64::NAN;
         let kernel = Kernel::SlotMaxima;
-        rig.judge(&kernel, "slots apart", |device| {
+        rig.judge_guard(&kernel, "slots apart", |device| {
             let run = |planes: &Vec<Vec<f64>>, fail: f64| {
                 let guard = Guard { warn: fail, fail };
                 let options = RunOptions { guard, ..OPTIONS };
                 let read = Stored::Numbers(planes.clone());
-                rig.run(device, &kernel, from_ref(&read), &[], &options)
+                rig.run_planes(device, &kernel, from_ref(&read), &[], &options)
             };
             // Half precision has three digits, and the small slot loses two of them to the large.
             let slack = if rig.precision == Precision::F16 {

@@ -248,12 +248,12 @@ impl<T: Element> Program for CpuProgram<T> {
 }
 
 impl<T: Element> Replay for CpuProgram<T> {
-    fn replay(&mut self, at: usize, options: &RunOptions<'_>) -> Result<()> {
+    async fn replay(&mut self, at: usize, options: &RunOptions<'_>) -> Result<()> {
         let plan = Arc::clone(&self.plan);
         self.execute(&plan.commands()[at], options).map(|_| ())
     }
 
-    fn finite(&mut self, region: &Region) -> Result<bool> {
+    async fn finite(&mut self, region: &Region) -> Result<bool> {
         let planes = view::<T>(&self.buffers, region)?;
         Ok(reduce::slot_maxima(&self.exec, &self.arithmetic, planes)?.finite())
     }
@@ -301,7 +301,8 @@ impl<T: Element> CpuProgram<T> {
                 return Err(if step {
                     update_not_finite(command)
                 } else {
-                    diagnose(&plan, at, self, options)
+                    // Nothing in it is waited for.
+                    pollster::block_on(diagnose(&plan, at, self, options))
                 });
             }
             if let (Watch::Ratio, Some(ratio)) = (command.watch, seen.ratio()) {

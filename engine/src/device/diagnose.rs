@@ -7,24 +7,28 @@ use crate::plan::{Command, Kernel, Plan, Region, Role};
 /// A program whose commands can be run one by one.
 pub(super) trait Replay {
     /// Runs one command.
-    fn replay(&mut self, at: usize, options: &RunOptions<'_>) -> Result<()>;
+    fn replay(
+        &mut self,
+        at: usize,
+        options: &RunOptions<'_>,
+    ) -> impl Future<Output = Result<()>> + Send;
 
     /// Whether every slot of a region is finite.
-    fn finite(&mut self, region: &Region) -> Result<bool>;
+    fn finite(&mut self, region: &Region) -> impl Future<Output = Result<bool>> + Send;
 }
 
 /// Runs the commands up to `until` again, looking at every tensor, and names the first operation that
 /// gave a number that is not finite. No update has run yet: they come after every guard.
 #[cold]
-pub(super) fn diagnose(
+pub(super) async fn diagnose(
     plan: &Plan,
     until: usize,
-    program: &mut dyn Replay,
+    program: &mut impl Replay,
     options: &RunOptions<'_>,
 ) -> Error {
     for (at, command) in plan.commands()[..=until].iter().enumerate() {
         let operation = command.name.clone();
-        match odd(program, &command.reads) {
+        match odd(program, &command.reads).await {
             Ok(None) => {}
             Ok(Some(nth)) => {
                 let detail = held_already(plan, &command.reads[nth]);
@@ -37,9 +41,10 @@ pub(super) fn diagnose(
             Kernel::StridedCopy { .. } => &[],
             _ => &command.writes[..],
         };
-        let written = program
-            .replay(at, options)
-            .and_then(|()| odd(program, whole));
+        let written = match program.replay(at, options).await {
+            Ok(()) => odd(program, whole).await,
+            Err(error) => Err(error),
+        };
         match written {
             Ok(None) => {}
             Err(error) => return error,
@@ -61,9 +66,9 @@ pub(super) fn diagnose(
 }
 
 /// The first region with a slot that is not finite.
-fn odd(program: &mut dyn Replay, regions: &[Region]) -> Result<Option<usize>> {
+async fn odd(program: &mut impl Replay, regions: &[Region]) -> Result<Option<usize>> {
     for (nth, region) in regions.iter().enumerate() {
-        if !program.finite(region)? {
+        if !program.finite(region).await? {
             return Ok(Some(nth));
         }
     }
@@ -124,11 +129,11 @@ mod tests {
     }
 
     impl Replay for Stale {
-        fn replay(&mut self, _: usize, _: &RunOptions<'_>) -> Result<()> {
+        async fn replay(&mut self, _: usize, _: &RunOptions<'_>) -> Result<()> {
             Ok(())
         }
 
-        fn finite(&mut self, region: &Region) -> Result<bool> {
+        async fn finite(&mut self, region: &Region) -> Result<bool> {
             Ok(region.buffer != self.written)
         }
     }
@@ -150,7 +155,7 @@ mod tests {
             guard: Guard::for_dtype(DType::F32),
             cancel: None,
         };
-        diagnose(&plan, 0, &mut program, &options).to_string()
+        pollster::block_on(diagnose(&plan, 0, &mut program, &options)).to_string()
     }
 
     /// What a tensor held where no part of it has been carried yet is nobody's result.

@@ -31,6 +31,12 @@ pub trait Device: Send + Sync {
     /// # Errors
     /// When the device cannot hold or run the plan.
     fn load(&self, plan: Arc<Plan>, arithmetic: Arithmetic) -> Result<Box<dyn Program>>;
+
+    /// As [`Device::load`], without blocking the thread that awaits it where the device is waited for.
+    /// Kernels are compiled in that thread.
+    fn load_async(&self, plan: Arc<Plan>, arithmetic: Arithmetic) -> Pending<'_, Box<dyn Program>> {
+        Box::pin(async move { self.load(plan, arithmetic) })
+    }
 }
 
 /// Raises a flag that a run looks at between commands.
@@ -148,12 +154,12 @@ fn fits(operand: &'static str, has: usize, needs: usize) -> Result<()> {
     }))
 }
 
-/// A run under way.
-pub type Running<'a> = Pin<Box<dyn Future<Output = Result<()>> + Send + 'a>>;
+/// What a device has begun. On the processor it is done when it is first polled.
+pub type Pending<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'a>>;
 
 /// A plan loaded on a device, with its buffers.
-pub trait Program: Send {
-    /// Copies a tensor into a region.
+pub trait Program: Send + Sync {
+    /// Copies a tensor into a region. It is handed over, and the device is not waited for.
     ///
     /// # Errors
     /// When the source does not hold the region's elements, the region is none of the plan's, or the
@@ -166,7 +172,13 @@ pub trait Program: Send {
     /// When the target is too short, the region is none of the plan's, or the device fails.
     fn download(&self, region: &Region, target: &mut Buffer) -> Result<()>;
 
-    /// Fills a region with zeros.
+    /// As [`Program::download`], without blocking the thread that awaits it where the device is another
+    /// than the processor. Given up half-way, it leaves the target as it was.
+    fn download_async<'a>(&'a self, region: &'a Region, target: &'a mut Buffer) -> Pending<'a, ()> {
+        Box::pin(async move { self.download(region, target) })
+    }
+
+    /// Fills a region with zeros. The device is not waited for.
     ///
     /// # Errors
     /// When the device fails.
@@ -183,7 +195,7 @@ pub trait Program: Send {
 
     /// As [`Program::run`], without blocking the thread that awaits it where the device is another
     /// than the processor. The run has to be awaited to its end.
-    fn run_async<'a>(&'a mut self, options: &'a RunOptions<'a>) -> Running<'a> {
+    fn run_async<'a>(&'a mut self, options: &'a RunOptions<'a>) -> Pending<'a, ()> {
         Box::pin(async move { self.run(options) })
     }
 

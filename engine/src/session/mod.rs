@@ -62,26 +62,42 @@ impl Session {
         plan: Arc<Plan>,
         key: Option<&Arc<EvaluationKey>>,
     ) -> Result<Self> {
-        let options = plan.options();
-        let (algebra, dtype) = (options.algebra, options.dtype);
-        let (key, arithmetic) = match (algebra, key) {
-            (Algebra::Real, _) => (None, Arithmetic::real()),
-            (_, None) => {
-                let needs = "the evaluation key of the ciphertexts it computes on".to_owned();
-                return Err(Error::NoKey { algebra, needs });
-            }
-            (_, Some(key)) => (Some(Arc::clone(key)), key.arithmetic(algebra)?),
-        };
-        let one = arithmetic.one().to_vec();
-        let mut program = device.load(Arc::clone(&plan), arithmetic)?;
+        let arithmetic = arithmetic(&plan, key)?;
+        let program = device.load(Arc::clone(&plan), arithmetic.clone())?;
+        Self::loaded(program, plan, key, &arithmetic)
+    }
+
+    /// As [`Session::new`], for event loops: the thread that awaits it compiles kernels, but is not
+    /// blocked while a graphics processor is waited for.
+    ///
+    /// # Errors
+    /// See [`Session::new`].
+    pub async fn new_async(
+        device: &dyn Device,
+        plan: Arc<Plan>,
+        key: Option<&Arc<EvaluationKey>>,
+    ) -> Result<Self> {
+        let arithmetic = arithmetic(&plan, key)?;
+        let loading = device.load_async(Arc::clone(&plan), arithmetic.clone());
+        Self::loaded(loading.await?, plan, key, &arithmetic)
+    }
+
+    fn loaded(
+        mut program: Box<dyn Program>,
+        plan: Arc<Plan>,
+        key: Option<&Arc<EvaluationKey>>,
+        arithmetic: &Arithmetic,
+    ) -> Result<Self> {
         let masks = Masks::new(&plan, program.as_mut())?;
-        let guard = Guard::for_dtype(dtype);
+        let options = plan.options();
+        let guard = Guard::for_dtype(options.dtype);
+        let key = key.filter(|_| options.algebra != Algebra::Real).cloned();
         Ok(Self {
             plan,
             program,
             key,
             masks,
-            one,
+            one: arithmetic.one().to_vec(),
             learning_rate: 0.0,
             steps: 0,
             guard,
@@ -141,7 +157,7 @@ impl Session {
         self.cancel = cancel;
     }
 
-    /// Writes an input or a parameter. A plaintext written to an encrypted parameter becomes a
+    /// Writes an input or a parameter: it is handed over, and no device is waited for. A plaintext written to an encrypted parameter becomes a
     /// multiple of the algebra's one, which anyone can read: such weights are public until training
     /// has moved them.
     ///
@@ -288,9 +304,8 @@ impl Session {
     }
 
     /// As [`Session::run`], for event loops: the thread that awaits it is not blocked while a graphics
-    /// processor computes. Loading a plan, writing and reading tensors, and the search for the command
-    /// that went wrong where one did, block as they do elsewhere; the CPU computes in the thread that
-    /// awaits. The run has to be awaited to its end: one that was dropped half-way is still computed
+    /// processor computes, nor in the search for the command that went wrong where one did. The CPU
+    /// computes in the thread that awaits. The run has to be awaited to its end: one that was dropped half-way is still computed
     /// and counts as a step, without a word on whether its guard held updates back.
     ///
     /// # Errors
@@ -325,10 +340,7 @@ impl Session {
     /// # Errors
     /// When the key does not fit the plan's algebra.
     pub fn work(&self) -> Result<Vec<Work>> {
-        let arithmetic = match &self.key {
-            Some(key) => key.arithmetic(self.plan.options().algebra)?,
-            None => Arithmetic::real(),
-        };
+        let arithmetic = arithmetic(&self.plan, self.key.as_ref())?;
         Ok(self.plan.work(&arithmetic))
     }
 
@@ -353,26 +365,42 @@ impl Session {
     /// # Errors
     /// When there is none of that name.
     pub fn read(&self, name: &str) -> Result<Tensor> {
+        let (binding, mut tensor) = self.readable(name)?;
+        self.program
+            .download(&binding.region, tensor.buffer_mut())?;
+        Ok(tensor)
+    }
+
+    /// As [`Session::read`], for event loops: the thread that awaits it is not blocked while a graphics
+    /// processor is waited for.
+    ///
+    /// # Errors
+    /// See [`Session::read`].
+    pub async fn read_async(&self, name: &str) -> Result<Tensor> {
+        let (binding, mut tensor) = self.readable(name)?;
+        let reading = self
+            .program
+            .download_async(&binding.region, tensor.buffer_mut());
+        reading.await?;
+        Ok(tensor)
+    }
+
+    /// What may be read under a name, and a tensor of zeros for it.
+    fn readable(&self, name: &str) -> Result<(&Binding, Tensor)> {
         let binding = self.plan.binding("output or parameter", name, READABLE)?;
         let options = self.plan.options();
         let shape = binding.shape.clone();
-        match &self.key {
+        let tensor = match &self.key {
             Some(key) if binding.encrypted => {
-                let mut tensor = Ciphertext::zeros(shape, options.dtype, options.algebra, key)?;
-                self.program
-                    .download(&binding.region, tensor.buffer_mut())?;
-                Ok(Tensor::Ciphertext(tensor))
+                let zeros = Ciphertext::zeros(shape, options.dtype, options.algebra, key)?;
+                Tensor::Ciphertext(zeros)
             }
-            _ => {
-                let mut tensor = Plaintext::zeros(shape, options.dtype)?;
-                self.program
-                    .download(&binding.region, tensor.buffer_mut())?;
-                Ok(Tensor::Plaintext(tensor))
-            }
-        }
+            _ => Tensor::Plaintext(Plaintext::zeros(shape, options.dtype)?),
+        };
+        Ok((binding, tensor))
     }
 
-    /// Writes every parameter of the plan and sets optimiser states to zero.
+    /// Writes every parameter of the plan and sets optimiser states to zero. No device is waited for.
     ///
     /// # Errors
     /// When a parameter is missing or does not fit; nothing is written then.
@@ -507,6 +535,21 @@ impl Session {
             parameters.insert(&binding.name, self.read(&binding.name)?);
         }
         Ok(parameters)
+    }
+}
+
+/// The arithmetic that a plan computes with under a key.
+///
+/// # Errors
+/// When the key is missing or does not fit the plan's algebra.
+fn arithmetic(plan: &Plan, key: Option<&Arc<EvaluationKey>>) -> Result<Arithmetic> {
+    match (plan.options().algebra, key) {
+        (Algebra::Real, _) => Ok(Arithmetic::real()),
+        (algebra, None) => Err(Error::NoKey {
+            algebra,
+            needs: "the evaluation key of the ciphertexts it computes on".to_owned(),
+        }),
+        (algebra, Some(key)) => key.arithmetic(algebra),
     }
 }
 

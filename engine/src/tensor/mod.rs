@@ -38,6 +38,13 @@ impl Tensor {
         }
     }
 
+    pub(crate) fn buffer_mut(&mut self) -> &mut Buffer {
+        match self {
+            Tensor::Plaintext(t) => t.buffer_mut(),
+            Tensor::Ciphertext(t) => t.buffer_mut(),
+        }
+    }
+
     /// The plaintext, if it is one.
     pub fn into_plaintext(self) -> Option<Plaintext> {
         match self {

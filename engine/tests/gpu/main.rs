@@ -4,7 +4,9 @@
 //! adapter is a failure.
 #![cfg(feature = "gpu")]
 
+mod awaited;
 mod bindings;
+mod cuts;
 mod device;
 mod layers;
 mod onnx;

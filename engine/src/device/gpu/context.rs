@@ -19,6 +19,7 @@ use wgpu::{
 use super::GpuOptions;
 use super::adapter::AdapterDescription;
 use super::cache::DiskCache;
+use super::done::Wait;
 use super::lower::Lowering;
 use super::tiles::TileTable;
 use crate::algebra::Algebra;
@@ -217,12 +218,16 @@ impl Context {
     }
 
     /// Runs `make` and returns what the device had against it.
-    fn scoped<T>(&self, make: impl FnOnce() -> T) -> Result<T> {
-        let memory = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
-        let validation = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
-        let made = make();
-        for scope in [validation, memory] {
-            if let Some(error) = pollster::block_on(scope.pop()) {
+    async fn scoped<T>(&self, make: impl FnOnce() -> T) -> Result<T> {
+        // Scopes are a thread's, and are closed before there is anything to await.
+        let (made, complaints) = {
+            let memory = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+            let validation = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
+            let made = make();
+            (made, [validation, memory].map(wgpu::ErrorScopeGuard::pop))
+        };
+        for complaint in complaints {
+            if let Some(error) = complaint.await {
                 return Err(self.error(error.to_string()));
             }
         }
@@ -234,7 +239,7 @@ impl Context {
     ///
     /// # Errors
     /// When the shader or the device refuses it.
-    pub(super) fn pipeline(&self, variant: &Variant) -> Result<Arc<Pipeline>> {
+    pub(super) async fn pipeline(&self, variant: &Variant) -> Result<Arc<Pipeline>> {
         if let Some(found) = locked(&self.pipelines).get(variant) {
             return Ok(Arc::clone(found));
         }
@@ -293,7 +298,7 @@ impl Context {
                 });
             (operands, pipeline)
         });
-        let (operands, pipeline) = made?;
+        let (operands, pipeline) = made.await?;
         if let Some(cache) = &self.cache {
             cache.grown();
         }
@@ -310,7 +315,7 @@ impl Context {
     ///
     /// # Errors
     /// When one buffer cannot be so large, or there is not that much memory.
-    pub(super) fn buffer(&self, bytes: u64) -> Result<Buffer> {
+    pub(super) async fn buffer(self: &Arc<Self>, bytes: u64, wait: Wait) -> Result<Buffer> {
         let most = self.device.limits().max_buffer_size;
         if bytes > most {
             return Err(self.error(format!(
@@ -326,11 +331,11 @@ impl Context {
             return Ok(buffer);
         }
         let usage = BufferUsages::STORAGE | BufferUsages::COPY_SRC | BufferUsages::COPY_DST;
-        match self.create(class, usage) {
+        match self.create(class, usage).await {
             Err(_) if self.drop_spare() => {
                 // Memory is free again once what used it is done.
-                self.wait()?;
-                self.create(class, usage)
+                self.idle(wait).await?;
+                self.create(class, usage).await
             }
             made => made,
         }
@@ -346,7 +351,7 @@ impl Context {
     ///
     /// # Errors
     /// When there is not that much memory.
-    pub(super) fn create(&self, size: u64, usage: BufferUsages) -> Result<Buffer> {
+    pub(super) async fn create(&self, size: u64, usage: BufferUsages) -> Result<Buffer> {
         self.scoped(|| {
             self.device.create_buffer(&BufferDescriptor {
                 label: None,
@@ -355,6 +360,7 @@ impl Context {
                 mapped_at_creation: false,
             })
         })
+        .await
     }
 
     /// Keeps buffers for the next program.

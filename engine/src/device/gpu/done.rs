@@ -1,4 +1,4 @@
-//! Waiting for the device without blocking.
+//! Waiting for the device, in the thread that needs it or without blocking that.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -9,8 +9,17 @@ use std::thread;
 use super::context::{Context, locked};
 use crate::error::Result;
 
+/// Where a wait is spent.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Wait {
+    /// In the thread that polls, which blocks: for calls that return when all is done.
+    Here,
+    /// In a thread of its own, which wakes the one that awaits.
+    Aside,
+}
+
 /// Ready once all that had been submitted is done, or cannot be.
-pub(super) struct Done(Arc<Mutex<State>>);
+struct Done(Arc<Mutex<State>>);
 
 #[derive(Default)]
 struct State {
@@ -19,11 +28,19 @@ struct State {
 }
 
 impl Context {
-    /// Waits in a thread of its own, so that the one that awaits need not.
+    /// Ready once all that was submitted is done.
     ///
     /// # Errors
-    /// When there is no thread to be had.
-    pub(super) fn done(context: &Arc<Self>) -> Result<Done> {
+    /// When that takes longer than the context's patience, the device is lost, or there is no thread
+    /// to wait in.
+    pub(super) async fn idle(self: &Arc<Self>, wait: Wait) -> Result<()> {
+        match wait {
+            Wait::Here => self.wait(),
+            Wait::Aside => Self::done(self)?.await,
+        }
+    }
+
+    fn done(context: &Arc<Self>) -> Result<Done> {
         let state = Arc::new(Mutex::new(State::default()));
         let (waiting, kept) = (Arc::clone(context), Arc::clone(&state));
         let wait = move || {

@@ -6,6 +6,7 @@
 mod adapter;
 mod cache;
 mod context;
+mod cut;
 mod done;
 mod lower;
 mod peaks;
@@ -30,9 +31,10 @@ pub use tune::Tuned;
 
 use self::cache::DiskCache;
 use self::context::Context;
+use self::done::Wait;
 use self::program::GpuProgram;
 use self::tiles::TileTable;
-use super::{Device, Peaks, Program};
+use super::{Device, Peaks, Pending, Program};
 use crate::error::{Error, Result};
 use crate::plan::Plan;
 
@@ -47,7 +49,8 @@ pub struct GpuOptions {
     pub patience: Duration,
     /// Where compiled pipelines and tuned tiles are kept between processes.
     pub cache: Option<PathBuf>,
-    /// The most bytes that are bound as one: of larger tensors each plane is a binding of its own.
+    /// The most bytes that are bound as one: of larger tensors each plane is a binding of its own, and
+    /// commands on larger planes go through them in parts.
     /// The adapter's limit without.
     pub largest_binding: Option<u64>,
 }
@@ -149,6 +152,17 @@ impl Gpu {
         })
     }
 
+    async fn load_with(
+        &self,
+        plan: Arc<Plan>,
+        arithmetic: Arithmetic,
+        wait: Wait,
+    ) -> Result<Box<dyn Program>> {
+        let (context, tiles) = (Arc::clone(&self.context), self.context.tiles().clone());
+        let program = GpuProgram::load(context, plan, &arithmetic, tiles, wait).await?;
+        Ok(Box::new(program))
+    }
+
     /// Which adapter it is.
     pub fn adapter(&self) -> &AdapterDescription {
         &self.context.adapter
@@ -190,9 +204,11 @@ impl Device for Gpu {
     }
 
     fn load(&self, plan: Arc<Plan>, arithmetic: Arithmetic) -> Result<Box<dyn Program>> {
-        let tiles = self.context.tiles().clone();
-        let program = GpuProgram::load(Arc::clone(&self.context), plan, &arithmetic, tiles)?;
-        Ok(Box::new(program))
+        pollster::block_on(self.load_with(plan, arithmetic, Wait::Here))
+    }
+
+    fn load_async(&self, plan: Arc<Plan>, arithmetic: Arithmetic) -> Pending<'_, Box<dyn Program>> {
+        Box::pin(self.load_with(plan, arithmetic, Wait::Aside))
     }
 }
 
@@ -233,7 +249,9 @@ mod tests {
                 session.read("y").err(),
                 session.profile().err(),
                 pollster::block_on(session.run_async()).err(),
+                pollster::block_on(session.read_async("y")).err(),
                 Session::new(&gpu, Arc::clone(&plan), None).err(),
+                pollster::block_on(Session::new_async(&gpu, Arc::clone(&plan), None)).err(),
             ];
             for (at, error) in errors.into_iter().enumerate() {
                 let error = error

@@ -1,11 +1,13 @@
 //! What a graphics processor can do at most, measured on it.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use furthermore_shaders::{Form, Stored, Variant};
 use wgpu::{BindGroupDescriptor, BufferUsages, ComputePassDescriptor};
 
 use super::context::Context;
+use super::done::Wait;
 use super::lower::{Lowered, WORKGROUP};
 use super::program::entry;
 use super::record::Recorder;
@@ -30,7 +32,7 @@ const REPETITIONS: usize = 5;
 ///
 /// # Errors
 /// When the device fails or has no memory for it.
-pub(super) fn measure(context: &Context) -> Result<Peaks> {
+pub(super) fn measure(context: &Arc<Context>) -> Result<Peaks> {
     let limits = context.device.limits();
     let most = context.largest_binding.min(limits.max_buffer_size);
     let wanted = if context.adapter.software {
@@ -61,29 +63,32 @@ pub(super) fn measure(context: &Context) -> Result<Peaks> {
         .factor("shrink", 0.5);
     let flop = (invocations * ROUNDS * CHAINS * 4 * 2) as f64;
     Ok(Peaks {
-        flop_per_s: flop / seconds(context, fused, len)?,
-        bytes_per_s: (2 * 4 * len) as f64 / seconds(context, copy, len)?,
+        flop_per_s: flop / pollster::block_on(seconds(context, fused, len))?,
+        bytes_per_s: (2 * 4 * len) as f64 / pollster::block_on(seconds(context, copy, len))?,
     })
 }
 
 /// Seconds of a dispatch, the least of a few runs of many.
-fn seconds(context: &Context, lowered: Lowered, len: usize) -> Result<f64> {
+async fn seconds(context: &Arc<Context>, lowered: Lowered, len: usize) -> Result<f64> {
     let buffers = [
-        context.buffer(4 * len as u64)?,
-        context.buffer(4 * len as u64)?,
+        context.buffer(4 * len as u64, Wait::Here).await?,
+        context.buffer(4 * len as u64, Wait::Here).await?,
     ];
     let storage = BufferUsages::STORAGE | BufferUsages::COPY_DST;
-    let none = [context.create(256, storage)?, context.create(256, storage)?];
-    let guard = context.create(256, storage)?;
-    let run = context.create(256, BufferUsages::UNIFORM)?;
+    let none = [
+        context.create(256, storage).await?,
+        context.create(256, storage).await?,
+    ];
+    let guard = context.create(256, storage).await?;
+    let run = context.create(256, BufferUsages::UNIFORM).await?;
     let shared = context.device.create_bind_group(&BindGroupDescriptor {
         label: None,
         layout: &context.shared_layout,
         entries: &[entry(0, &none[0]), entry(1, &guard), entry(2, &run)],
     });
     let mut recorder = Recorder::new(context, &buffers, &none[0], &none);
-    recorder.record(lowered, 0, "peak")?;
-    let recorded = recorder.finish()?;
+    recorder.record(lowered, 0, "peak").await?;
+    let recorded = recorder.finish(Wait::Here).await?;
     let time = |count: usize| -> Result<f64> {
         let mut encoder = context.device.create_command_encoder(&Default::default());
         {

@@ -10,14 +10,15 @@ use wgpu::{
 };
 
 use super::context::Context;
+use super::done::Wait;
 use super::lower::Lowered;
 use super::record::{Constants, Dispatch, Recorded, Recorder};
 use super::tiles::TileTable;
 use super::transfer::{self, Staging};
 use crate::device::diagnose::{Replay, diagnose, update_not_finite, warn_apart};
-use crate::device::{Program, RunOptions, Running, Source, words, words_mut};
+use crate::device::{Pending, Program, RunOptions, Source, words, words_mut};
 use crate::error::{Error, Result};
-use crate::plan::{Command, Plan, Region, Watch};
+use crate::plan::{Command, Kernel, Plan, Region, Watch};
 use crate::tensor::{Buffer as HostBuffer, DType};
 
 /// Words of the guard's record before those of the commands, and of each command.
@@ -51,11 +52,12 @@ pub(super) struct GpuProgram {
 }
 
 impl GpuProgram {
-    pub(super) fn load(
+    pub(super) async fn load(
         context: Arc<Context>,
         plan: Arc<Plan>,
         arithmetic: &Arithmetic,
         tiles: TileTable,
+        wait: Wait,
     ) -> Result<Self> {
         let options = plan.options();
         if options.dtype != DType::F32 {
@@ -66,23 +68,29 @@ impl GpuProgram {
         }
         let lowering = context.lowering(options.algebra, arithmetic, tiles);
         let stored = transfer::size(context.stored);
-        let buffers = plan.buffers().iter().map(|&len| {
+        let mut buffers = Vec::new();
+        for &len in plan.buffers() {
             let bytes = (len as u64).saturating_mul(stored);
-            context.buffer(bytes)
-        });
-        let mut buffers = buffers.collect::<Result<Vec<Buffer>>>()?;
+            buffers.push(context.buffer(bytes, wait).await?);
+        }
         let storage = BufferUsages::STORAGE | BufferUsages::COPY_DST;
         let words = |count: usize| (count * 4) as u64;
         let guard_bytes = words(GUARD_HEAD + plan.commands().len() * GUARD_SLOTS);
-        let guard = context.create(guard_bytes, storage | BufferUsages::COPY_SRC)?;
+        let guard = context
+            .create(guard_bytes, storage | BufferUsages::COPY_SRC)
+            .await?;
         let back = BufferUsages::MAP_READ | BufferUsages::COPY_DST;
-        let guard_back = context.create(guard_bytes, back)?;
-        let run = context.create(256, BufferUsages::UNIFORM | BufferUsages::COPY_DST)?;
+        let guard_back = context.create(guard_bytes, back).await?;
+        let run = context
+            .create(256, BufferUsages::UNIFORM | BufferUsages::COPY_DST)
+            .await?;
         let numbers = lowering.constants();
-        let algebra = context.create(words(numbers.len().max(4)), storage)?;
+        let algebra = context.create(words(numbers.len().max(4)), storage).await?;
         let bytes: &[u8] = bytemuck::cast_slice(numbers);
         context.queue.write_buffer(&algebra, 0, bytes);
-        let watched = context.create(words(plan.commands().len().max(4)), storage)?;
+        let watched = context
+            .create(words(plan.commands().len().max(4)), storage)
+            .await?;
         let watches: Vec<u32> = plan
             .commands()
             .iter()
@@ -91,7 +99,10 @@ impl GpuProgram {
         context
             .queue
             .write_buffer(&watched, 0, bytemuck::cast_slice(&watches));
-        let none = [context.create(256, storage)?, context.create(256, storage)?];
+        let none = [
+            context.create(256, storage).await?,
+            context.create(256, storage).await?,
+        ];
 
         let shared = context.device.create_bind_group(&BindGroupDescriptor {
             label: None,
@@ -107,13 +118,10 @@ impl GpuProgram {
             .unwrap_or(commands.len());
         let mut spans = Vec::new();
         for (at, command) in commands.iter().enumerate() {
-            let mut count = 0;
-            for part in lowering.lower(command)? {
-                count += recorder.record(part, at, &command.name)?;
-            }
-            spans.push(count);
+            spans.push(recorder.command(&lowering, command, at).await?);
         }
-        let verdict = recorder.record(verdict(&context, updates)?, 0, "verdict")?;
+        let verdict = verdict(&context, updates)?;
+        let verdict = recorder.record(verdict, 0, "verdict").await?;
         let mut regions: Vec<Region> = Vec::new();
         for region in commands
             .iter()
@@ -127,14 +135,20 @@ impl GpuProgram {
         // Planes of another count are those of no tensor with slots.
         regions.retain(|region| region.planes == 1 || region.planes == arithmetic.dim());
         for region in regions {
-            let lowered = lowering.slot_maxima(region)?;
-            maxima.push((region, recorder.record(lowered, 0, "slot maxima")?));
+            let look = Command {
+                name: "slot maxima".to_owned(),
+                kernel: Kernel::SlotMaxima,
+                reads: vec![region],
+                writes: Vec::new(),
+                watch: Watch::Finite,
+            };
+            maxima.push((region, recorder.command(&lowering, &look, 0).await?));
         }
         let Recorded {
             dispatches: recorded,
             constants,
             scratch,
-        } = recorder.finish()?;
+        } = recorder.finish(wait).await?;
         // Given back with the others.
         buffers.extend(scratch);
         let mut recorded = recorded.into_iter();
@@ -205,17 +219,15 @@ impl Program for GpuProgram {
     }
 
     fn download(&self, region: &Region, target: &mut HostBuffer) -> Result<()> {
-        let source = self.region(region)?;
-        if region.is_bits() {
-            let mut words = words_mut(target.as_mut_words(), region, 1)?;
-            let words = words.plane_mut(0);
-            return self.staging.download_words(&self.context, &source, words);
-        }
-        let (planes, stride) = (region.planes, region.stride);
-        let target = target.as_mut_slice::<f32>();
-        let numbers = PlanesMut::new(target, planes, stride, region.elements)?;
-        self.staging
-            .download(&self.context, &source, region, numbers)
+        pollster::block_on(self.download_with(region, target, Wait::Here))
+    }
+
+    fn download_async<'a>(
+        &'a self,
+        region: &'a Region,
+        target: &'a mut HostBuffer,
+    ) -> Pending<'a, ()> {
+        Box::pin(self.download_with(region, target, Wait::Aside))
     }
 
     fn clear(&mut self, region: &Region) -> Result<()> {
@@ -235,25 +247,28 @@ impl Program for GpuProgram {
     }
 
     fn run(&mut self, options: &RunOptions<'_>) -> Result<()> {
-        self.run_with(options, None)
+        pollster::block_on(self.run_with(options, None, Wait::Here))
     }
 
-    fn run_async<'a>(&'a mut self, options: &'a RunOptions<'a>) -> Running<'a> {
-        Box::pin(async move {
-            self.submit(options, None)?;
-            let (context, back) = (Arc::clone(&self.context), self.guard_back.clone());
-            let mut record = Vec::new();
-            let take = |data: &[u8]| record.extend_from_slice(bytemuck::cast_slice(data));
-            transfer::read_async(&context, &back, back.size(), take).await?;
-            self.judge(&record, options)
-        })
+    fn run_async<'a>(&'a mut self, options: &'a RunOptions<'a>) -> Pending<'a, ()> {
+        Box::pin(self.run_with(options, None, Wait::Aside))
     }
 
     fn profile(&mut self, options: &RunOptions<'_>) -> Result<Vec<f64>> {
+        pollster::block_on(self.profile_with(options, Wait::Here))
+    }
+
+    fn bytes(&self) -> usize {
+        self.bytes
+    }
+}
+
+impl GpuProgram {
+    async fn profile_with(&mut self, options: &RunOptions<'_>, wait: Wait) -> Result<Vec<f64>> {
         let commands = self.dispatches.len();
         let fits = 2 * commands <= wgpu::QUERY_SET_MAX_QUERIES as usize;
         if !self.context.times_commands() || !fits {
-            return self.profile_by_submits(options);
+            return self.profile_by_submits(options, wait).await;
         }
         let count = 2 * commands as u32;
         let set = self.context.device.create_query_set(&QuerySetDescriptor {
@@ -261,12 +276,12 @@ impl Program for GpuProgram {
             ty: QueryType::Timestamp,
             count: count.max(2),
         });
-        self.run_with(options, Some(&set))?;
+        self.run_with(options, Some(&set), wait).await?;
         let bytes = u64::from(count.max(2)) * 8;
         let resolve = BufferUsages::QUERY_RESOLVE | BufferUsages::COPY_SRC;
-        let resolved = self.context.create(bytes, resolve)?;
+        let resolved = self.context.create(bytes, resolve).await?;
         let back = BufferUsages::MAP_READ | BufferUsages::COPY_DST;
-        let back = self.context.create(bytes, back)?;
+        let back = self.context.create(bytes, back).await?;
         let mut encoder = self
             .context
             .device
@@ -276,20 +291,36 @@ impl Program for GpuProgram {
         self.context.submit(encoder);
         let tick = f64::from(self.context.queue.get_timestamp_period()) * 1e-9;
         let mut times = Vec::new();
-        transfer::read(&self.context, &back, bytes, |data| {
+        let take = |data: &[u8]| {
             let ticks: &[u64] = bytemuck::cast_slice(data);
             let pairs = ticks.chunks(2).take(commands);
             times.extend(pairs.map(|pair| pair[1].saturating_sub(pair[0]) as f64 * tick));
-        })?;
+        };
+        transfer::read(&self.context, &back, bytes, wait, take).await?;
         Ok(times)
     }
 
-    fn bytes(&self) -> usize {
-        self.bytes
+    async fn download_with(
+        &self,
+        region: &Region,
+        target: &mut HostBuffer,
+        wait: Wait,
+    ) -> Result<()> {
+        let source = self.region(region)?;
+        let (context, staging) = (&self.context, &self.staging);
+        if region.is_bits() {
+            let mut words = words_mut(target.as_mut_words(), region, 1)?;
+            let words = words.plane_mut(0);
+            return staging.download_words(context, &source, words, wait).await;
+        }
+        let (planes, stride) = (region.planes, region.stride);
+        let target = target.as_mut_slice::<f32>();
+        let numbers = PlanesMut::new(target, planes, stride, region.elements)?;
+        staging
+            .download(context, &source, region, numbers, wait)
+            .await
     }
-}
 
-impl GpuProgram {
     /// The buffer that holds a region.
     ///
     /// # Errors
@@ -308,10 +339,15 @@ impl GpuProgram {
     }
 
     /// One submit, one pass, and the guard's record read back.
-    fn run_with(&mut self, options: &RunOptions<'_>, times: Option<&QuerySet>) -> Result<()> {
+    async fn run_with(
+        &mut self,
+        options: &RunOptions<'_>,
+        times: Option<&QuerySet>,
+        wait: Wait,
+    ) -> Result<()> {
         self.submit(options, times)?;
-        let record = self.read_guard()?;
-        self.judge(&record, options)
+        let record = self.read_guard(wait).await?;
+        self.judge(&record, options, wait).await
     }
 
     /// Submits a run; what the guard sees is on its way back then.
@@ -370,16 +406,22 @@ impl GpuProgram {
     }
 
     /// Reads the guard's record once it is there.
-    fn read_guard(&self) -> Result<Vec<u32>> {
+    async fn read_guard(&self, wait: Wait) -> Result<Vec<u32>> {
         let mut record = Vec::new();
-        transfer::read(&self.context, &self.guard_back, self.guard.size(), |data| {
-            record.extend_from_slice(bytemuck::cast_slice(data));
-        })?;
+        let take = |data: &[u8]| record.extend_from_slice(bytemuck::cast_slice(data));
+        transfer::read(
+            &self.context,
+            &self.guard_back,
+            self.guard.size(),
+            wait,
+            take,
+        )
+        .await?;
         Ok(record)
     }
 
     /// What the guard's record means: the first command that went wrong, as on every device.
-    fn judge(&mut self, record: &[u32], options: &RunOptions<'_>) -> Result<()> {
+    async fn judge(&mut self, record: &[u32], options: &RunOptions<'_>, wait: Wait) -> Result<()> {
         let plan = Arc::clone(&self.plan);
         let tripped = record[0] != 0;
         let limit = ratio_limit(options);
@@ -396,7 +438,11 @@ impl GpuProgram {
                 return Err(if command.kernel.is_step() {
                     update_not_finite(command)
                 } else {
-                    diagnose(&plan, at, self, options)
+                    let mut replaying = Replaying {
+                        program: self,
+                        wait,
+                    };
+                    diagnose(&plan, at, &mut replaying, options).await
                 });
             }
             let low = seen
@@ -434,28 +480,37 @@ impl GpuProgram {
     }
 
     /// Times commands from submit to done, where the device cannot time them itself.
-    fn profile_by_submits(&mut self, options: &RunOptions<'_>) -> Result<Vec<f64>> {
+    async fn profile_by_submits(
+        &mut self,
+        options: &RunOptions<'_>,
+        wait: Wait,
+    ) -> Result<Vec<f64>> {
         self.set_run(options);
-        self.submit_one(&[], true)?;
+        self.submit_one(&[], true, wait).await?;
         let mut times = Vec::new();
         for (at, dispatches) in self.dispatches.iter().enumerate() {
             if at == self.updates {
-                self.submit_one(&self.verdict, false)?;
+                self.submit_one(&self.verdict, false, wait).await?;
             }
             let start = std::time::Instant::now();
-            self.submit_one(dispatches, false)?;
+            self.submit_one(dispatches, false, wait).await?;
             times.push(start.elapsed().as_secs_f64());
         }
         if self.updates == self.dispatches.len() {
-            self.submit_one(&self.verdict, false)?;
+            self.submit_one(&self.verdict, false, wait).await?;
         }
-        let record = self.submit_one(&[], false)?;
-        self.judge(&record, options)?;
+        let record = self.submit_one(&[], false, wait).await?;
+        self.judge(&record, options, wait).await?;
         Ok(times)
     }
 
     /// Runs dispatches by themselves and returns the guard's record.
-    fn submit_one(&self, dispatches: &[Dispatch], clear: bool) -> Result<Vec<u32>> {
+    async fn submit_one(
+        &self,
+        dispatches: &[Dispatch],
+        clear: bool,
+        wait: Wait,
+    ) -> Result<Vec<u32>> {
         let mut encoder = self
             .context
             .device
@@ -469,21 +524,30 @@ impl GpuProgram {
             dispatch(&mut pass, dispatches);
         }
         self.submit_with_guard(encoder);
-        self.read_guard()
+        self.read_guard(wait).await
     }
 }
 
-impl Replay for GpuProgram {
-    fn replay(&mut self, at: usize, _options: &RunOptions<'_>) -> Result<()> {
-        self.submit_one(&self.dispatches[at], true).map(|_| ())
+/// A program that is searched for what went wrong.
+struct Replaying<'a> {
+    program: &'a GpuProgram,
+    wait: Wait,
+}
+
+impl Replay for Replaying<'_> {
+    async fn replay(&mut self, at: usize, _options: &RunOptions<'_>) -> Result<()> {
+        let Self { program, wait } = *self;
+        let dispatches = &program.dispatches[at];
+        program.submit_one(dispatches, true, wait).await.map(|_| ())
     }
 
-    fn finite(&mut self, region: &Region) -> Result<bool> {
-        let found = self.maxima.iter().find(|(of, _)| of == region);
+    async fn finite(&mut self, region: &Region) -> Result<bool> {
+        let Self { program, wait } = *self;
+        let found = program.maxima.iter().find(|(of, _)| of == region);
         let Some((_, dispatches)) = found else {
             return Ok(true);
         };
-        let record = self.submit_one(dispatches, true)?;
+        let record = program.submit_one(dispatches, true, wait).await?;
         Ok(record[GUARD_HEAD..][..GUARD_SLOTS]
             .iter()
             .all(|&bits| bits < INFINITY_BITS))

@@ -12,11 +12,13 @@ use wgpu::{
 };
 
 use super::context::{Context, Pipeline};
-use super::lower::{AtRun, Lowered};
+use super::cut::{Cutter, Part, Views};
+use super::done::Wait;
+use super::lower::{AtRun, Lowered, Lowering};
 use super::transfer;
 use crate::device::RunOptions;
 use crate::error::Result;
-use crate::plan::Region;
+use crate::plan::{Command, Region};
 
 /// Multiplications of one dispatch: some tenths of a second on a slow device.
 const DISPATCH_WORK: usize = 1 << 36;
@@ -75,8 +77,9 @@ pub(super) struct Recorded {
 
 /// Collects dispatches.
 pub(super) struct Recorder<'a> {
-    context: &'a Context,
+    context: &'a Arc<Context>,
     buffers: &'a [Buffer],
+    views: Views,
     watched: &'a Buffer,
     /// Bound where an operand is not there: to be read, and to be written, since no dispatch may do
     /// both to one buffer.
@@ -91,7 +94,7 @@ pub(super) struct Recorder<'a> {
 
 /// What one binding shows of a buffer.
 #[derive(Debug, Clone, Copy)]
-struct Part {
+struct Bound {
     buffer: usize,
     offset: u64,
     bytes: u64,
@@ -99,7 +102,7 @@ struct Part {
 
 struct Pending {
     pipeline: Arc<Pipeline>,
-    operands: Vec<(String, Part)>,
+    operands: Vec<(String, Bound)>,
     parameters: Range<usize>,
     table: Range<usize>,
     groups: [u32; 2],
@@ -107,7 +110,7 @@ struct Pending {
 
 impl<'a> Recorder<'a> {
     pub(super) fn new(
-        context: &'a Context,
+        context: &'a Arc<Context>,
         buffers: &'a [Buffer],
         watched: &'a Buffer,
         none: &'a [Buffer; 2],
@@ -119,6 +122,7 @@ impl<'a> Recorder<'a> {
         Self {
             context,
             buffers,
+            views: Views::new(buffers.len()),
             watched,
             none,
             constants: Vec::new(),
@@ -147,34 +151,48 @@ impl<'a> Recorder<'a> {
         operands.iter().map(stride).collect()
     }
 
-    /// How an operand of the command `name` is bound: whole where one binding takes all of it and
-    /// shaders can count its numbers, else plane by plane.
-    fn parts(&self, name: &str, region: &Region) -> Result<Vec<Part>> {
+    /// Bytes of so many of a region's numbers in whole vectors, since shaders may read them. What that
+    /// adds is padding.
+    fn bytes(&self, region: &Region, numbers: usize) -> u64 {
         let size = if region.is_bits() {
             size_of::<u32>() as u64
         } else {
             transfer::size(self.context.stored)
         };
-        // Whole vectors, since shaders may read them. What that adds is padding.
-        let bytes = |numbers: usize| {
-            let bytes = (numbers as u64).saturating_mul(size);
-            bytes.max(1).next_multiple_of(VECTOR)
-        };
-        let fits = |numbers: usize| {
-            bytes(numbers) <= self.context.largest_binding && u32::try_from(numbers).is_ok()
-        };
+        let bytes = (numbers as u64).saturating_mul(size);
+        bytes.max(1).next_multiple_of(VECTOR)
+    }
+
+    /// Whether one binding takes so many of a region's numbers, and shaders can count them.
+    fn binds(&self, region: &Region, numbers: usize) -> bool {
+        let fits = self.bytes(region, numbers) <= self.context.largest_binding;
+        fits && u32::try_from(numbers).is_ok()
+    }
+
+    /// Whether one binding takes what a dispatch leaves in scratch.
+    fn leaves_little(&self, lowered: &Lowered) -> bool {
+        let bytes = (lowered.scratch as u64).saturating_mul(4);
+        bytes <= self.context.largest_binding && u32::try_from(lowered.scratch).is_ok()
+    }
+
+    /// How an operand of the command `name` is bound: whole where one binding takes all of it, else
+    /// plane by plane.
+    fn bound(&self, name: &str, operand: &str, region: &Region) -> Result<Vec<Bound>> {
         let span = region.planes.saturating_sub(1) * region.stride + region.elements;
-        if fits(span) {
-            return Ok(vec![Part {
-                buffer: region.buffer,
-                offset: 0,
+        let (buffer, first) = self.views.resolve(region);
+        let bytes = |numbers: usize| self.bytes(region, numbers);
+        let offset = if first > 0 { bytes(first) } else { 0 };
+        if self.binds(region, span) {
+            return Ok(vec![Bound {
+                buffer,
+                offset,
                 bytes: bytes(span),
             }]);
         }
-        if !fits(region.elements) {
+        if !self.binds(region, region.elements) {
             return Err(self.context.error(format!(
-                "'{name}' binds planes of {} bytes, of a tensor of {}, and one binding takes {} \
-                 bytes and 2^32 numbers",
+                "'{name}' takes planes of {} bytes of its operand '{operand}' at once, of a tensor of \
+                 {}, and one binding takes {} bytes and 2^32 numbers",
                 bytes(region.elements),
                 bytes(span),
                 self.context.largest_binding
@@ -189,17 +207,65 @@ impl<'a> Recorder<'a> {
                  {aligned}"
             )));
         }
-        let part = |plane: usize| Part {
-            buffer: region.buffer,
-            offset: plane as u64 * stride,
+        let plane = |plane: usize| Bound {
+            buffer,
+            offset: offset + plane as u64 * stride,
             bytes: bytes(region.elements),
         };
-        Ok((0..region.planes).map(part).collect())
+        Ok((0..region.planes).map(plane).collect())
     }
 
-    /// Adds a dispatch of the command `name`, in parts where it is long, and returns how many these
-    /// are.
-    pub(super) fn record(
+    /// Adds the dispatches of a command, of its parts where it is too large for bindings, and returns
+    /// how many these are.
+    ///
+    /// # Errors
+    /// When a part that cannot be cut is still too large, or the device refuses a shader.
+    pub(super) async fn command(
+        &mut self,
+        lowering: &Lowering,
+        command: &Command,
+        at: usize,
+    ) -> Result<usize> {
+        let limits = self.context.device.limits();
+        let alignment = u64::from(limits.min_storage_buffer_offset_alignment).max(VECTOR);
+        let cutter = Cutter {
+            number: transfer::size(self.context.stored) as usize,
+            alignment: alignment as usize,
+        };
+        let mut views = std::mem::replace(&mut self.views, Views::new(self.buffers.len()));
+        let mut left = vec![Part::whole(command)];
+        let mut parts = Vec::new();
+        while let Some(part) = left.pop() {
+            let fits = |region: &Region| self.binds(region, region.elements);
+            let bound = part.operands().all(fits);
+            let lowered = bound.then(|| lowering.lower(&part.command)).transpose()?;
+            let little = |lowered: &Vec<Lowered>| lowered.iter().all(|l| self.leaves_little(l));
+            let halves = match &lowered {
+                Some(lowered) if little(lowered) => None,
+                _ => cutter.halves(&part, &mut views, fits),
+            };
+            match (halves, lowered) {
+                (Some([first, second]), _) => left.extend([second, first]),
+                (None, Some(lowered)) => parts.push((part, lowered)),
+                (None, None) => {
+                    let lowered = lowering.lower(&part.command)?;
+                    parts.push((part, lowered));
+                }
+            }
+        }
+        self.views = views;
+        let mut count = 0;
+        for (part, lowered) in parts {
+            for mut lowered in lowered {
+                part.place_steps(&mut lowered);
+                count += self.record(lowered, at, &command.name).await?;
+            }
+        }
+        Ok(count)
+    }
+
+    /// Adds a dispatch of the command `name`, several where it is long, and returns how many these are.
+    pub(super) async fn record(
         &mut self,
         mut lowered: Lowered,
         command: usize,
@@ -210,23 +276,23 @@ impl<'a> Recorder<'a> {
         }
         let mut operands = Vec::new();
         for (operand, region) in &lowered.operands {
-            let parts = self.parts(name, region)?;
-            if let [whole] = parts[..] {
+            let bound = self.bound(name, operand, region)?;
+            if let [whole] = bound[..] {
                 operands.push(((*operand).to_owned(), whole));
                 continue;
             }
-            lowered.variant.split.push((operand, parts.len() as u32));
-            let named = |(plane, part)| (plane_name(operand, plane), part);
-            operands.extend((0..).zip(parts).map(named));
+            lowered.variant.split.push((operand, bound.len() as u32));
+            let named = |(plane, bound)| (plane_name(operand, plane), bound);
+            operands.extend((0..).zip(bound).map(named));
         }
-        let scratch = (lowered.scratch as u64).saturating_mul(4);
-        if scratch > self.context.largest_binding {
+        if !self.leaves_little(&lowered) {
             return Err(self.context.error(format!(
-                "'{name}' leaves {scratch} bytes between its dispatches, and one binding takes {}",
+                "'{name}' leaves {} bytes between its dispatches, and one binding takes {}",
+                (lowered.scratch as u64).saturating_mul(4),
                 self.context.largest_binding
             )));
         }
-        let pipeline = self.context.pipeline(&lowered.variant)?;
+        let pipeline = self.context.pipeline(&lowered.variant).await?;
         let mut most = (DISPATCH_WORK / lowered.work.max(1)).clamp(1, AXIS_GROUPS * AXIS_GROUPS);
         if most > AXIS_GROUPS {
             // Whole rows, or the last would reach into the next dispatch.
@@ -278,16 +344,18 @@ impl<'a> Recorder<'a> {
     }
 
     /// Uploads the constants and binds everything.
-    pub(super) fn finish(mut self) -> Result<Recorded> {
+    pub(super) async fn finish(mut self, wait: Wait) -> Result<Recorded> {
         let size = self.constants.len().next_multiple_of(256).max(256);
         self.constants.resize(size, 0);
         let usage = BufferUsages::UNIFORM | BufferUsages::STORAGE | BufferUsages::COPY_DST;
-        let constants = self.context.create(size as u64, usage)?;
+        let constants = self.context.create(size as u64, usage).await?;
         let queue = &self.context.queue;
         queue.write_buffer(&constants, 0, &self.constants);
         let scratch_bytes = NonZero::new((self.scratch as u64).saturating_mul(4));
-        let scratch = scratch_bytes.map(|bytes| self.context.buffer(bytes.get()));
-        let scratch = scratch.transpose()?;
+        let scratch = match scratch_bytes {
+            Some(bytes) => Some(self.context.buffer(bytes.get(), wait).await?),
+            None => None,
+        };
         let constant = |range: &Range<usize>| {
             BindingResource::Buffer(BufferBinding {
                 buffer: &constants,
@@ -298,10 +366,10 @@ impl<'a> Recorder<'a> {
         let bind = |pending: Pending| {
             let operand = |name: &str| pending.operands.iter().find(|(n, _)| n == name);
             let resource = |binding: &Binding| match (operand(&binding.name), &binding.name[..]) {
-                (Some((_, part)), _) => BindingResource::Buffer(BufferBinding {
-                    buffer: &self.buffers[part.buffer],
-                    offset: part.offset,
-                    size: NonZero::new(part.bytes),
+                (Some((_, bound)), _) => BindingResource::Buffer(BufferBinding {
+                    buffer: &self.buffers[bound.buffer],
+                    offset: bound.offset,
+                    size: NonZero::new(bound.bytes),
                 }),
                 (None, "watched") => self.watched.as_entire_binding(),
                 (None, "params") => constant(&pending.parameters),

@@ -1,7 +1,6 @@
 //! Numbers to the device and back.
 
-use std::cell::RefCell;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use furthermore_kernels_cpu::{Planes, PlanesMut};
 use furthermore_shaders::Stored;
@@ -9,7 +8,8 @@ use half::f16;
 use half::slice::HalfFloatSliceExt;
 use wgpu::{Buffer, BufferUsages, MapMode};
 
-use super::context::Context;
+use super::context::{Context, locked};
+use super::done::Wait;
 use crate::device::Source;
 use crate::error::Result;
 use crate::plan::Region;
@@ -31,8 +31,8 @@ const UNIT: u64 = wgpu::COPY_BUFFER_ALIGNMENT;
 pub(super) struct Staging {
     numbers: Vec<f32>,
     halves: Vec<f16>,
-    /// Mapped to read from.
-    back: RefCell<Option<Buffer>>,
+    /// Mapped to read from, while no download is under way.
+    back: Mutex<Option<Buffer>>,
 }
 
 impl Staging {
@@ -89,19 +89,20 @@ impl Staging {
     ///
     /// # Errors
     /// When the device fails.
-    pub(super) fn download(
+    pub(super) async fn download(
         &self,
-        context: &Context,
+        context: &Arc<Context>,
         source: &Buffer,
         region: &Region,
         mut numbers: PlanesMut<'_, f32>,
+        wait: Wait,
     ) -> Result<()> {
         if region.elements == 0 || region.planes == 0 {
             return Ok(());
         }
         let stored = size(context.stored);
         let span = (region.planes - 1) * region.stride + region.elements;
-        self.fetch(context, source, span as u64 * stored, |data| {
+        let take = |data: &[u8]| {
             for plane in 0..region.planes {
                 let at = plane * region.stride;
                 let to = numbers.plane_mut(plane);
@@ -116,50 +117,62 @@ impl Staging {
                     }
                 }
             }
-        })
+        };
+        self.fetch(context, source, span as u64 * stored, wait, take)
+            .await
     }
 
     /// Reads a region of bits into `words`.
     ///
     /// # Errors
     /// When the device fails.
-    pub(super) fn download_words(
+    pub(super) async fn download_words(
         &self,
-        context: &Context,
+        context: &Arc<Context>,
         source: &Buffer,
         words: &mut [u32],
+        wait: Wait,
     ) -> Result<()> {
         if words.is_empty() {
             return Ok(());
         }
-        self.fetch(context, source, size_of_val(words) as u64, |data| {
+        let bytes = size_of_val(words) as u64;
+        let take = |data: &[u8]| {
             words.copy_from_slice(&bytemuck::cast_slice(data)[..words.len()]);
-        })
+        };
+        self.fetch(context, source, bytes, wait, take).await
     }
 
     /// Hands the first `bytes` of a buffer to `take`.
     ///
     /// # Errors
     /// When the device fails.
-    fn fetch(
+    async fn fetch(
         &self,
-        context: &Context,
+        context: &Arc<Context>,
         source: &Buffer,
         bytes: u64,
+        wait: Wait,
         take: impl FnOnce(&[u8]),
     ) -> Result<()> {
         let bytes = bytes.next_multiple_of(UNIT);
-        let mut kept = self.back.borrow_mut();
-        if kept.as_ref().is_none_or(|buffer| buffer.size() < bytes) {
-            let usage = BufferUsages::MAP_READ | BufferUsages::COPY_DST;
-            let most = context.device.limits().max_buffer_size;
-            *kept = Some(context.create(bytes.next_power_of_two().min(most), usage)?);
-        }
-        let back = kept.as_ref().expect("it was made where there was none");
+        // Taken out, so that another download at the same time has one of its own.
+        let kept = locked(&self.back).take();
+        let back = match kept.filter(|buffer| buffer.size() >= bytes) {
+            Some(buffer) => buffer,
+            None => {
+                let usage = BufferUsages::MAP_READ | BufferUsages::COPY_DST;
+                let most = context.device.limits().max_buffer_size;
+                let size = bytes.next_power_of_two().min(most);
+                context.create(size, usage).await?
+            }
+        };
         let mut encoder = context.device.create_command_encoder(&Default::default());
-        encoder.copy_buffer_to_buffer(source, 0, back, 0, bytes);
+        encoder.copy_buffer_to_buffer(source, 0, &back, 0, bytes);
         context.submit(encoder);
-        read(context, back, bytes, take)
+        read(context, &back, bytes, wait, take).await?;
+        *locked(&self.back) = Some(back);
+        Ok(())
     }
 }
 
@@ -167,29 +180,15 @@ impl Staging {
 ///
 /// # Errors
 /// When the device fails.
-pub(super) fn read(
-    context: &Context,
-    buffer: &Buffer,
-    bytes: u64,
-    take: impl FnOnce(&[u8]),
-) -> Result<()> {
-    let mapping = Mapping::start(context, buffer, bytes);
-    context.wait()?;
-    mapping.take(take)
-}
-
-/// As [`read`], without blocking the thread that awaits it.
-///
-/// # Errors
-/// As there.
-pub(super) async fn read_async(
+pub(super) async fn read(
     context: &Arc<Context>,
     buffer: &Buffer,
     bytes: u64,
+    wait: Wait,
     take: impl FnOnce(&[u8]),
 ) -> Result<()> {
     let mapping = Mapping::start(context, buffer, bytes);
-    Context::done(context)?.await?;
+    context.idle(wait).await?;
     mapping.take(take)
 }
 

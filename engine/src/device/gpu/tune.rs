@@ -5,6 +5,7 @@ use std::sync::Arc;
 use furthermore_kernels_cpu::Arithmetic;
 
 use super::Gpu;
+use super::done::Wait;
 use super::program::GpuProgram;
 use super::tiles::numbers;
 use crate::device::{Program, RunOptions};
@@ -64,7 +65,8 @@ impl Gpu {
             let mut tiles = tiles.clone();
             tiles.choose(kind.clone(), tile);
             let (context, plan) = (Arc::clone(context), Arc::clone(plan));
-            let mut program = GpuProgram::load(context, plan, arithmetic, tiles)?;
+            let load = GpuProgram::load(context, plan, arithmetic, tiles, Wait::Here);
+            let mut program = pollster::block_on(load)?;
             let mut least = f64::INFINITY;
             // The first run finds buffers and caches cold.
             for _ in 0..=REPETITIONS {

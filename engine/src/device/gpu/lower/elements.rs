@@ -57,7 +57,7 @@ impl Lowering {
             .size("len", gradient.elements)
     }
 
-    pub(in super::super) fn slot_maxima(&self, x: Region) -> Result<Lowered> {
+    pub(super) fn slot_maxima(&self, x: Region) -> Result<Lowered> {
         let variant = self.variant("reduce", "slot_maxima", x.planes);
         self.by_element(variant, x.elements, x.planes)
             .operand("x", x)

@@ -4,7 +4,7 @@ use furthermore_kernels_cpu::TILE_IMAGES;
 use furthermore_kernels_cpu::conv2d::{Conv2dShape, steps_len};
 use furthermore_kernels_cpu::function_map::Function;
 use furthermore_kernels_cpu::pool::{Pool, PoolShape};
-use furthermore_shaders::{Constant, Variant};
+use furthermore_shaders::{Constant, Value, Variant};
 
 use super::products::Runs;
 use super::{Lowered, Lowering, WORKGROUP, too_large};
@@ -155,12 +155,12 @@ impl Lowered {
     }
 
     /// Planes of scratch of so many numbers.
-    fn in_scratch(mut self, planes: usize, numbers: usize) -> Result<Self> {
+    fn in_scratch(mut self, planes: usize, numbers: usize) -> Self {
         self.scratch = planes.saturating_mul(numbers);
-        if u32::try_from(self.scratch).is_err() {
-            return Err(too_large("scratch", self.scratch));
-        }
-        self.size("scratch_stride", numbers)
+        // Where it passes what shaders count, so does scratch, and the command is cut or refused.
+        let stride = u32::try_from(numbers).unwrap_or(u32::MAX);
+        self.parameters.push(("scratch_stride", Value::U32(stride)));
+        self
     }
 }
 
@@ -210,10 +210,10 @@ impl Lowering {
                 pieces.count * y.planes,
             )
             .operand("y", y)
-            .in_scratch(y.planes, stride)?
+            .in_scratch(y.planes, stride)
             .size("len", y.elements)?
             .size("count", pieces.count)?;
-        Ok(vec![lowered.in_scratch(y.planes, stride)?, sum])
+        Ok(vec![lowered.in_scratch(y.planes, stride), sum])
     }
 
     /// A convolution, or `swapped` its gradient by the images, of so many planes; what takes the
@@ -299,7 +299,7 @@ impl Lowering {
         let (planes, len) = (y.planes, shape.output_len());
         let mut convolution = self.forward(shape, operands, bias, planes)?.function(None);
         convolution.variant = convolution.variant.flag("IN_SCRATCH", true);
-        let convolution = convolution.in_scratch(planes, len)?;
+        let convolution = convolution.in_scratch(planes, len);
         let sizes = shape.output_sizes();
         let [batch, channels, rows, columns] = sizes;
         let variant = self.variant("conv2d_pooled", "conv2d_pooled", planes);
@@ -314,7 +314,7 @@ impl Lowering {
         let work = (WORKGROUP * planes).saturating_mul(taps);
         let lowered = Lowered::new(variant, groups, work)
             .operand("y", y)
-            .in_scratch(planes, len)?
+            .in_scratch(planes, len)
             .size("batch", batch)?;
         let lowered = match steps {
             Some(steps) => lowered.steps(steps, sizes),
