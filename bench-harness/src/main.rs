@@ -21,7 +21,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Train and run a network on encrypted digits beside plaintext, and print what it costs.
+    /// Train and run the papers' networks on ciphertexts beside plaintexts, and print what it costs.
     Reproduce(reproduce::Options),
     /// Time every kernel by itself, plain and encrypted, against what the machine can do.
     Kernels(kernels::Options),

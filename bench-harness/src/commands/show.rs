@@ -15,6 +15,8 @@ use crate::report;
 pub enum Kind {
     /// Handwritten digits side by side, as .png.
     Digits,
+    /// X-ray frames of coronary arteries side by side, as .png: left ones first, then right ones.
+    Angio,
     /// The whole-body circulation as curves, as .svg: loops of pressure and volume in the left
     /// ventricle, pressures and volumes over a beat.
     Wbc,
@@ -55,6 +57,17 @@ pub fn run(options: &Options) -> Result<()> {
             let (images, what) = digits(options, count)?;
             write_sheet(&options.to, &images, data::SIDE)?;
             println!("{count} {what}: {}", options.to.display());
+        }
+        Kind::Angio => {
+            check_ending(&options.to, "png")?;
+            if options.data.is_some() {
+                let (option, reason) = ("--data", "angiograms are always drawn".to_owned());
+                return Err(Error::Option { option, reason });
+            }
+            let count = options.count()?;
+            let images = angiograms(options.seed(), count);
+            write_sheet(&options.to, &images, data::angiograms::SIDE)?;
+            println!("{count} drawn angiograms: {}", options.to.display());
         }
         Kind::Wbc => {
             check_ending(&options.to, "svg")?;
@@ -111,6 +124,16 @@ fn digits(options: &Options, count: usize) -> Result<(Vec<f32>, &'static str)> {
     let image = |i: usize| &split.images[i * data::PIXELS..][..data::PIXELS];
     let images = chosen.iter().flat_map(image).copied().collect();
     Ok((images, "digits of MNIST"))
+}
+
+/// Frames of left arteries, then of right ones.
+fn angiograms(seed: u64, count: usize) -> Vec<f32> {
+    let drawn = data::angiograms::draw(seed, count, 0).train;
+    let frames = drawn.images.chunks_exact(data::angiograms::PIXELS);
+    let mut frames: Vec<(&[f32], u8)> = frames.zip(drawn.labels.iter().copied()).collect();
+    frames.sort_by_key(|(_, label)| *label);
+    let images: Vec<&[f32]> = frames.into_iter().map(|(image, _)| image).collect();
+    images.concat()
 }
 
 /// Writes images of a side as one sheet.

@@ -49,6 +49,19 @@ fn digits_are_shown_as_a_sheet() {
 }
 
 #[test]
+fn angiograms_are_shown_as_a_sheet() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("angio.png");
+    let to = file.to_str().expect("UTF-8");
+    let output = bench(&["show", "angio", "--to", to, "--count", "4"]);
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(said, format!("4 drawn angiograms: {to}\n"));
+    // Twice as large, with gaps.
+    let (width, height) = png_size(&fs::read(&file).expect("PNG"));
+    assert_eq!((width, height), (2 * 132 + 4, 2 * 132 + 4));
+}
+
+#[test]
 fn the_circulation_is_shown_as_curves() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("wbc.svg");
@@ -75,6 +88,10 @@ fn pictures_that_cannot_be_are_named() {
         (
             vec!["digits", "--to", &png, "--data", &none],
             "no such file",
+        ),
+        (
+            vec!["angio", "--to", &png, "--data", &none],
+            "--data: angiograms are always drawn",
         ),
         (
             vec!["wbc", "--to", &svg, "--seed", "2"],

@@ -299,7 +299,7 @@ impl<T: Element> CpuProgram<T> {
             }
             if !seen.finite() {
                 return Err(if step {
-                    update_not_finite(command)
+                    update_not_finite(&plan, command)
                 } else {
                     // Nothing in it is waited for.
                     pollster::block_on(diagnose(&plan, at, self, options))

@@ -1,6 +1,7 @@
 //! Where a run's numbers stopped being finite.
 
 use super::RunOptions;
+use crate::algebra::Algebra;
 use crate::error::{Error, Result};
 use crate::plan::{Command, Kernel, Plan, Region, Role};
 
@@ -51,9 +52,10 @@ pub(super) async fn diagnose(
             Ok(Some(_)) => {
                 let detail = format!(
                     ", from operands that all are ({} in {}): a slot is outside the operation's domain \
-                 or past the largest number",
+                 or past the largest number{}",
                     command.kernel.family(),
                     plan.options().dtype,
+                    hint(plan),
                 );
                 return Error::RunNotFinite { operation, detail };
             }
@@ -95,12 +97,24 @@ fn held_already(plan: &Plan, region: &Region) -> String {
 }
 
 /// An update's own result left the range of numbers.
-pub(super) fn update_not_finite(command: &Command) -> Error {
-    let detail =
-        ": the step leaves the range of the element type, and what it has stepped stays so";
+pub(super) fn update_not_finite(plan: &Plan, command: &Command) -> Error {
+    let detail = format!(
+        ": the step leaves the range of the element type, and what it has stepped stays so{}",
+        hint(plan)
+    );
     Error::RunNotFinite {
         operation: command.name.clone(),
-        detail: detail.to_owned(),
+        detail,
+    }
+}
+
+/// What else to look at where ciphertexts are computed on: a network runs on the masks too.
+fn hint(plan: &Plan) -> &'static str {
+    match plan.options().algebra {
+        Algebra::Real => "",
+        _ => {
+            "; masks go through it as messages do, and have to stay near them: see the mask policies"
+        }
     }
 }
 

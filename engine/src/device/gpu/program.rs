@@ -436,7 +436,7 @@ impl GpuProgram {
             let high = seen.iter().copied().max().unwrap_or(0);
             if high >= INFINITY_BITS {
                 return Err(if command.kernel.is_step() {
-                    update_not_finite(command)
+                    update_not_finite(&plan, command)
                 } else {
                     let mut replaying = Replaying {
                         program: self,
