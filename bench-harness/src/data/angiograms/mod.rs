@@ -165,7 +165,7 @@ struct Bolus {
 impl Bolus {
     fn new(rng: &mut ChaCha8Rng) -> Self {
         // Some frames are taken as it begins to flow.
-        let front = if chance(rng, 0.12) {
+        let front = if chance(rng, 0.08) {
             rng.random_range(5.0..60.0)
         } else {
             rng.random_range(80.0..420.0)
