@@ -16,7 +16,7 @@ pub(super) fn expose(rng: &mut ChaCha8Rng, arriving: &mut [f64], image: &mut [f3
     }
     soften(arriving, rng.random_range(0.03..0.12));
     // Quanta per pixel at the mean: the noise is theirs, and its variance grows with the light.
-    let quanta = libm::exp(rng.random_range(5.6..8.0));
+    let quanta = libm::exp(rng.random_range(5.8..8.2));
     for light in arriving.iter_mut() {
         let noise = around(rng, 0.0, (*light / quanta).sqrt());
         *light = libm::log((*light + noise).max(0.02));

@@ -164,9 +164,15 @@ struct Bolus {
 
 impl Bolus {
     fn new(rng: &mut ChaCha8Rng) -> Self {
+        // Some frames are taken as it begins to flow.
+        let front = if chance(rng, 0.08) {
+            rng.random_range(5.0..60.0)
+        } else {
+            rng.random_range(80.0..420.0)
+        };
         Self {
-            strength: rng.random_range(0.10..0.30),
-            front: rng.random_range(70.0..420.0),
+            strength: rng.random_range(0.12..0.32),
+            front,
             width: rng.random_range(20.0..70.0),
         }
     }
