@@ -1,6 +1,6 @@
 //! X-ray coronary angiography: which of the two coronary arteries a frame shows.
 
-use furthermore::network::{Convolution, Optimizer, Pool, Window};
+use furthermore::network::{Convolution, Pool, Window};
 
 use super::examples::{Examples, Judged, Standard, Task, one_hot};
 use super::{Loss, Recipe, Workload};
@@ -18,11 +18,8 @@ pub(super) const ANGIO: Workload = Workload {
     outputs: CLASSES,
     loss: Loss::CrossEntropy,
     recipe: Recipe {
-        optimizer: Optimizer::Sgd {
-            momentum: 0.9,
-            weight_decay: 0.0,
-        },
-        rate: 0.03,
+        optimizer: super::ADAM,
+        rate: 1e-3,
         decays: true,
         epochs: 10,
         quick_epochs: 3,

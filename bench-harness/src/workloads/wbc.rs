@@ -1,6 +1,6 @@
 //! The circulation of the whole body: a network that stands for the model, and one that turns it round.
 
-use furthermore::network::{Network, Optimizer, Value};
+use furthermore::network::{Network, Value};
 use furthermore::tensor::DType;
 
 use super::examples::{Examples, Judged, Standard, Task};
@@ -57,12 +57,7 @@ pub(super) const INVERSE: Workload = Workload {
 };
 
 const RECIPE: Recipe = Recipe {
-    optimizer: Optimizer::Adam {
-        beta1: 0.9,
-        beta2: 0.999,
-        epsilon: 1e-6,
-        weight_decay: 0.0,
-    },
+    optimizer: super::ADAM,
     rate: 2e-3,
     decays: true,
     epochs: 150,
