@@ -54,7 +54,8 @@ pub struct Angiograms {
 ///
 /// The result depends on the arguments alone, and never on the number of threads. Labels are
 /// balanced (the counts of the two classes differ by at most one) and in random order. Pixels are
-/// multiples of 1/255, and vessels are dark.
+/// multiples of 1/255, and vessels are dark; over many frames their mean is 0.48 and their standard
+/// deviation 0.20.
 pub fn draw(seed: u64, train: usize, test: usize) -> Angiograms {
     let split = |part, count| {
         samples::draw_split(seed, part, count, CLASSES, PIXELS, |rng, label, image| {
@@ -279,7 +280,10 @@ mod tests {
 
     #[test]
     fn pixels_are_grey_levels_that_use_their_range() {
-        for image in draw(4, 20, 0).train.images.chunks_exact(PIXELS) {
+        let images = draw(4, 20, 0).train.images;
+        let mean = images.iter().sum::<f32>() / images.len() as f32;
+        assert!((mean - 0.48).abs() < 0.08, "{mean}");
+        for image in images.chunks_exact(PIXELS) {
             for &value in image {
                 assert!((0.0..=1.0).contains(&value));
                 assert_eq!(value, (value * 255.0).round() / 255.0);
