@@ -100,7 +100,7 @@ impl<'a> Fetcher<'a> {
         let mut reasons = Vec::new();
         for mirror in &self.mirrors {
             let url = format!("{}/{}", mirror.trim_end_matches('/'), file.name);
-            match self.from_mirror(&url, file, &mut part, &mut seen) {
+            match self.try_mirror(&url, file, &mut part, &mut seen) {
                 Ok(()) => {
                     part.name_it(&path)?;
                     return Ok(Outcome::Fetched(part.received));
@@ -111,13 +111,16 @@ impl<'a> Fetcher<'a> {
                 }
             }
         }
+        if part.len == 0 {
+            fs::remove_file(&part.path).map_err(|e| unusable(&part.path, e))?;
+        }
         Err(Error::Download {
             name: file.name.to_owned(),
             reason: reasons.join("; "),
         })
     }
 
-    fn from_mirror(
+    fn try_mirror(
         &self,
         url: &str,
         file: &Remote<'_>,

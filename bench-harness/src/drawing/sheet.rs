@@ -86,7 +86,7 @@ mod tests {
         let row = &pixels[5 * width + 4..][..56];
         assert!((0..28).all(|x| row[2 * x] == row[2 * x + 1]));
         assert_eq!((row[0], row[55]), (0, 255));
-        assert_eq!(tiled(&vec![0.5; 65 * 65], 65).0, 65 + 8);
+        assert_eq!(tiled(&[0.5; 65 * 65], 65).0, 65 + 8);
         assert_eq!(tiled(&[], 7), (63 + 8, vec![GAP_GREY; 71 * 71]));
         // Numbers that no image has are drawn all the same.
         let (width, pixels) = tiled(&[f32::NAN, -3.0, 7.0, 1.0], 2);

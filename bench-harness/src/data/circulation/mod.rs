@@ -1,7 +1,7 @@
 //! The whole-body circulation: a closed loop of heart and vessels whose measurements a network learns
 //! from its parameters, and the parameters from measurements.
 //!
-//! [`model`] has the equations; [`summaries`] integrates any number of circulations to their periodic
+//! `model` has the equations; [`summaries`] integrates any number of circulations to their periodic
 //! state, [`beat`] gives the curves of one, and [`draw`] makes a data set of both.
 
 mod model;
