@@ -22,7 +22,7 @@ pub(super) const ANGIO: Workload = Workload {
         rate: 1e-3,
         decays: true,
         epochs: 10,
-        quick_epochs: 3,
+        quick_epochs: 6,
     },
     build: |network, x| {
         let mut x = x;
