@@ -18,6 +18,7 @@ use furthermore::session::Session;
 use furthermore::tensor::{DType, Plaintext, Tensor};
 
 use crate::error::Result;
+use crate::report::Status;
 use crate::workloads::{Task, Workload};
 
 pub(crate) use claim::{Claim, claims};
@@ -47,7 +48,8 @@ pub(crate) struct Experiment<'a> {
 }
 
 impl Experiment<'_> {
-    /// Training and inference in each algebra. What fails becomes rows that say why.
+    /// Training and inference in each algebra. What fails becomes a row that says why, and what would
+    /// have followed is skipped.
     pub(crate) fn measure(&self, algebras: &[Algebra], rows: &mut Vec<Row>) {
         // Plain training rounded otherwise: how far two trainings part that compute the same.
         let other = match self.dtype {
@@ -56,16 +58,20 @@ impl Experiment<'_> {
         };
         for &algebra in algebras {
             let before = rows.len();
-            let other = other.as_ref().and_then(|result| result.as_ref().ok());
-            if let Err(error) = self.try_measure(algebra, other, rows) {
+            if let Err(error) = self.try_measure(algebra, other.as_ref(), rows) {
                 let batches = |regime| INFER_BATCHES.map(|batch| ("infer", regime, batch));
                 let jobs = [
                     &[("train", "ct-ct", TRAIN_BATCH)][..],
                     &batches("ct-pt"),
                     &batches("ct-ct"),
                 ];
-                for (job, regime, batch) in jobs.concat().into_iter().skip(rows.len() - before) {
-                    rows.push(Row::new(self, job, regime, batch, algebra).failed(&error));
+                let left = jobs.concat().into_iter().skip(rows.len() - before);
+                for (nth, (job, regime, batch)) in left.enumerate() {
+                    let row = Row::new(self, job, regime, batch, algebra);
+                    rows.push(match nth {
+                        0 => row.ended(Status::Failed, &error),
+                        _ => row.ended(Status::Skipped, "it stands on a row that failed"),
+                    });
                 }
             }
         }
@@ -74,7 +80,7 @@ impl Experiment<'_> {
     fn try_measure(
         &self,
         algebra: Algebra,
-        other: Option<&Judgement>,
+        other: Option<&Result<Judgement>>,
         rows: &mut Vec<Row>,
     ) -> Result<()> {
         let key = SecretKey::from_known_seed(algebra.slots(), self.seed)?;

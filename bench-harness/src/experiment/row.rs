@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use super::Experiment;
 use super::judge::{Answers, Judgement};
+use crate::error::Result;
 use crate::report::Status;
 use crate::timing::Samples;
 use crate::workloads::Judged;
@@ -130,18 +131,24 @@ impl Row {
             .clone_from(&row.encrypted_absolute_error);
     }
 
-    pub(super) fn set_f64_answers(&mut self, judgement: Option<&Judgement>) {
-        if let Some(judgement) = judgement {
-            let Answers {
-                accuracy, relative, ..
-            } = judgement.answers();
-            self.plain_f64_accuracy = accuracy;
-            self.plain_f64_error = relative;
+    /// What plain training in f64 came to, where there was one.
+    pub(super) fn set_f64_answers(&mut self, trained: Option<&Result<Judgement>>) {
+        match trained {
+            None => {}
+            Some(Ok(judgement)) => {
+                let answers = judgement.answers();
+                self.plain_f64_accuracy = answers.accuracy;
+                self.plain_f64_error = answers.relative;
+            }
+            Some(Err(error)) => {
+                self.note = format!("{}; plain training in f64 failed: {error}", self.note);
+            }
         }
     }
 
-    pub(super) fn failed(mut self, why: impl ToString) -> Self {
-        self.status = Status::Failed;
+    /// Without figures, for that reason.
+    pub(super) fn ended(mut self, status: Status, why: impl ToString) -> Self {
+        self.status = status;
         self.note = why.to_string();
         self
     }
