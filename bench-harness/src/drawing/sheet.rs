@@ -5,7 +5,7 @@ const GAP: usize = 4;
 /// Grey of the gaps, so that black and white margins of images both show.
 const GAP_GREY: u8 = 96;
 /// Images are enlarged, each pixel to a square, as long as a tile is no wider than this.
-const TILE: usize = 64;
+const TILE: usize = 128;
 
 /// Square images of `side` pixels (at least one), each pixel in `0.0..=1.0` from black to white, as
 /// tiles of one PNG file: row by row in their order, as many across as down or a row fewer.
@@ -54,43 +54,43 @@ mod tests {
 
     #[test]
     fn tiles_lie_where_they_belong() {
-        // Five images of 40 x 40, each of one grey but for its top right pixel.
-        let side = 40;
+        // Five images of 80 x 80, each of one grey but for its top right pixel.
+        let side = 80;
         let image = |i: usize| {
             (0..side * side).map(move |p| if p == side - 1 { 1.0 } else { i as f32 / 10.0 })
         };
         let images: Vec<f32> = (0..5).flat_map(image).collect();
         let (width, pixels) = tiled(&images, side);
-        assert_eq!((width, pixels.len() / width), (3 * 44 + 4, 2 * 44 + 4));
+        assert_eq!((width, pixels.len() / width), (3 * 84 + 4, 2 * 84 + 4));
         let at = |x: usize, y: usize| pixels[y * width + x];
         for i in 0..5 {
-            let (x, y) = (4 + i % 3 * 44, 4 + i / 3 * 44);
+            let (x, y) = (4 + i % 3 * 84, 4 + i / 3 * 84);
             let grey = (25.5 * i as f32).round() as u8;
             assert_eq!(
-                [at(x, y), at(x + 38, y + 39), at(x + 39, y + 39)],
+                [at(x, y), at(x + 78, y + 79), at(x + 79, y + 79)],
                 [grey; 3]
             );
-            assert_eq!(at(x + 39, y), 255);
-            let around = [at(x - 1, y), at(x + 40, y), at(x, y - 1), at(x, y + 40)];
+            assert_eq!(at(x + 79, y), 255);
+            let around = [at(x - 1, y), at(x + 80, y), at(x, y - 1), at(x, y + 80)];
             assert_eq!(around, [GAP_GREY; 4]);
         }
         // Where a sixth would be.
-        assert_eq!(at(4 + 2 * 44 + 20, 4 + 44 + 20), GAP_GREY);
+        assert_eq!(at(4 + 2 * 84 + 40, 4 + 84 + 40), GAP_GREY);
     }
 
     #[test]
     fn small_images_are_enlarged_and_large_ones_are_not() {
         let images: Vec<f32> = (0..2 * 28 * 28).map(|p| (p % 28) as f32 / 27.0).collect();
         let (width, pixels) = tiled(&images, 28);
-        assert_eq!((width, pixels.len() / width), (2 * 60 + 4, 64));
-        let row = &pixels[5 * width + 4..][..56];
-        assert!((0..28).all(|x| row[2 * x] == row[2 * x + 1]));
-        assert_eq!((row[0], row[55]), (0, 255));
+        assert_eq!((width, pixels.len() / width), (2 * 116 + 4, 120));
+        let row = &pixels[5 * width + 4..][..112];
+        assert!((0..28).all(|x| row[4 * x] == row[4 * x + 3]));
+        assert_eq!((row[0], row[111]), (0, 255));
         assert_eq!(tiled(&[0.5; 65 * 65], 65).0, 65 + 8);
-        assert_eq!(tiled(&[], 7), (63 + 8, vec![GAP_GREY; 71 * 71]));
+        assert_eq!(tiled(&[], 7), (126 + 8, vec![GAP_GREY; 134 * 134]));
         // Numbers that no image has are drawn all the same.
         let (width, pixels) = tiled(&[f32::NAN, -3.0, 7.0, 1.0], 2);
-        let at = |x: usize, y: usize| pixels[(4 + 32 * y) * width + 4 + 32 * x];
+        let at = |x: usize, y: usize| pixels[(4 + 64 * y) * width + 4 + 64 * x];
         assert_eq!([at(0, 0), at(1, 0), at(0, 1), at(1, 1)], [0, 0, 255, 255]);
     }
 

@@ -27,7 +27,7 @@ fn digits_are_shown_as_a_sheet() {
         assert_eq!(said, format!("12 drawn digits: {file}\n"));
     }
     let [drawn, again, other] = [&drawn, &again, &other].map(|file| fs::read(file).expect("PNG"));
-    assert_eq!(png_size(&drawn), (4 * 60 + 4, 3 * 60 + 4));
+    assert_eq!(png_size(&drawn), (4 * 116 + 4, 3 * 116 + 4));
     assert!(drawn == again && drawn != other);
 
     let mnist = folder.path().join("mnist");
@@ -39,7 +39,7 @@ fn digits_are_shown_as_a_sheet() {
     assert!(output.status.success());
     assert_eq!(
         png_size(&fs::read(&sheet).expect("PNG")),
-        (6 * 60 + 4, 5 * 60 + 4)
+        (6 * 116 + 4, 5 * 116 + 4)
     );
     let said = refusal(&[&arguments[..], &["31"]].concat());
     assert!(
