@@ -3,8 +3,39 @@
 use std::collections::HashSet;
 
 use super::Row;
-use super::rig::{Ran, Stored};
+use super::rig::{Planes, Stored};
 use crate::report::Status;
+
+/// What a run left.
+#[derive(Debug, Clone)]
+pub(super) struct Ran {
+    /// What the command wrote.
+    pub(super) written: Vec<Stored>,
+    /// Every word of each buffer, before the run and after it.
+    pub(super) before: Planes,
+    pub(super) after: Planes,
+    /// Those that the command may write.
+    pub(super) own: Vec<Vec<bool>>,
+}
+
+impl Ran {
+    /// Words that have to be after the run what they were before: buffer, and place in it.
+    fn beside(&self) -> impl Iterator<Item = (usize, usize)> {
+        let buffers = self.own.iter().enumerate();
+        buffers.flat_map(|(buffer, own)| {
+            let others = own.iter().enumerate().filter(|(_, own)| !**own);
+            others.map(move |(at, _)| (buffer, at))
+        })
+    }
+
+    /// The first word that was written and is none of the command's.
+    pub(super) fn stray(&self) -> Option<String> {
+        let bits = |words: &Planes, (buffer, at): (usize, usize)| words[buffer][at].to_bits();
+        let mut beside = self.beside();
+        let stray = beside.find(|word| bits(&self.before, *word) != bits(&self.after, *word));
+        stray.map(|(buffer, at)| format!("word {at} of buffer {buffer} was written"))
+    }
+}
 
 /// What a result is of; the first of each is made wrong.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

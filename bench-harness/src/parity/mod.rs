@@ -7,6 +7,7 @@
 //! | `refusals.rs` | operands that are not the kernel's make no plan |
 //! | `control.rs` | results made wrong, which the comparison has to notice |
 //! | `bounds.rs` | what rounding may do, and the comparison |
+//! | `names.rs` | what rows call a command |
 //! | `formulas.rs` | the functions and their derivatives in f64 |
 //! | `support.rs` | the table of what runs where |
 //! | the others | the kernels, by what they go along: elements, rows, images ... |
@@ -18,6 +19,7 @@ mod elements;
 mod formulas;
 mod images;
 mod layouts;
+mod names;
 mod noise;
 mod products;
 mod refusals;

@@ -12,7 +12,8 @@ use furthermore_kernels_cpu::Arithmetic;
 
 use super::Row;
 use super::bounds::{Law, Precision, distance};
-use super::control::{Control, Subject};
+use super::control::{Control, Ran, Subject};
+use super::names::{name, shape};
 use crate::report::Status;
 
 /// Numbers `[plane][element]`, or `[slot][element]`.
@@ -74,37 +75,6 @@ pub(super) struct Rig<'a> {
     control: &'a RefCell<Control>,
     /// Runs that the guard ended count as if they had gone through.
     deaf: Cell<bool>,
-}
-
-/// What a run left.
-#[derive(Debug, Clone)]
-pub(super) struct Ran {
-    /// What the command wrote.
-    pub(super) written: Vec<Stored>,
-    /// Every word of each buffer, before the run and after it.
-    before: Planes,
-    pub(super) after: Planes,
-    /// Those that the command may write.
-    own: Vec<Vec<bool>>,
-}
-
-impl Ran {
-    /// Words that have to be after the run what they were before: buffer, and place in it.
-    pub(super) fn beside(&self) -> impl Iterator<Item = (usize, usize)> {
-        let buffers = self.own.iter().enumerate();
-        buffers.flat_map(|(buffer, own)| {
-            let others = own.iter().enumerate().filter(|(_, own)| !**own);
-            others.map(move |(at, _)| (buffer, at))
-        })
-    }
-
-    /// The first word that was written and is none of the command's.
-    fn stray(&self) -> Option<String> {
-        let bits = |words: &Planes, (buffer, at): (usize, usize)| words[buffer][at].to_bits();
-        let mut beside = self.beside();
-        let stray = beside.find(|word| bits(&self.before, *word) != bits(&self.after, *word));
-        stray.map(|(buffer, at)| format!("word {at} of buffer {buffer} was written"))
-    }
 }
 
 impl<'a> Rig<'a> {
@@ -599,46 +569,5 @@ fn status(outcome: &Result<(), String>) -> Status {
         Status::Ok
     } else {
         Status::Failed
-    }
-}
-
-/// The kernel's name, with the function it applies.
-fn name(kernel: &Kernel) -> String {
-    match kernel {
-        Kernel::FunctionMap { function } | Kernel::FunctionMapGradient { function } => {
-            format!("{} {}", kernel.name(), function.name())
-        }
-        _ => kernel.name().to_owned(),
-    }
-}
-
-/// The sizes that say most of a command.
-fn shape(kernel: &Kernel, reads: &[Stored], writes: &[Stored]) -> String {
-    match kernel {
-        Kernel::BlockMatmul { shape, .. } => {
-            let t = |transposed| if transposed { "t" } else { "" };
-            format!(
-                "{}*{}x{}{}x{}{}",
-                shape.batch,
-                shape.m,
-                shape.k,
-                t(shape.transpose_a),
-                shape.n,
-                t(shape.transpose_b)
-            )
-        }
-        Kernel::Reduce { axis, .. } | Kernel::MaxGradient { axis } => {
-            format!("{}x{}x{}", axis.outer, axis.length, axis.inner)
-        }
-        _ => {
-            let lens = |tensors: &[Stored]| -> String {
-                let lens: Vec<String> = tensors
-                    .iter()
-                    .map(|stored| stored.operand().elements.to_string())
-                    .collect();
-                lens.join(",")
-            };
-            format!("{}->{}", lens(reads), lens(writes))
-        }
     }
 }
