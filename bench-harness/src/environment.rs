@@ -70,10 +70,15 @@ impl Environment {
     }
 }
 
-/// Bytes of memory that are free; unknown where the system does not say.
+/// Bytes of memory that are free, in the machine and in the group that this process is held to;
+/// unknown where the system does not say.
 pub(crate) fn available_memory() -> Option<usize> {
     let memory = MemoryRefreshKind::nothing().with_ram();
-    let system = System::new_with_specifics(RefreshKind::nothing().with_memory(memory));
-    let free = system.ok()?.available_memory();
+    let system = System::new_with_specifics(RefreshKind::nothing().with_memory(memory)).ok()?;
+    // Files that the system keeps in memory count as the group's, and make way.
+    let group = system
+        .cgroup_limits()
+        .map(|limits| limits.total_memory.saturating_sub(limits.rss));
+    let free = group.into_iter().fold(system.available_memory(), u64::min);
     Some(usize::try_from(free).unwrap_or(usize::MAX))
 }

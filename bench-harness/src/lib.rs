@@ -7,6 +7,7 @@ pub mod kernels;
 pub mod parity;
 pub mod workloads;
 
+mod audit;
 mod download;
 mod drawing;
 mod environment;

@@ -4,8 +4,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use furthermore_bench::commands::{
-    decrypt, download, encrypt, infer, kernels, keygen, parity, profile, reproduce, run, show,
-    tune, versus,
+    audit, decrypt, download, encrypt, infer, kernels, keygen, parity, profile, reproduce, run,
+    show, tune, versus,
 };
 
 /// Neural networks on MORE-encrypted tensors: reproduce the claims and measure their cost.
@@ -45,6 +45,8 @@ enum Command {
     Decrypt(decrypt::Options),
     /// Draw a picture of the data that networks learn from.
     Show(show::Options),
+    /// Run the known attacks on ciphertexts, with no secret key, and print what they recover.
+    Audit(audit::Options),
     /// Fetch the data that experiments read.
     Download(download::Options),
 }
@@ -68,6 +70,7 @@ fn main() -> ExitCode {
         Command::Infer(options) => infer::run(&options),
         Command::Run(options) => run::run(&options),
         Command::Decrypt(options) => decrypt::run(&options),
+        Command::Audit(options) => audit::run(&options),
         Command::Show(options) => show::run(&options),
         Command::Download(options) => download::run(&options),
     };

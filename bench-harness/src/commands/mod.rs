@@ -1,5 +1,6 @@
 //! The commands, one a file, and what they share.
 
+pub mod audit;
 pub mod decrypt;
 pub mod download;
 pub mod encrypt;

@@ -58,6 +58,12 @@ pub fn run(options: &Options) -> Result<()> {
             reason: format!("'{}' matches nothing of: {names}", options.only),
         });
     }
+    if options.data.is_some() && !workloads.iter().any(|w| w.name.starts_with("mnist")) {
+        return Err(Error::Option {
+            option: "--data",
+            reason: "it is for digits, and --only leaves them out".to_owned(),
+        });
+    }
     let chosen = options.compute.choose()?;
     report::check_writable(options.json.as_deref())?;
     let environment = chosen.engine.environment();
@@ -167,6 +173,10 @@ fn print(report: &Report<Row>, said: &[String], claims: &[Claim], chosen: &Chose
     }
     println!("\nThe papers claim results equal to plaintext at about ten times the time. Here:");
     println!("{}", conclusions(claims));
+    let missing: usize = claims.iter().map(|claim| claim.missing).sum();
+    if missing > 0 {
+        println!("{missing} of {} rows are missing from it.", rows.len());
+    }
     println!("{WARNING}");
 }
 
@@ -223,10 +233,10 @@ fn errors(rows: &[Row]) -> Option<comfy_table::Table> {
         "workload",
         "algebra",
         "output",
-        "plain",
-        "encrypted",
-        "plain",
-        "encrypted",
+        "plain (unit)",
+        "encrypted (unit)",
+        "plain (%)",
+        "encrypted (%)",
     ];
     let mut table = report::table(&header, 3);
     for row in rows.iter().filter(|row| row.job == "train") {
@@ -240,7 +250,7 @@ fn errors(rows: &[Row]) -> Option<comfy_table::Table> {
             continue;
         };
         for (nth, output) in outputs.iter().enumerate() {
-            let percent = |errors: &[f64]| format!("{:.3} %", 100.0 * errors[nth]);
+            let percent = |errors: &[f64]| format!("{:.3}", 100.0 * errors[nth]);
             table.add_row([
                 row.workload.to_owned(),
                 row.algebra.clone(),
@@ -266,7 +276,11 @@ fn conclusions(claims: &[Claim]) -> comfy_table::Table {
         "equal",
     ];
     let mut table = report::table(&header, 7);
-    let yes = |holds: bool| if holds { "yes" } else { "no" }.to_owned();
+    let yes = |holds: Option<bool>| match holds {
+        Some(true) => "yes".to_owned(),
+        Some(false) => "no".to_owned(),
+        None => "-".to_owned(),
+    };
     for claim in claims {
         let [least, most] = [claim.overhead_min, claim.overhead_max];
         table.add_row([

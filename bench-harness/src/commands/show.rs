@@ -50,16 +50,20 @@ const MOST: usize = 10_000;
 /// When an option's value cannot be used or does not go with what is shown, or a file cannot be read
 /// or written.
 pub fn run(options: &Options) -> Result<()> {
+    let ending = match options.kind {
+        Kind::Digits | Kind::Angio => "png",
+        Kind::Wbc => "svg",
+    };
+    check_ending(&options.to, ending)?;
+    report::check_writable(Some(&options.to))?;
     match options.kind {
         Kind::Digits => {
-            check_ending(&options.to, "png")?;
             let count = options.count()?;
             let (images, what) = digits(options, count)?;
             write_sheet(&options.to, &images, data::SIDE)?;
             println!("{count} {what}: {}", options.to.display());
         }
         Kind::Angio => {
-            check_ending(&options.to, "png")?;
             if options.data.is_some() {
                 let (option, reason) = ("--data", "angiograms are always drawn".to_owned());
                 return Err(Error::Option { option, reason });
@@ -70,7 +74,6 @@ pub fn run(options: &Options) -> Result<()> {
             println!("{count} drawn angiograms: {}", options.to.display());
         }
         Kind::Wbc => {
-            check_ending(&options.to, "svg")?;
             for (option, given) in [
                 ("--count", options.count.is_some()),
                 ("--seed", options.seed.is_some()),
@@ -81,7 +84,6 @@ pub fn run(options: &Options) -> Result<()> {
                     return Err(Error::Option { option, reason });
                 }
             }
-            report::check_writable(Some(&options.to))?;
             let drawing = drawing::circulations().map_err(|error| refuse(&options.to, error))?;
             report::write_file(&options.to, drawing)?;
             println!("the whole-body circulation: {}", options.to.display());
@@ -138,7 +140,6 @@ fn angiograms(seed: u64, count: usize) -> Vec<f32> {
 
 /// Writes images of a side as one sheet.
 fn write_sheet(path: &Path, images: &[f32], side: usize) -> Result<()> {
-    report::check_writable(Some(path))?;
     let sheet = drawing::contact_sheet(images, side).map_err(|error| refuse(path, error))?;
     report::write_file(path, sheet)
 }

@@ -177,7 +177,11 @@ impl<'a> Fetcher<'a> {
             request = request.header(RANGE, format!("bytes={}-", part.len));
         }
         let mut response = request.call().map_err(|e| failure(&e))?;
+        let announced = response.headers().get(CONTENT_LENGTH);
+        let announced = announced.and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
         match response.status() {
+            // What is no such file, a page to log in perhaps, is no reason to give up what is there.
+            StatusCode::OK if announced.is_some_and(|bytes| bytes != file.bytes) => {}
             StatusCode::OK => part.restart()?,
             StatusCode::PARTIAL_CONTENT if starts_at(response.headers(), part.len) => {}
             StatusCode::PARTIAL_CONTENT | StatusCode::RANGE_NOT_SATISFIABLE => {
@@ -194,14 +198,15 @@ impl<'a> Fetcher<'a> {
                 });
             }
         }
-        let announced = response.headers().get(CONTENT_LENGTH);
-        let announced = announced.and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+        let before = match response.status() {
+            StatusCode::PARTIAL_CONTENT => part.len,
+            _ => 0,
+        };
         if let Some(rest) = announced
-            && rest != file.bytes - part.len
+            && rest != file.bytes - before
         {
-            let (whole, bytes) = (rest.saturating_add(part.len), file.bytes);
+            let (whole, bytes) = (rest.saturating_add(before), file.bytes);
             let reason = format!("it has {whole} bytes, and has to have {bytes}");
-            part.restart()?;
             return Err(Failure::Lasting(reason));
         }
         let mut body = response.body_mut().as_reader();

@@ -70,7 +70,7 @@ impl Experiment<'_> {
                     let row = Row::new(self, job, regime, batch, algebra);
                     rows.push(match nth {
                         0 => row.ended(Status::Failed, &error),
-                        _ => row.ended(Status::Skipped, "it stands on a row that failed"),
+                        _ => row.ended(Status::Skipped, "not tried: a row before it failed"),
                     });
                 }
             }
@@ -85,32 +85,23 @@ impl Experiment<'_> {
     ) -> Result<()> {
         let key = SecretKey::from_known_seed(algebra.slots(), self.seed)?;
         let mut encryptor = key.encryptor_from_known_seed(algebra, self.seed)?;
-        let (plain, encrypted, trained) = self.train(algebra, &key, &mut encryptor)?;
-        let at = rows.len();
-        rows.push(trained);
+        let trained = self.train(algebra, &key, &mut encryptor)?;
+        let mut row = trained.row.clone();
+        row.set_f64_answers(other);
+        rows.push(row);
         for batch in INFER_BATCHES {
-            let regime = Regime::plain_weights(algebra, &plain);
+            let regime = Regime::plain_weights(algebra, &trained.plain);
             rows.push(self.infer(regime, batch, &key, &mut encryptor)?);
         }
-        let opened = open(&key, &encrypted)?;
         for batch in INFER_BATCHES {
-            let regime = Regime::encrypted_weights(algebra, &opened, &encrypted);
-            rows.push(self.infer(regime, batch, &key, &mut encryptor)?);
-        }
-        // Times and output errors of the last rows are against the same weights, decrypted; the answers
-        // to compare with are those of the plaintext training.
-        let answers = self.answers(self.processor, &plain, &self.task.test)?;
-        for row in &mut rows[at..] {
-            match (row.job, row.regime, row.batch) {
-                ("train", ..) => row.set_f64_answers(other),
-                (_, "ct-ct", WHOLE_BATCH) => {}
-                _ => continue,
+            let regime = Regime::encrypted_weights(algebra, &trained.opened, &trained.encrypted);
+            let mut row = self.infer(regime, batch, &key, &mut encryptor)?;
+            if batch == WHOLE_BATCH {
+                // Times and output errors are against the same weights, decrypted; the answers to compare
+                // with are those of the plaintext training.
+                row.set_plain_answers_of(&trained.row);
             }
-            row.set_plain_answers(&answers);
-        }
-        let last = rows.last().cloned();
-        if let Some(last) = last {
-            rows[at].set_encrypted_answers_of(&last);
+            rows.push(row);
         }
         Ok(())
     }

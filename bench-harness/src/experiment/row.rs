@@ -123,12 +123,12 @@ impl Row {
         self.encrypted_absolute_error = absolute;
     }
 
-    /// What another row says of the same weights.
-    pub(super) fn set_encrypted_answers_of(&mut self, row: &Row) {
-        self.encrypted_accuracy = row.encrypted_accuracy;
-        self.encrypted_error.clone_from(&row.encrypted_error);
-        self.encrypted_absolute_error
-            .clone_from(&row.encrypted_absolute_error);
+    /// What another row says of plaintext weights.
+    pub(super) fn set_plain_answers_of(&mut self, row: &Row) {
+        self.plain_accuracy = row.plain_accuracy;
+        self.plain_error.clone_from(&row.plain_error);
+        self.plain_absolute_error
+            .clone_from(&row.plain_absolute_error);
     }
 
     /// What plain training in f64 came to, where there was one.

@@ -16,15 +16,24 @@ use crate::error::{Error, Result};
 use crate::progress;
 use crate::timing::Samples;
 
+/// What training came to.
+pub(super) struct Trained {
+    pub(super) plain: Parameters,
+    pub(super) encrypted: Parameters,
+    /// The encrypted weights' messages.
+    pub(super) opened: Parameters,
+    /// Times, and what either set of weights answers.
+    pub(super) row: Row,
+}
+
 impl Experiment<'_> {
-    /// Trains on plaintexts and on ciphertexts from the same weights and batches. Returns both sets of
-    /// weights.
+    /// Trains on plaintexts and on ciphertexts from the same weights and batches.
     pub(super) fn train(
         &self,
         algebra: Algebra,
         key: &SecretKey,
         encryptor: &mut Encryptor<'_>,
-    ) -> Result<(Parameters, Parameters, Row)> {
+    ) -> Result<Trained> {
         let mut row = Row::new(self, "train", "ct-ct", TRAIN_BATCH, algebra);
         let network = self.workload.training(self.workload.recipe.optimizer)?;
         let start = network.initial_parameters(self.seed, self.dtype)?;
@@ -79,7 +88,14 @@ impl Experiment<'_> {
         row.weight_max_abs_error = Some(largest_difference(&plain, &opened)?);
         row.note =
             "encrypt_seconds is the whole training set, decrypt_seconds the weights".to_owned();
-        Ok((plain, encrypted, row))
+        row.set_plain_answers(&self.answers(self.device, &plain, &self.task.test)?);
+        row.set_encrypted_answers(&self.answers(self.device, &opened, &self.task.test)?);
+        Ok(Trained {
+            plain,
+            encrypted,
+            opened,
+            row,
+        })
     }
 
     /// Trains on plaintexts in f64 from the same weights and batches, and judges what it has learnt.

@@ -1,6 +1,6 @@
 //! X-ray coronary angiography: which of the two coronary arteries a frame shows.
 
-use furthermore::network::{Convolution, Pool, Window};
+use furthermore::network::{Convolution, Optimizer, Pool, Window};
 
 use super::examples::{Examples, Judged, Standard, Task, one_hot};
 use super::{Loss, Recipe, Workload};
@@ -18,7 +18,7 @@ pub(super) const ANGIO: Workload = Workload {
     outputs: CLASSES,
     loss: Loss::CrossEntropy,
     recipe: Recipe {
-        optimizer: super::ADAM,
+        optimizer: Optimizer::adam(),
         rate: 1e-3,
         decays: true,
         epochs: 10,

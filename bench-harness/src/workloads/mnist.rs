@@ -18,7 +18,7 @@ pub(super) const MLP: Workload = Workload {
     outputs: CLASSES,
     loss: Loss::CrossEntropy,
     recipe: Recipe {
-        optimizer: SGD,
+        optimizer: Optimizer::sgd(0.9),
         rate: 0.1,
         decays: false,
         epochs: 5,
@@ -39,7 +39,7 @@ pub(super) const LENET: Workload = Workload {
     outputs: CLASSES,
     loss: Loss::CrossEntropy,
     recipe: Recipe {
-        optimizer: SGD,
+        optimizer: Optimizer::sgd(0.9),
         rate: 0.05,
         decays: true,
         epochs: 10,
@@ -61,11 +61,6 @@ pub(super) const LENET: Workload = Workload {
         network.linear("fc3", x, 84, 10)
     },
     examples: |sources, dtype| task(sources, LENET.input, dtype),
-};
-
-const SGD: Optimizer = Optimizer::Sgd {
-    momentum: 0.9,
-    weight_decay: 0.0,
 };
 
 /// Digits as images of this shape, from files or drawn.

@@ -27,14 +27,6 @@ pub enum Loss {
     SquaredError,
 }
 
-/// Adam with its usual decays; [`Optimizer::adam`] as a constant.
-const ADAM: Optimizer = Optimizer::Adam {
-    beta1: 0.9,
-    beta2: 0.999,
-    epsilon: 1e-6,
-    weight_decay: 0.0,
-};
-
 /// How a network is trained: batches of 64, from weights and in an order that a seed gives.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Recipe {

@@ -1,6 +1,6 @@
 //! The circulation of the whole body: a network that stands for the model, and one that turns it round.
 
-use furthermore::network::{Network, Value};
+use furthermore::network::{Network, Optimizer, Value};
 use furthermore::tensor::DType;
 
 use super::examples::{Examples, Judged, Standard, Task};
@@ -57,7 +57,7 @@ pub(super) const INVERSE: Workload = Workload {
 };
 
 const RECIPE: Recipe = Recipe {
-    optimizer: super::ADAM,
+    optimizer: Optimizer::adam(),
     rate: 2e-3,
     decays: true,
     epochs: 150,

@@ -288,6 +288,9 @@ pub struct Network {
     /// Shapes of the first values for a batch of two, as far as they were asked for.
     sampled: Vec<Shape>,
     outputs: Vec<(String, Value)>,
+    /// Outputs of an imported network in which samples meet in runs of another batch than it was
+    /// imported for.
+    pub(crate) meeting: Vec<Value>,
 }
 
 impl Network {

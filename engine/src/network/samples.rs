@@ -27,12 +27,16 @@ struct Place {
 const FRONT: Place = Place { axis: 0, per: 1 };
 
 impl Network {
-    /// For each value, whether its rows are those of the samples, each of one alone: then a run of
-    /// more samples gives the same as several of fewer. What is said where that is not certain is no.
+    /// For each value, whether its rows are those of the samples, each of one alone: then several runs
+    /// of this batch give for each sample what it gives in any of them. What is said where that is not
+    /// certain is no, and so it is where a run changes what the next one reads.
     pub(crate) fn by_sample(&self, shapes: &[Shape], batch: usize) -> Vec<bool> {
+        if self.values().any(|value| self.is_step(value)) {
+            return vec![false; shapes.len()];
+        }
         if batch == 1 {
-            // An axis of one sample looks like any of size 1: two samples tell them apart. A network
-            // that takes no two has none that could meet.
+            // An axis of one sample looks like any of size 1: two samples tell them apart. Where a
+            // network takes no two, a run of one sample is all that it is for.
             return match self.shapes(2) {
                 Ok(shapes) => self.by_sample(&shapes, 2),
                 Err(_) => vec![true; shapes.len()],
@@ -52,7 +56,11 @@ impl Network {
         let in_front = |(rows, shape): (Rows, &Shape)| {
             rows == Rows::Each(FRONT) && shape.first() == Some(&batch)
         };
-        rows.into_iter().zip(shapes).map(in_front).collect()
+        let mut apart: Vec<bool> = rows.into_iter().zip(shapes).map(in_front).collect();
+        for value in &self.meeting {
+            apart[value.0] = false;
+        }
+        apart
     }
 }
 
@@ -84,7 +92,9 @@ impl Operand<'_> {
 
 fn of(op: &Op, operands: &[Operand<'_>], shape: &Shape, batch: usize) -> Rows {
     match op {
-        Op::Input { .. } | Op::DropoutMask { .. } => return Rows::Each(FRONT),
+        Op::Input { .. } => return Rows::Each(FRONT),
+        // What is dropped hangs on the run.
+        Op::DropoutMask { .. } => return Rows::Mixed,
         _ if operands.iter().all(|x| x.rows == Rows::Shared) => return Rows::Shared,
         _ if operands.iter().any(|x| x.rows == Rows::Mixed) => return Rows::Mixed,
         _ => {}

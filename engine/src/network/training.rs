@@ -29,7 +29,7 @@ pub enum Optimizer {
 
 impl Optimizer {
     /// Gradient descent with momentum, without weight decay.
-    pub fn sgd(momentum: f64) -> Self {
+    pub const fn sgd(momentum: f64) -> Self {
         Self::Sgd {
             momentum,
             weight_decay: 0.0,
@@ -37,7 +37,7 @@ impl Optimizer {
     }
 
     /// Adam as its authors recommend it, but for an epsilon that the slots of ciphertexts bear: 1e-6.
-    pub fn adam() -> Self {
+    pub const fn adam() -> Self {
         Self::Adam {
             beta1: 0.9,
             beta2: 0.999,

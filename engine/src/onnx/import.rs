@@ -72,7 +72,40 @@ pub(crate) fn made(value: Value) -> Made {
 impl<'a> Importer<'a> {
     /// Imports what the outputs need.
     pub(crate) fn run(model: &'a Model, options: &'a OnnxOptions) -> Result<Imported> {
-        if options.batch == 0 {
+        let mut imported = Self::import(model, options, options.batch)?;
+        imported.network.meeting = Self::meeting(model, options, &imported.network);
+        Ok(imported)
+    }
+
+    /// Outputs in which samples meet, or may, once there are more of them than the batch. One import
+    /// cannot tell: groups of as many samples as a batch has are one group in it, and look like none.
+    fn meeting(model: &'a Model, options: &'a OnnxOptions, network: &Network) -> Vec<Value> {
+        let batch = options.batch;
+        let given: HashSet<&str> = (model.graph.initializer.iter())
+            .map(|tensor| &*tensor.name)
+            .collect();
+        let mut inputs = model.graph.input.iter();
+        if inputs.any(|input| has_fixed_batch(input) && !given.contains(&*input.name)) {
+            return Vec::new();
+        }
+        let twice = batch.saturating_mul(2);
+        let others = [twice.saturating_add(1), twice, batch.saturating_add(1)];
+        let apart = others.into_iter().find_map(|batch| {
+            let other = Self::import(model, options, batch).ok()?.network;
+            let shapes = other.shapes(batch).ok()?;
+            let apart = other.by_sample(&shapes, batch);
+            let of = |(_, value): &(String, Value)| apart[value.0];
+            Some(other.outputs().iter().map(of).collect::<Vec<bool>>())
+        });
+        // Runs of one sample are all that there is to a model that takes no more.
+        let all = vec![batch == 1; network.outputs().len()];
+        let outputs = network.outputs().iter().zip(apart.unwrap_or(all));
+        let meeting = outputs.filter(|(_, apart)| !apart);
+        meeting.map(|((_, value), _)| *value).collect()
+    }
+
+    fn import(model: &'a Model, options: &'a OnnxOptions, batch: usize) -> Result<Imported> {
+        if batch == 0 {
             return Err(model.refuse("a batch of 0 samples was asked for"));
         }
         let outputs = model.chosen(&options.outputs)?;
@@ -85,7 +118,7 @@ impl<'a> Importer<'a> {
         }
         let mut importer = Self {
             model,
-            batch: options.batch,
+            batch,
             network: Network::new(),
             parameters: Parameters::default(),
             shapes: Vec::new(),
@@ -232,6 +265,16 @@ impl<'a> Importer<'a> {
         }
     }
 
+    /// Counts numbers that no file stands for, before they are made.
+    pub(crate) fn grow(&mut self, count: usize) -> Step<()> {
+        let work = WORK_OF_GROWTH.saturating_mul(count);
+        self.work = self.work.saturating_add(work);
+        match self.work > MOST_WORK {
+            true => Err("what is known takes too many numbers to compute".into()),
+            false => Ok(()),
+        }
+    }
+
     /// Computes a node whose inputs are known.
     fn folded(&mut self, node: &Node<'a>, fold: Fold) -> Made {
         // One that is read twice is still one that a file stands for.
@@ -248,11 +291,8 @@ impl<'a> Importer<'a> {
             Fold::Moves(compute) => (compute(node)?, true),
             Fold::Computes(compute) => (compute(node)?, false),
         };
-        self.work += read + constant.len();
-        self.work += WORK_OF_GROWTH * constant.len().saturating_sub(read);
-        if self.work > MOST_WORK {
-            return Err("what is known takes too many numbers to compute".into());
-        }
+        self.work = self.work.saturating_add(read + constant.len());
+        self.grow(constant.len().saturating_sub(read))?;
         let name = node.name();
         let weight = moves
             && !constant.shape.is_empty()
@@ -382,6 +422,17 @@ fn names(graph: &GraphProto) -> BTreeSet<&str> {
         .chain(graph.initializer.iter().map(|tensor| &tensor.name))
         .map(|name| &**name)
         .collect()
+}
+
+/// Whether an input's first axis has a size in the file.
+fn has_fixed_batch(input: &ValueInfoProto) -> bool {
+    use tensor_shape_proto::dimension::Value as Size;
+    let kind = input
+        .r#type
+        .as_ref()
+        .and_then(|kind| kind.tensor_type.as_ref());
+    let rows = kind.and_then(|tensor| tensor.shape.as_ref()?.dim.first()?.value.as_ref());
+    matches!(rows, Some(Size::DimValue(_)))
 }
 
 /// The shape of one sample of an input.

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use furthermore::Error;
-use furthermore::network::{Function, Init, Network, Reduction, Statistics, Value};
+use furthermore::network::{Function, Init, Network, Optimizer, Reduction, Statistics, Value};
 use furthermore::plan::{CompileOptions, Plan};
 use furthermore::session::Session;
 use furthermore::tensor::{DType, Plaintext, Tensor};
@@ -255,4 +255,34 @@ fn one_sample_is_a_batch_too() {
         let parts = ["samples stay apart", "21"];
         refused(what, predicted(make, 1, &samples(SAMPLES)), &parts);
     }
+}
+
+/// A run that steps parameters changes what the next samples meet.
+#[test]
+fn samples_are_not_cut_into_runs_that_train() {
+    let mut network = Network::new();
+    let x = network.input("x", [6]).expect("a new name");
+    let target = network.input("target", [2]).expect("a new name");
+    let y = network.linear("y", x, 6, 2).expect("a layer");
+    let loss = network.mean_squared_error("loss", y, target);
+    let loss = loss.expect("a loss");
+    network.output("out", y).expect("a new name");
+    let training = network.with_optimizer(loss, Optimizer::sgd(0.0), None);
+    let training = training.expect("a training network");
+    let options = CompileOptions::plain(BATCH, DType::F64);
+    let plan = Plan::compile(&training, &options).expect("it compiles");
+    let start = training.initial_parameters(1, DType::F64).expect("weights");
+    let mut session = open(&cpu(), Arc::new(plan), &key(2, 6), &start);
+    let rows = |width: usize| {
+        let numbers = Noise::new(8).numbers(SAMPLES * width, -1.0, 1.0);
+        Plaintext::new([SAMPLES, width], &numbers).expect("rows")
+    };
+    let (x, target) = (rows(6), rows(2));
+    let inputs = [("x", (&x).into()), ("target", (&target).into())];
+    let parts = ["samples stay apart", "21"];
+    refused(
+        "a training run",
+        session.predict(&inputs, "out", |_| ()),
+        &parts,
+    );
 }

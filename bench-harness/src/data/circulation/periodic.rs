@@ -409,8 +409,9 @@ mod tests {
                 found.cardiac_output,
             ];
             for (found, wanted) in columns.into_iter().zip(wanted) {
-                // Two of the known figures have one decimal of a number below ten.
-                let rounding = if *wanted < 10.0 { 0.05 } else { 0.0 };
+                // Cardiac outputs are known to a decimal, the base's alone to two.
+                let rounded = *wanted < 10.0 && *wanted != 4.96;
+                let rounding = if rounded { 0.05 } else { 0.0 };
                 let error = (found - wanted).abs();
                 assert!(error < 0.01 * wanted + rounding, "{found} for {wanted}");
             }

@@ -1,6 +1,7 @@
 //! Waiting for the device, in the thread that needs it or without blocking that.
 
 use std::future::Future;
+use std::panic::{self, AssertUnwindSafe};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Poll, Waker};
@@ -44,10 +45,16 @@ impl Context {
         let state = Arc::new(Mutex::new(State::default()));
         let (waiting, kept) = (Arc::clone(context), Arc::clone(&state));
         let wait = move || {
-            let result = waiting.wait();
+            // Whoever waits is told of a panic too: nobody else would wake them.
+            let result = panic::catch_unwind(AssertUnwindSafe(|| waiting.wait()));
+            let result =
+                result.unwrap_or_else(|_| Err(waiting.error("waiting panicked".to_owned())));
             let mut state = locked(&kept);
             state.result = Some(result);
-            if let Some(waker) = state.waker.take() {
+            let waker = state.waker.take();
+            // One that polls at once takes the lock itself.
+            drop(state);
+            if let Some(waker) = waker {
                 waker.wake();
             }
         };

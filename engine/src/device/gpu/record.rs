@@ -192,7 +192,7 @@ impl<'a> Recorder<'a> {
         if !self.binds(region, region.elements) {
             return Err(self.context.error(format!(
                 "'{name}' takes planes of {} bytes of its operand '{operand}' at once, of a tensor of \
-                 {}, and one binding takes {} bytes and 2^32 numbers",
+                 {}, and one binding takes {} bytes and 2^32 numbers: no smaller part can be bound",
                 bytes(region.elements),
                 bytes(span),
                 self.context.largest_binding

@@ -85,7 +85,8 @@ fn of_number(
         return made(importer.network.pad(&name, x, padding)?);
     }
     // Zeros around it, and to them the number where it belongs: what is inside stays as it was.
-    let (border, values) = border(&importer.shape(x)?, padding, fill)?;
+    let from = importer.shape(x)?;
+    let (border, values) = border(importer, &from, padding, fill)?;
     let [padded, number] = ["padded", "border"].map(|part| importer.part(node, part));
     let network = &mut importer.network;
     let padded = network.pad(&padded, x, padding)?;
@@ -94,7 +95,12 @@ fn of_number(
 }
 
 /// A tensor that is `fill` around a shape and 0 inside, of size 1 along axes that nothing is added to.
-fn border(from: &[usize], padding: &[[usize; 2]], fill: f64) -> Step<(Vec<usize>, Vec<f64>)> {
+fn border(
+    importer: &mut Importer<'_>,
+    from: &[usize],
+    padding: &[[usize; 2]],
+    fill: f64,
+) -> Step<(Vec<usize>, Vec<f64>)> {
     let sizes: Vec<usize> = (from.iter().zip(padding))
         .map(
             |(&size, &[before, after])| match before.saturating_add(after) {
@@ -109,6 +115,7 @@ fn border(from: &[usize], padding: &[[usize; 2]], fill: f64) -> Step<(Vec<usize>
     if count > MOST {
         return Err(format!("it pads to {count} elements a sample with {fill}, not 0").into());
     }
+    importer.grow(count)?;
     let mut values = vec![0.0; count];
     for (at, value) in values.iter_mut().enumerate() {
         let mut left = at;
@@ -161,6 +168,9 @@ fn of_itself(
                 "axis {axis} of size {size} gives {there} elements to add, and {most} are asked for"
             )
             .into());
+        }
+        if mode == Mode::Edge {
+            importer.grow(before.saturating_add(after))?;
         }
         let name = match last {
             Some(last) if axis < last => format!("{whole}.axis{axis}"),

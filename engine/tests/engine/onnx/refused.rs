@@ -12,7 +12,7 @@ use prost::Message;
 
 use super::build::{
     GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, floats, import, import_bytes,
-    integers, model, node, value,
+    integers, model, node, text, value,
 };
 use crate::support::refused;
 
@@ -345,4 +345,26 @@ fn the_corpus_of_the_fuzz_target_never_panics() {
         }
     }
     assert!(models >= 16 && read >= 10, "{read} of {models}");
+}
+
+/// A few bytes a node ask for more and more numbers: in all they have a limit.
+#[test]
+fn pads_that_grow_without_end_are_refused() {
+    let amount = 1 << 23;
+    let pads = integers("pads", &[6], &[0, 0, 0, 0, 0, amount]);
+    let nodes: Vec<NodeProto> = (0..64)
+        .map(|nth| {
+            let [from, to] = [nth, nth + 1].map(|nth| match nth {
+                0 => "x".to_owned(),
+                64 => "y".to_owned(),
+                nth => format!("padded{nth}"),
+            });
+            node("Pad", &[&from, "pads"], &[&to], &[text("mode", "edge")])
+        })
+        .collect();
+    refused(
+        "pads",
+        import(&model(&nodes, &[pads])),
+        &["Pad", "too many numbers"],
+    );
 }

@@ -2,13 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use furthermore::network::{Function, Network, Op};
 use furthermore::onnx::{Imported, OnnxOptions};
 use furthermore::plan::{CompileOptions, Kernel, Plan};
-use furthermore::tensor::{DType, Tensor};
+use furthermore::tensor::{DType, Plaintext, Tensor};
 
-use super::build::{TensorProto, floats, import, int, integers, model, node, value};
+use super::build::{NodeProto, TensorProto, floats, import, int, integers, model, node, value};
+use crate::support::{Noise, cpu, key, open};
 
 fn imported(file: &str) -> Imported {
     let options = OnnxOptions {
@@ -255,4 +257,34 @@ fn tails_are_cut() {
     let whole = Network::from_onnx(Path::new(&sklearn), &OnnxOptions::default());
     let refused = whole.expect_err("its tail is not supported").to_string();
     assert!(refused.contains("ArgMax"), "{refused}");
+}
+
+/// Groups of as many samples as a batch has are one group in it: they look apart there, and are not.
+#[test]
+fn groups_of_samples_are_not_cut_into_batches() {
+    let nodes = [
+        node("Reshape", &["x", "groups"], &["grouped"], &[]),
+        node("ReduceMean", &["grouped", "first"], &["mean"], &[]),
+        node("Sub", &["grouped", "mean"], &["apart"], &[]),
+        node("Reshape", &["apart", "rows"], &["y"], &[]),
+    ];
+    let shapes = [
+        integers("groups", &[4], &[-1, 3, 4, 6]),
+        integers("first", &[1], &[0]),
+        integers("rows", &[3], &[-1, 4, 6]),
+    ];
+    let predict = |nodes: &[NodeProto], samples: usize| {
+        let imported = import(&model(nodes, &shapes)).expect("a model");
+        let options = CompileOptions::plain(3, DType::F64);
+        let plan = Plan::compile(&imported.network, &options).expect("a plan");
+        let mut session = open(&cpu(), Arc::new(plan), &key(2, 6), &imported.parameters);
+        let numbers = Noise::new(8).numbers(samples * 24, -1.0, 1.0);
+        let x = Plaintext::new([samples, 4, 6], &numbers).expect("samples");
+        session.predict(&[("x", (&x).into())], "y", |_| ())
+    };
+    let refused = predict(&nodes, 6).expect_err("two groups meet").to_string();
+    assert!(refused.contains("samples stay apart"), "{refused}");
+    predict(&nodes, 3).expect("one group is a batch");
+    let apart = [node("Relu", &["x"], &["y"], &[])];
+    predict(&apart, 6).expect("nothing meets");
 }

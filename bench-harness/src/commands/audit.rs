@@ -1,0 +1,128 @@
+//! `audit`: what someone recovers who holds no secret key.
+
+use std::path::PathBuf;
+
+use super::WARNING;
+use crate::audit::{self, ATTACKS, Row, SHOWN};
+use crate::data::{self, SIDE};
+use crate::drawing;
+use crate::environment::Environment;
+use crate::error::{Error, Result};
+use crate::progress;
+use crate::report::{self, Report, Status};
+
+/// Options of `audit`.
+#[derive(clap::Args, Debug, Clone)]
+pub struct Options {
+    /// Folder for pictures of what was recovered: ciphertexts, and the two streams in them.
+    #[arg(long, value_name = "DIR")]
+    pub to: Option<PathBuf>,
+    /// Folder with MNIST as IDX files, gzip or not [default: digits are drawn].
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Seed of images, keys and masks.
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// Write the report as JSON.
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+}
+
+/// Images whose ciphertexts are attacked.
+const IMAGES: usize = 200;
+
+/// Runs the command.
+///
+/// # Errors
+/// When the data cannot be read, a file cannot be written, or an attack does not reproduce.
+pub fn run(options: &Options) -> Result<()> {
+    report::check_writable(options.json.as_deref())?;
+    if let Some(folder) = &options.to {
+        std::fs::create_dir_all(folder).map_err(|error| Error::File {
+            path: folder.clone(),
+            reason: error.to_string(),
+        })?;
+    }
+    let images = match &options.data {
+        Some(folder) => data::load(folder)?.test.images,
+        None => data::draw(options.seed, 0, IMAGES).test.images,
+    };
+    let images = &images[..images.len().min(IMAGES * data::PIXELS)];
+    let bar = progress::bar("attacking", ATTACKS);
+    let (rows, sheets) = audit::run(images, options.seed, || bar.inc(1))?;
+    bar.finish_and_clear();
+    let isa = furthermore::device::Cpu::new()?.isa();
+    let report = Report::new("audit", Environment::here(isa.name(), None), rows);
+    print(report.rows(), images.len() / data::PIXELS);
+    if let Some(folder) = &options.to {
+        for (name, pixels) in sheets {
+            let path = folder.join(format!("{name}.png"));
+            let refuse = |error: png::EncodingError| Error::File {
+                path: path.clone(),
+                reason: error.to_string(),
+            };
+            let sheet = drawing::contact_sheet(&pixels, SIDE).map_err(refuse)?;
+            report::write_file(&path, sheet)?;
+        }
+        println!(
+            "The first {SHOWN} images, as ciphertexts and as what one ciphertext's eigenvectors make \
+             of them: {}",
+            folder.display()
+        );
+    }
+    if let Some(path) = &options.json {
+        report.write(path)?;
+    }
+    let rows = report.rows();
+    match rows
+        .iter()
+        .filter(|row| row.status == Status::Failed)
+        .count()
+    {
+        0 => Ok(()),
+        failed => Err(Error::FailedRows {
+            failed,
+            rows: rows.len(),
+        }),
+    }
+}
+
+fn print(rows: &[Row], images: usize) {
+    let header = [
+        "scheme",
+        "attack",
+        "masks",
+        "ciphertexts",
+        "known",
+        "recovered",
+        "max error",
+        "time",
+    ];
+    let mut table = report::table(&header, 3);
+    for row in rows {
+        table.add_row([
+            row.scheme.clone(),
+            row.attack.to_owned(),
+            row.masks.to_owned(),
+            row.ciphertexts_used.to_string(),
+            row.known_plaintexts.to_string(),
+            format!("{:.1} %", 100.0 * row.recovered_fraction),
+            report::difference(Some(row.max_abs_error)),
+            report::seconds(Some(row.seconds)),
+        ]);
+    }
+    println!("{table}");
+    println!(
+        "Of {images} images of digits, with no secret key. Ciphertexts and known plaintexts are what an \
+         attack needs before it reads all the others."
+    );
+    for row in rows.iter().filter(|row| row.status == Status::Failed) {
+        println!(
+            "failed: {} on {} recovers {:.1} %, and should recover all",
+            row.attack,
+            row.scheme,
+            100.0 * row.recovered_fraction
+        );
+    }
+    println!("{WARNING}");
+}
