@@ -92,9 +92,8 @@ impl Operand<'_> {
 
 fn of(op: &Op, operands: &[Operand<'_>], shape: &Shape, batch: usize) -> Rows {
     match op {
-        Op::Input { .. } => return Rows::Each(FRONT),
-        // What is dropped hangs on the run.
-        Op::DropoutMask { .. } => return Rows::Mixed,
+        // What is dropped hangs on the run, but not on another sample.
+        Op::Input { .. } | Op::DropoutMask { .. } => return Rows::Each(FRONT),
         _ if operands.iter().all(|x| x.rows == Rows::Shared) => return Rows::Shared,
         _ if operands.iter().any(|x| x.rows == Rows::Mixed) => return Rows::Mixed,
         _ => {}
