@@ -70,6 +70,7 @@ pub fn run(options: &Options) -> Result<()> {
             folder.display()
         );
     }
+    println!("{WARNING}");
     if let Some(path) = &options.json {
         report.write(path)?;
     }
@@ -124,5 +125,4 @@ fn print(rows: &[Row], images: usize) {
             100.0 * row.recovered_fraction
         );
     }
-    println!("{WARNING}");
 }

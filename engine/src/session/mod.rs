@@ -23,7 +23,8 @@ use crate::plan::{Binding, Plan, Role, Work};
 use crate::scheme::{EvaluationKey, Guard};
 use crate::tensor::{Ciphertext, DType, Plaintext, Shape, Tensor, TensorView};
 
-/// A plan ready to run: write inputs, run, read outputs. A run allocates nothing.
+/// A plan ready to run: write inputs, run, read outputs. A run allocates no tensor and no scratch, and
+/// on the processor nothing at all.
 pub struct Session {
     plan: Arc<Plan>,
     program: Box<dyn Program>,
