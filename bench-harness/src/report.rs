@@ -59,6 +59,21 @@ impl<Row: Serialize> Report<Row> {
         &self.rows
     }
 
+    /// How a command ends that has printed and written its report.
+    ///
+    /// # Errors
+    /// When a row failed.
+    pub(crate) fn check(&self, status: impl Fn(&Row) -> Status) -> Result<()> {
+        let failed = |row: &&Row| status(row) == Status::Failed;
+        match self.rows.iter().filter(failed).count() {
+            0 => Ok(()),
+            failed => Err(Error::FailedRows {
+                failed,
+                rows: self.rows.len(),
+            }),
+        }
+    }
+
     /// The machine.
     pub fn environment(&self) -> &Environment {
         &self.environment

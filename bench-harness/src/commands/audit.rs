@@ -74,18 +74,7 @@ pub fn run(options: &Options) -> Result<()> {
     if let Some(path) = &options.json {
         report.write(path)?;
     }
-    let rows = report.rows();
-    match rows
-        .iter()
-        .filter(|row| row.status == Status::Failed)
-        .count()
-    {
-        0 => Ok(()),
-        failed => Err(Error::FailedRows {
-            failed,
-            rows: rows.len(),
-        }),
-    }
+    report.check(|row| row.status)
 }
 
 fn print(rows: &[Row], images: usize) {

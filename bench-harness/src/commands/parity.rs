@@ -98,16 +98,7 @@ pub fn run(options: &Options) -> Result<()> {
     if let Some(path) = &options.table {
         report::write_file(path, support_table(report.rows()))?;
     }
-    let failed = report
-        .rows()
-        .iter()
-        .filter(|row| row.status == Status::Failed)
-        .count();
-    if failed > 0 {
-        let rows = report.rows().len();
-        return Err(Error::FailedRows { failed, rows });
-    }
-    Ok(())
+    report.check(|row| row.status)
 }
 
 fn skip(what: &str, note: String) -> Row {

@@ -81,18 +81,7 @@ pub fn run(options: &Options) -> Result<()> {
     if let Some(path) = &options.json {
         report.write(path)?;
     }
-    let rows = report.rows();
-    match rows
-        .iter()
-        .filter(|row| row.status == Status::Failed)
-        .count()
-    {
-        0 => Ok(()),
-        failed => Err(Error::FailedRows {
-            failed,
-            rows: rows.len(),
-        }),
-    }
+    report.check(|row| row.status)
 }
 
 /// A use case with its data, and what is said of that.

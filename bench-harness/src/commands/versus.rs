@@ -199,18 +199,12 @@ pub fn run(options: &Options) -> Result<()> {
     if let Some(path) = &options.json {
         report.write(path)?;
     }
-    let rows = report.rows();
-    let failed = rows
+    report.check(|row| row.status)?;
+    if report
+        .rows()
         .iter()
-        .filter(|row| row.status == Status::Failed)
-        .count();
-    if failed > 0 {
-        return Err(Error::FailedRows {
-            failed,
-            rows: rows.len(),
-        });
-    }
-    if rows.iter().all(|row| row.status == Status::Skipped) {
+        .all(|row| row.status == Status::Skipped)
+    {
         let reason = "it offers nothing that can be compared".to_owned();
         return Err(Error::Peer {
             command: options.peer.clone(),

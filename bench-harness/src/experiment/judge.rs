@@ -90,7 +90,7 @@ impl Judgement {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::workloads::Quantity;
+    use crate::workloads::Told;
 
     fn rows(numbers: &[f32]) -> Plaintext {
         Plaintext::new([numbers.len() / 2, 2], numbers).unwrap()
@@ -109,7 +109,7 @@ mod tests {
 
     #[test]
     fn errors_of_quantities_are_in_their_units() {
-        let quantity = |deviation, magnitude| Quantity {
+        let quantity = |deviation, magnitude| Told {
             name: "volume",
             unit: "ml",
             deviation,

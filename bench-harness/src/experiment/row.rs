@@ -67,7 +67,7 @@ impl Row {
         let outputs = match &experiment.task.judged {
             Judged::Classes => None,
             Judged::Quantities(quantities) => {
-                let named = |q: &crate::workloads::Quantity| format!("{} ({})", q.name, q.unit);
+                let named = |q: &crate::workloads::Told| format!("{} ({})", q.name, q.unit);
                 Some(quantities.iter().map(named).collect())
             }
         };

@@ -74,12 +74,12 @@ pub enum Judged {
     /// Scores of classes: the largest is the answer.
     Classes,
     /// These quantities, standardised.
-    Quantities(Vec<Quantity>),
+    Quantities(Vec<Told>),
 }
 
 /// A quantity that a network tells.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Quantity {
+pub struct Told {
     /// Its name.
     pub name: &'static str,
     /// Its unit.
@@ -134,12 +134,12 @@ impl Standard {
         &self,
         named: impl Iterator<Item = (&'static str, &'static str)>,
         test: &[f32],
-    ) -> Vec<Quantity> {
+    ) -> Vec<Told> {
         let width = self.columns.len();
         let count = (test.len() / width).max(1) as f64;
         let quantity = |(nth, (name, unit))| {
             let column = test.iter().skip(nth).step_by(width);
-            Quantity {
+            Told {
                 name,
                 unit,
                 deviation: self.columns[nth].1,

@@ -15,7 +15,7 @@ use furthermore::tensor::DType;
 use crate::data::{Digits, circulation};
 use crate::error::Result;
 
-pub use examples::{Examples, Judged, Quantity, Task};
+pub use examples::{Examples, Judged, Task, Told};
 pub(crate) use resident::resident;
 
 /// How a network's outputs are judged.

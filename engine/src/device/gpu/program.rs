@@ -44,6 +44,8 @@ pub(super) struct GpuProgram {
     maxima: Vec<(Region, Vec<Dispatch>)>,
     guard: Buffer,
     guard_back: Buffer,
+    /// What came back last: kept, so that a run has none to allocate.
+    record: Vec<u32>,
     run: Buffer,
     constants: Constants,
     staging: Staging,
@@ -173,6 +175,7 @@ impl GpuProgram {
             maxima,
             guard,
             guard_back,
+            record: Vec::new(),
             run,
             constants,
             staging: Staging::default(),
@@ -346,8 +349,11 @@ impl GpuProgram {
         wait: Wait,
     ) -> Result<()> {
         self.submit(options, times)?;
-        let record = self.read_guard(wait).await?;
-        self.judge(&record, options, wait).await
+        let mut record = std::mem::take(&mut self.record);
+        self.read_guard(&mut record, wait).await?;
+        let judged = self.judge(&record, options, wait).await;
+        self.record = record;
+        judged
     }
 
     /// Submits a run; what the guard sees is on its way back then.
@@ -406,8 +412,8 @@ impl GpuProgram {
     }
 
     /// Reads the guard's record once it is there.
-    async fn read_guard(&self, wait: Wait) -> Result<Vec<u32>> {
-        let mut record = Vec::new();
+    async fn read_guard(&self, record: &mut Vec<u32>, wait: Wait) -> Result<()> {
+        record.clear();
         let take = |data: &[u8]| record.extend_from_slice(bytemuck::cast_slice(data));
         transfer::read(
             &self.context,
@@ -416,8 +422,7 @@ impl GpuProgram {
             wait,
             take,
         )
-        .await?;
-        Ok(record)
+        .await
     }
 
     /// What the guard's record means: the first command that went wrong, as on every device.
@@ -524,7 +529,9 @@ impl GpuProgram {
             dispatch(&mut pass, dispatches);
         }
         self.submit_with_guard(encoder);
-        self.read_guard(wait).await
+        let mut record = Vec::new();
+        self.read_guard(&mut record, wait).await?;
+        Ok(record)
     }
 }
 
