@@ -1,9 +1,10 @@
 //! Which algebra a ciphertext lives in, and its arithmetic in the constants of a key.
 
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::str::FromStr;
 
-use furthermore_kernels_cpu::{Arithmetic, Bilinear, Combination, Term};
+use furthermore_kernels_cpu::{Arithmetic, Bilinear, Combination, MAX_DIM, MAX_SLOTS, Term};
 
 use crate::error::Error;
 use crate::linalg;
@@ -17,17 +18,60 @@ pub enum Algebra {
     Blocks(usize),
     /// PORE: n coordinates in the Chebyshev basis of the key's generator Z; a + bZ for n = 2.
     Compact(usize),
+    /// Hybrid MORE, graded: a polynomial of this degree with coefficients in Compact(2), whose value
+    /// at the key's secret point is the message. Degrees add in a product (1 to 31).
+    Graded(usize),
+    /// Hybrid MORE, reduced: polynomials as those of [`Algebra::Graded`], modulo the key's public one,
+    /// so that degrees stay (1 to 3).
+    Reduced(usize),
 }
 
 /// Slots a key can have.
-pub(crate) const SLOTS: std::ops::RangeInclusive<usize> = 2..=8;
+pub(crate) const SLOTS: RangeInclusive<usize> = 2..=8;
+
+/// The largest degree of a graded polynomial: an element has at most [`MAX_DIM`] planes.
+pub(crate) const MAX_DEGREE: usize = MAX_DIM / 2 - 1;
+
+/// Degrees that polynomials modulo a public one can have.
+pub(crate) const REDUCED: RangeInclusive<usize> = 1..=MAX_SLOTS / 2 - 1;
 
 impl Algebra {
     /// Slots of an element: messages and masks together.
+    ///
+    /// A graded polynomial has those of each of its coefficients: only at its key's secret point is
+    /// there a message.
     pub fn slots(self) -> usize {
         match self {
             Algebra::Real => 1,
             Algebra::Blocks(n) | Algebra::Compact(n) => n,
+            Algebra::Graded(_) => 2,
+            Algebra::Reduced(degree) => 2 * (degree + 1),
+        }
+    }
+
+    /// Slots of the keys it is for.
+    pub(crate) fn key_slots(self) -> usize {
+        match self {
+            Algebra::Graded(_) | Algebra::Reduced(_) => 2,
+            other => other.slots(),
+        }
+    }
+
+    /// Whether keys for it exist.
+    pub(crate) fn exists(self) -> bool {
+        match self {
+            Algebra::Real => true,
+            Algebra::Blocks(n) | Algebra::Compact(n) => SLOTS.contains(&n),
+            Algebra::Graded(degree) => (1..=MAX_DEGREE).contains(&degree),
+            Algebra::Reduced(degree) => REDUCED.contains(&degree),
+        }
+    }
+
+    /// The algebra of a ciphertext that has so many planes where fresh ones have those of this one.
+    pub(crate) fn with_planes(self, planes: usize) -> Self {
+        match self {
+            Algebra::Graded(_) => Algebra::Graded((planes / 2).saturating_sub(1)),
+            other => other,
         }
     }
 
@@ -37,6 +81,7 @@ impl Algebra {
             Algebra::Real => 1,
             Algebra::Blocks(n) => n * n,
             Algebra::Compact(n) => n,
+            Algebra::Graded(degree) | Algebra::Reduced(degree) => 2 * (degree + 1),
         }
     }
 
@@ -63,6 +108,8 @@ impl fmt::Display for Algebra {
             Algebra::Real => f.write_str("real"),
             Algebra::Blocks(n) => write!(f, "blocks{n}"),
             Algebra::Compact(n) => write!(f, "compact{n}"),
+            Algebra::Graded(degree) => write!(f, "graded{degree}"),
+            Algebra::Reduced(degree) => write!(f, "reduced{degree}"),
         }
     }
 }
@@ -71,22 +118,23 @@ impl FromStr for Algebra {
     type Err = Error;
 
     fn from_str(name: &str) -> Result<Self, Error> {
-        let unknown = || Error::UnknownAlgebra(name.to_owned());
-        let size = |digits: &str| {
-            digits
-                .parse()
-                .ok()
-                .filter(|n| SLOTS.contains(n))
-                .ok_or_else(unknown)
+        const SIZED: [(&str, fn(usize) -> Algebra); 4] = [
+            ("compact", Algebra::Compact),
+            ("blocks", Algebra::Blocks),
+            ("graded", Algebra::Graded),
+            ("reduced", Algebra::Reduced),
+        ];
+        let sized = |(prefix, algebra): (&str, fn(usize) -> Algebra)| {
+            Some(algebra(name.strip_prefix(prefix)?.parse().ok()?))
         };
-        match name {
-            "real" => Ok(Algebra::Real),
-            _ if name.starts_with("compact") => {
-                size(&name["compact".len()..]).map(Algebra::Compact)
-            }
-            _ if name.starts_with("blocks") => size(&name["blocks".len()..]).map(Algebra::Blocks),
-            _ => Err(unknown()),
-        }
+        let named = match name {
+            "real" => Some(Algebra::Real),
+            _ => SIZED.into_iter().find_map(sized),
+        };
+        // Digits may be written in several ways, of which one is the name.
+        named
+            .filter(|algebra| algebra.exists() && algebra.to_string() == name)
+            .ok_or_else(|| Error::UnknownAlgebra(name.to_owned()))
     }
 }
 
@@ -187,6 +235,71 @@ fn by_interpolation(roots: &[f64], from_slots: &[f64]) -> Bilinear {
     }
 }
 
+/// The arithmetic of polynomials over Compact(2), whose degrees add.
+pub(crate) fn graded(roots: &[f64]) -> Arithmetic {
+    compact(roots).graded(MAX_DEGREE + 1)
+}
+
+/// The arithmetic of polynomials over Compact(2) modulo the monic polynomial with the roots
+/// `reduction`. Coordinates are those of the coefficients, the lowest first; a slot for each root and
+/// eigenvalue, those of a root side by side.
+pub(crate) fn reduced(roots: &[f64], reduction: &[f64]) -> Arithmetic {
+    let (inner, count) = (compact(roots), reduction.len());
+    let powers = powers(reduction, count);
+    let to_slots = kronecker(&powers, inner.to_slots(), [count, count], [2, 2]);
+    let from_roots = linalg::invert(&powers, count);
+    let from_slots = kronecker(&from_roots, inner.from_slots(), [count, count], [2, 2]);
+    // x^l modulo the polynomial: what agrees with it at the roots.
+    let lowered = |power: usize| -> Vec<f64> {
+        let values = reduction.iter().map(|x| x.powi(power as i32));
+        let values: Vec<f64> = values.collect();
+        let rows = from_roots.chunks(count);
+        rows.map(|row| row.iter().zip(&values).map(|(w, x)| w * x).sum())
+            .collect()
+    };
+    let mut product = inner.polynomial_product([count, count]);
+    for term in &mut product.terms {
+        let mut outputs = vec![0.0; 2 * count];
+        for &(plane, weight) in &term.outputs {
+            let (power, coordinate) = (plane / 2, plane % 2);
+            if power < count {
+                outputs[plane] += weight;
+                continue;
+            }
+            for (i, part) in lowered(power).iter().enumerate() {
+                outputs[2 * i + coordinate] += weight * part;
+            }
+        }
+        let kept = outputs.into_iter().enumerate().filter(|(_, w)| *w != 0.0);
+        term.outputs = kept.collect();
+    }
+    Arithmetic::new(2 * count, 2 * count, to_slots, from_slots, product)
+}
+
+/// The powers 0 to `count - 1` of each of some numbers, a row for each.
+pub(crate) fn powers(numbers: &[f64], count: usize) -> Vec<f64> {
+    let rows = numbers.iter();
+    rows.flat_map(|x| (0..count as i32).map(move |power| x.powi(power)))
+        .collect()
+}
+
+/// The Kronecker product of two matrices, row-major: each entry of the first, times the second.
+pub(crate) fn kronecker(
+    outer: &[f64],
+    inner: &[f64],
+    [rows, columns]: [usize; 2],
+    [inner_rows, inner_columns]: [usize; 2],
+) -> Vec<f64> {
+    let width = columns * inner_columns;
+    (0..rows * inner_rows * width)
+        .map(|e| {
+            let (row, column) = (e / width, e % width);
+            outer[row / inner_rows * columns + column / inner_columns]
+                * inner[row % inner_rows * inner_columns + column % inner_columns]
+        })
+        .collect()
+}
+
 /// The arithmetic of Blocks(n) whose elements are polynomials of `generator` (n x n) with these
 /// eigenvalues.
 pub(crate) fn blocks(roots: &[f64], generator: &[f64]) -> Arithmetic {
@@ -258,7 +371,13 @@ mod tests {
 
     #[test]
     fn names_round_trip() {
-        for algebra in [Algebra::Real, Algebra::Compact(2), Algebra::Blocks(8)] {
+        for algebra in [
+            Algebra::Real,
+            Algebra::Compact(2),
+            Algebra::Blocks(8),
+            Algebra::Graded(31),
+            Algebra::Reduced(3),
+        ] {
             assert_eq!(
                 algebra
                     .to_string()
@@ -267,7 +386,18 @@ mod tests {
                 algebra
             );
         }
-        for wrong in ["", "compact", "compact1", "blocks9", "compact-2", "more"] {
+        for wrong in [
+            "",
+            "compact",
+            "compact1",
+            "blocks9",
+            "compact-2",
+            "compact02",
+            "graded0",
+            "graded32",
+            "reduced4",
+            "more",
+        ] {
             let error = wrong
                 .parse::<Algebra>()
                 .expect_err("no algebra of that name");

@@ -103,6 +103,21 @@ pub enum Error {
         /// What it needs.
         needs: String,
     },
+    /// A graded polynomial's degree would pass what its element type or its planes bear.
+    #[error(
+        "{operation}: its ciphertexts would be polynomials of degree {degree}, and in {dtype} they \
+         bear {limit}"
+    )]
+    Degree {
+        /// Where.
+        operation: String,
+        /// The degree.
+        degree: usize,
+        /// The largest that goes.
+        limit: usize,
+        /// The element type.
+        dtype: DType,
+    },
     /// A plaintext where a ciphertext is needed.
     #[error("{what}: a plaintext was given where a ciphertext is needed")]
     NotEncrypted {

@@ -1,5 +1,9 @@
 //! What a kernel knows of a ciphertext algebra: its product and its slots, in public constants.
 
+use std::sync::OnceLock;
+
+use crate::polynomials;
+
 /// Most coordinates an element can have: blocks of 8 x 8.
 pub const MAX_DIM: usize = 64;
 /// Most slots an element can have.
@@ -59,14 +63,17 @@ impl Bilinear {
         Self { left, right, terms }
     }
 
-    /// What kernels rely on when they follow the program without looking.
-    fn check(&self, dim: usize) {
-        for combination in self.left.iter().chain(&self.right) {
-            assert!(!combination.is_empty(), "a combination is empty");
-            assert!(
-                combination.iter().all(|&(plane, _)| plane < dim),
-                "a plane is not there"
-            );
+    /// What kernels rely on when they follow the program, of operands with `left` and `right` planes
+    /// and a result of `dim`, without looking.
+    pub(crate) fn check(&self, [left, right, dim]: [usize; 3]) {
+        for (combinations, planes) in [(&self.left, left), (&self.right, right)] {
+            for combination in combinations {
+                assert!(!combination.is_empty(), "a combination is empty");
+                assert!(
+                    combination.iter().all(|&(plane, _)| plane < planes),
+                    "a plane is not there"
+                );
+            }
         }
         let mut reached: u64 = 0;
         for term in &self.terms {
@@ -110,6 +117,11 @@ pub struct Arithmetic {
     plain_left: Bilinear,
     plain_right: Bilinear,
     plain: Bilinear,
+    /// Coefficients that a polynomial over the algebra can have; 1 where there are no polynomials.
+    most: usize,
+    /// Products of polynomials by their operands' coefficients, 0 for plaintext: made when first
+    /// asked for.
+    polynomials: Vec<OnceLock<Bilinear>>,
 }
 
 impl Arithmetic {
@@ -137,7 +149,7 @@ impl Arithmetic {
         assert!((1..=MAX_DIM).contains(&dim) && (1..=MAX_SLOTS).contains(&slots));
         assert_eq!(to_slots.len(), slots * dim);
         assert_eq!(from_slots.len(), dim * slots);
-        product.check(dim);
+        product.check([dim; 3]);
         let one: Vec<f64> = from_slots
             .chunks(slots)
             .map(|row| row.iter().sum())
@@ -166,12 +178,51 @@ impl Arithmetic {
             plain_left: Bilinear::by_plain(dim, true),
             plain_right: Bilinear::by_plain(dim, false),
             plain: Bilinear::by_plain(1, false),
+            most: 1,
+            polynomials: Vec::new(),
         }
     }
 
-    /// Coordinates of an element.
+    /// Polynomials over this algebra: elements may have any number of coefficients, from one to
+    /// `most`, lowest first, each with the algebra's coordinates. Their degrees add in a product.
+    ///
+    /// # Panics
+    /// When elements of `most` coefficients pass [`MAX_DIM`].
+    pub fn graded(mut self, most: usize) -> Self {
+        assert!((1..=MAX_DIM / self.dim).contains(&most));
+        self.one.resize(most * self.dim, 0.0);
+        self.most = most;
+        self.polynomials = vec![OnceLock::new(); (most + 1) * (most + 1)];
+        self
+    }
+
+    /// Coordinates of an element, or of a polynomial's coefficient.
     pub fn dim(&self) -> usize {
         self.dim
+    }
+
+    /// Whether elements are polynomials over the algebra.
+    pub fn is_graded(&self) -> bool {
+        !self.polynomials.is_empty()
+    }
+
+    /// Coefficients of an element of that many planes: 0 for plaintext, 1 but in polynomials. `None`
+    /// where there is no such element.
+    pub fn coefficients(&self, planes: usize) -> Option<usize> {
+        match planes {
+            1 => Some(0),
+            _ if !planes.is_multiple_of(self.dim) => None,
+            _ => Some(planes / self.dim).filter(|count| (1..=self.most).contains(count)),
+        }
+    }
+
+    /// Planes of a ciphertext: those that an operand of a ring operation has, where there is such a
+    /// polynomial.
+    pub(crate) fn ciphertext(&self, has: usize) -> usize {
+        match self.coefficients(has) {
+            Some(1..) => has,
+            _ => self.dim,
+        }
     }
 
     /// Slots of an element.
@@ -199,8 +250,12 @@ impl Arithmetic {
         self.two.as_ref()
     }
 
-    /// The program for operands of that many planes: 1 for plaintext, `dim` for ciphertexts.
+    /// The program for operands of that many planes: 1 for plaintext, `dim` for ciphertexts, or as
+    /// many as the coefficients of a polynomial take.
     pub fn product(&self, left_planes: usize, right_planes: usize) -> &Bilinear {
+        if self.is_graded() && left_planes.max(right_planes) > 1 {
+            return self.product_of_polynomials(left_planes, right_planes);
+        }
         match (left_planes == self.dim, right_planes == self.dim) {
             (true, true) => &self.cipher,
             (true, false) => &self.plain_right,
@@ -209,8 +264,35 @@ impl Arithmetic {
         }
     }
 
-    /// Planes of the result of an operation between operands of that many planes.
+    fn product_of_polynomials(&self, left_planes: usize, right_planes: usize) -> &Bilinear {
+        let count = |planes| self.coefficients(planes).unwrap_or(0);
+        let (left, right) = (count(left_planes), count(right_planes));
+        self.polynomials[left * (self.most + 1) + right].get_or_init(|| {
+            if left == 0 || right == 0 {
+                Bilinear::by_plain(left_planes.max(right_planes), left == 0)
+            } else {
+                self.polynomial_product([left, right])
+            }
+        })
+    }
+
+    /// The program of a product of polynomials over this algebra with so many coefficients each,
+    /// lowest first: coordinate c of coefficient i is plane `i dim + c`.
+    ///
+    /// # Panics
+    /// When there is no coefficient, or the product's planes pass [`MAX_DIM`].
+    pub fn polynomial_product(&self, coefficients: [usize; 2]) -> Bilinear {
+        let [left, right] = coefficients;
+        assert!(left > 0 && right > 0 && (left + right - 1) * self.dim <= MAX_DIM);
+        polynomials::product(&self.cipher, self.dim, coefficients)
+    }
+
+    /// Planes of the product of operands of that many planes.
     pub fn result_planes(&self, left_planes: usize, right_planes: usize) -> usize {
-        left_planes.max(right_planes)
+        if left_planes == 1 || right_planes == 1 || !self.is_graded() {
+            left_planes.max(right_planes)
+        } else {
+            left_planes + right_planes - self.dim
+        }
     }
 }

@@ -13,7 +13,7 @@ use crate::elementwise::{Divide, Linear, Multiply};
 use crate::function_map::Span;
 use crate::isa::Isa;
 use crate::peak::Chains;
-use crate::poly_map::{Evaluate, Moments, Sums};
+use crate::poly_map::{Compose, Evaluate, Moments, Sums};
 use crate::pool::{Rectified, Windows};
 use crate::reduce::{Max, Maxima, Pointwise, Softmax, SoftmaxGradient, Sum};
 use crate::simd::functions::Constants;
@@ -58,6 +58,7 @@ bodies! {
     run_divide(Divide<'_, Self>) -> SlotMaxima;
     run_sum(Sum<Self>) -> ();
     run_max(Max<'_, Self>) -> SlotMaxima;
+    run_compose(Compose<'_, Self>) -> SlotMaxima;
     run_maxima(Maxima<'_, Self>) -> SlotMaxima;
     run_softmax(Softmax<'_, Self>) -> SlotMaxima;
     run_softmax_gradient(SoftmaxGradient<'_, Self>) -> SlotMaxima;

@@ -25,6 +25,7 @@ mod error;
 mod images;
 mod isa;
 mod planes;
+mod polynomials;
 mod simd;
 mod sizes;
 mod slots;

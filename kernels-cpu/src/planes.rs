@@ -296,9 +296,14 @@ impl<T> RawPlanes<T> {
 
     /// Plane `i` alone.
     pub(crate) fn only(&self, i: usize) -> Self {
+        self.some(i, 1)
+    }
+
+    /// `count` planes from plane `i` on.
+    pub(crate) fn some(&self, i: usize, count: usize) -> Self {
         Self {
             start: self.plane(i),
-            count: 1,
+            count,
             stride: self.stride,
         }
     }

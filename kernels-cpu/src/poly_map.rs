@@ -16,6 +16,10 @@
 //! Within a slot the rule is a serial chain, so [`GROUP`] vectors run side by side. That keeps both
 //! multiply-add units busy with the fewest operations there are.
 
+mod graded;
+
+pub(crate) use graded::Compose;
+
 use crate::algebra::{Arithmetic, MAX_SLOTS};
 use crate::element::Element;
 use crate::error::KernelError;
@@ -25,6 +29,14 @@ use crate::slots::{self, Form, SlotMaxima, Watch, WithForm, with_form};
 use crate::threads::Exec;
 
 const NAME: &str = "poly_map";
+
+/// Planes of a polynomial with `terms` plaintext coefficients, of an argument that is itself a
+/// polynomial over an algebra of `dim` coordinates: degrees multiply.
+pub fn composed_planes(dim: usize, planes: usize, terms: usize) -> usize {
+    let degree = (planes / dim).saturating_sub(1);
+    let composed = degree.saturating_mul(terms.saturating_sub(1));
+    composed.saturating_add(1).saturating_mul(dim)
+}
 
 /// Most coefficients of a polynomial: degree 63.
 pub const MAX_TERMS: usize = 64;
@@ -285,7 +297,8 @@ fn evaluate<T: Element>(
 /// Computes `output = sum_k c_k input^k`, element by element.
 ///
 /// Coefficients and `input` are plaintext or ciphertexts of `arithmetic`, and `output` has the planes
-/// of the larger. It is evaluated in `T` by Horner's rule in each slot, so an error is at most
+/// of the larger; of polynomials over an algebra, see [`composed_planes`], coefficients are plaintext.
+/// It is evaluated in `T` by Horner's rule in each slot, so an error is at most
 /// `2 (degree + 1) u sum_k |c_k x^k|` of that slot, on top of the slots' own. Returns the magnitudes of
 /// the arguments' slots.
 ///
@@ -300,6 +313,9 @@ pub fn poly_map<T: Element>(
     output: &mut PlanesMut<'_, T>,
 ) -> Result<SlotMaxima, KernelError> {
     coefficients.check(arithmetic)?;
+    if arithmetic.is_graded() && input.count() > 1 {
+        return graded::compose(exec, arithmetic, &coefficients, input, output);
+    }
     input.expect(NAME, "input", &[1, arithmetic.dim()], input.len())?;
     let planes = arithmetic.result_planes(coefficients.planes(), input.count());
     output.expect(NAME, "output", &[planes], input.len())?;

@@ -40,7 +40,7 @@ pub(crate) const OPERAND_PLAINTEXT: &str = shared!("operand_plaintext");
 pub(crate) const OPERAND_WRITTEN: &str = shared!("operand_written");
 pub(crate) const PRODUCT_PLAIN: &str = shared!("product_plain");
 pub(crate) const PRODUCT_COMPACT2: &str = shared!("product_compact2");
-pub(crate) const PRODUCT_COMPACT: &str = shared!("product_compact");
+pub(crate) const PRODUCT_PROGRAM: &str = shared!("product_program");
 pub(crate) const PRODUCT_BLOCKS: &str = shared!("product_blocks");
 
 /// Every kernel family, the guard's, and what kernels are held against.

@@ -61,10 +61,13 @@ pub enum Product {
         /// Where.
         constants: u32,
     },
-    /// Values at Chebyshev nodes; its matrices start at that place of the algebra's buffer.
-    Compact {
+    /// A bilinear program whose products are each of a combination of their own; its matrices start at
+    /// that place of the algebra's buffer.
+    Program {
         /// Where.
         constants: u32,
+        /// Real products.
+        terms: u32,
     },
     /// Products of matrices of that size.
     Blocks {
@@ -261,9 +264,10 @@ impl Variant {
                     line(format_args!("const PRODUCT = {constants}u;"));
                     source::PRODUCT_COMPACT2
                 }
-                Product::Compact { constants } => {
+                Product::Program { constants, terms } => {
                     line(format_args!("const PRODUCT = {constants}u;"));
-                    source::PRODUCT_COMPACT
+                    line(format_args!("const TERMS = {terms}u;"));
+                    source::PRODUCT_PROGRAM
                 }
                 Product::Blocks { size } => {
                     line(format_args!("const SIZE = {size}u;"));

@@ -32,9 +32,10 @@ fn cipher_product(form: Form) -> Product {
         Form::Real => Product::Plain,
         Form::Two { coordinates: 2 } => Product::Compact2 { constants: 8 },
         Form::Two { .. } => Product::Blocks { size: 2 },
-        Form::Many { coordinates, slots } if coordinates == slots => {
-            Product::Compact { constants: 18 }
-        }
+        Form::Many { coordinates, slots } if coordinates == slots => Product::Program {
+            constants: 18,
+            terms: 2 * coordinates - 1,
+        },
         Form::Many { slots, .. } => Product::Blocks { size: slots },
     }
 }

@@ -8,13 +8,14 @@ use crate::error::Result;
 use crate::network::{Function, Init, Network, Value};
 use crate::plan::{CompileOptions, Plan};
 use crate::session::Session;
-use crate::tensor::{DType, Tensor, TensorView};
+use crate::tensor::{Ciphertext, DType, Tensor, TensorView};
 
 impl Cpu {
     /// `a + b`; `b` may be a row that is added to every row of `a`.
     ///
     /// # Errors
-    /// When shapes, keys, algebras or element types differ, as for every operation below.
+    /// When shapes, keys, algebras or element types differ, as for every operation below. Graded
+    /// polynomials of lower degrees are taken for such of the highest.
     pub fn add<'a>(
         &self,
         a: impl Into<TensorView<'a>>,
@@ -92,6 +93,11 @@ impl Cpu {
         operands: &[TensorView<'_>],
         build: impl FnOnce(&mut Network, &[Value]) -> Result<Value>,
     ) -> Result<Tensor> {
+        let raised = level(operands)?;
+        let leveled = operands.iter().zip(&raised);
+        let operands: Vec<TensorView<'_>> = leveled
+            .map(|(&given, raised)| raised.as_ref().map_or(given, TensorView::Ciphertext))
+            .collect();
         let mut network = Network::new();
         let key = operands.iter().find_map(|t| match t {
             TensorView::Ciphertext(c) => Some(c),
@@ -124,6 +130,26 @@ impl Cpu {
         session.run()?;
         session.read("result")
     }
+}
+
+/// Graded polynomials of lower degrees than another operand's, as such of that degree.
+fn level(operands: &[TensorView<'_>]) -> Result<Vec<Option<Ciphertext>>> {
+    let degree = |ciphertext: &Ciphertext| match ciphertext.algebra() {
+        Algebra::Graded(degree) => degree,
+        _ => 0,
+    };
+    let ciphertexts = operands.iter().map(|operand| match operand {
+        TensorView::Ciphertext(ciphertext) => Some(*ciphertext),
+        TensorView::Plaintext(_) => None,
+    });
+    let highest = ciphertexts.clone().flatten().map(degree).max().unwrap_or(0);
+    let raise = |ciphertext: Option<&Ciphertext>| match ciphertext {
+        Some(c) if (1..highest).contains(&degree(c)) => {
+            c.convert(Algebra::Graded(highest)).map(Some)
+        }
+        _ => Ok(None),
+    };
+    ciphertexts.map(raise).collect()
 }
 
 fn operand_name(nth: usize) -> String {

@@ -4,6 +4,7 @@
 mod elements;
 mod images;
 mod moves;
+mod planes;
 mod products;
 mod rows;
 mod steps;
@@ -120,6 +121,8 @@ struct Compiler<'a> {
     options: &'a CompileOptions,
     shapes: Vec<Shape>,
     encrypted: Vec<bool>,
+    /// Of each value.
+    planes: Vec<usize>,
     live: Vec<bool>,
     fusion: Fusion<'a>,
     storages: Vec<Storage>,
@@ -150,12 +153,14 @@ impl<'a> Compiler<'a> {
                 node.operands.iter().for_each(|v| live[v.0] = true);
             }
         }
-        let fusion = Fusion::new(network, &live, &shapes, &encrypted);
+        let planes = planes::planes(network, options, &shapes, &encrypted, &live)?;
+        let fusion = Fusion::new(network, &live, &shapes, &planes);
         Ok(Self {
             network,
             options,
             shapes,
             encrypted,
+            planes,
             live,
             fusion,
             storages: Vec::new(),
@@ -171,11 +176,7 @@ impl<'a> Compiler<'a> {
 
     /// A new tensor for `value`.
     fn create(&mut self, value: Value, pinned: bool) -> Region {
-        let planes = if self.encrypted[value.0] {
-            self.options.algebra.dim()
-        } else {
-            1
-        };
+        let planes = self.planes[value.0];
         let elements = self.shapes[value.0].iter().product();
         let stride = self.options.dtype.plane_stride(elements);
         self.storages.push(Storage {
@@ -283,8 +284,11 @@ impl<'a> Compiler<'a> {
             | Op::Conv2dGradientBias => {
                 unreachable!("gradients of convolutions are emitted before")
             }
-            Op::Linear { .. }
-            | Op::Scale { .. }
+            Op::Linear { .. } => {
+                let reads = self.level(value, reads);
+                return self.emit_elements(value, &reads);
+            }
+            Op::Scale { .. }
             | Op::Multiply
             | Op::Divide
             | Op::Map { .. }

@@ -58,7 +58,7 @@ impl<'a> Fusion<'a> {
         network: &'a Network,
         live: &[bool],
         shapes: &[Shape],
-        encrypted: &[bool],
+        planes: &[usize],
     ) -> Self {
         let count = network.nodes().len();
         let mut fusion = Self {
@@ -78,8 +78,8 @@ impl<'a> Fusion<'a> {
             }
         }
         live().for_each(|value| fusion.rectify(value));
-        live().for_each(|value| fusion.average(value, shapes, encrypted));
-        live().for_each(|value| fusion.chain(value, shapes, encrypted));
+        live().for_each(|value| fusion.average(value, shapes, planes));
+        live().for_each(|value| fusion.chain(value, shapes, planes));
         live().for_each(|value| fusion.read(value));
         fusion
     }
@@ -159,7 +159,7 @@ impl<'a> Fusion<'a> {
 
     /// Finds a convolution whose relu one average takes, over windows that tile it: what lies between
     /// is never written, nor is a gradient by it that only the convolution's own gradients read.
-    fn average(&mut self, convolution: Value, shapes: &[Shape], encrypted: &[bool]) {
+    fn average(&mut self, convolution: Value, shapes: &[Shape], planes: &[usize]) {
         let Some((average, window)) = self.only_average(convolution, &shapes[convolution.0]) else {
             return;
         };
@@ -169,7 +169,7 @@ impl<'a> Fusion<'a> {
             (&[pooled], &[by_convolution]) => {
                 let by_average = self.network.node(pooled).operands[1];
                 if !self.is_own_gradient(by_convolution)
-                    || encrypted[by_average.0] != encrypted[convolution.0]
+                    || planes[by_average.0] != planes[convolution.0]
                 {
                     return;
                 }
@@ -236,7 +236,7 @@ impl<'a> Fusion<'a> {
     }
 
     /// Finds the row added to a matrix product and the function applied to that or a convolution.
-    fn chain(&mut self, product: Value, shapes: &[Shape], encrypted: &[bool]) {
+    fn chain(&mut self, product: Value, shapes: &[Shape], planes: &[usize]) {
         let network = self.network;
         let is_matmul = match network.node(product).op {
             Op::MatMul { .. } => true,
@@ -260,7 +260,7 @@ impl<'a> Fusion<'a> {
             && let bias = if a == product { b } else { a }
             && shapes[bias.0].len() == 1
             && shapes[bias.0].last() == shapes[product.0].last()
-            && encrypted[product.0] == encrypted[user.0]
+            && planes[product.0] == planes[user.0]
         {
             self.inside[product.0] = true;
             (chain.bias, chain.end) = (Some(bias), user);

@@ -363,6 +363,29 @@ impl Kernel {
         }
     }
 
+    /// Whether it only adds and multiplies, or moves elements: what polynomials of any degree can take.
+    pub(crate) fn is_ring(&self) -> bool {
+        match self {
+            Kernel::BlockMatmul { activation, .. } | Kernel::Conv2d { activation, .. } => {
+                activation.is_none()
+            }
+            Kernel::Pool {
+                pool, rectified, ..
+            } => *pool != Pool::Max && !rectified,
+            Kernel::Reduce { reduction, .. } => *reduction != Reduction::Max,
+            Kernel::Linear { .. }
+            | Kernel::Multiply { .. }
+            | Kernel::PolyMap { .. }
+            | Kernel::LinearMap { .. }
+            | Kernel::SlotMaxima
+            | Kernel::Transpose { .. }
+            | Kernel::Interleave { .. }
+            | Kernel::StridedCopy { .. }
+            | Kernel::Tiles { .. } => true,
+            _ => false,
+        }
+    }
+
     /// Whether it writes or reads the steps of a convolution's slots, which are bits.
     pub(crate) fn has_steps(&self) -> bool {
         match self {

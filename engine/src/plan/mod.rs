@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use memory::Storage;
 
-use crate::algebra::{Algebra, SLOTS};
+use crate::algebra::Algebra;
 use crate::error::{Error, Result};
 use crate::tensor::{DType, Shape};
 
@@ -25,7 +25,8 @@ use crate::tensor::{DType, Shape};
 pub struct CompileOptions {
     /// Samples in a run.
     pub batch: usize,
-    /// The algebra of what is encrypted; [`Algebra::Real`] compiles a plaintext run.
+    /// The algebra of what is encrypted; [`Algebra::Real`] compiles a plaintext run. Of graded
+    /// polynomials it is that of fresh ones: degrees grow from operation to operation.
     pub algebra: Algebra,
     /// Element type.
     pub dtype: DType,
@@ -77,12 +78,10 @@ impl CompileOptions {
 impl CompileOptions {
     /// Whether keys of the algebra's size exist.
     fn check_algebra(&self) -> Result<()> {
-        match self.algebra {
-            Algebra::Blocks(n) | Algebra::Compact(n) if !SLOTS.contains(&n) => {
-                Err(Error::UnknownAlgebra(self.algebra.to_string()))
-            }
-            _ => Ok(()),
+        if self.algebra.exists() {
+            return Ok(());
         }
+        Err(Error::UnknownAlgebra(self.algebra.to_string()))
     }
 
     /// Holds bytes that are about to be taken to the limit.
@@ -211,6 +210,14 @@ pub struct Binding {
     pub by_sample: bool,
     /// Where it lives.
     pub region: Region,
+}
+
+impl Binding {
+    /// The algebra of its ciphertexts in a plan for `algebra`: that, but for graded polynomials whose
+    /// degree has grown.
+    pub fn algebra(&self, algebra: Algebra) -> Algebra {
+        algebra.with_planes(self.region.planes)
+    }
 }
 
 /// What a session fills a tensor with.

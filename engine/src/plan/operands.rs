@@ -3,7 +3,7 @@
 
 use furthermore_kernels_cpu::conv2d::{Conv2dShape, pooled_sizes, steps_len};
 use furthermore_kernels_cpu::elementwise::Broadcast;
-use furthermore_kernels_cpu::poly_map::MAX_TERMS;
+use furthermore_kernels_cpu::poly_map::{MAX_TERMS, composed_planes};
 use furthermore_kernels_cpu::pool::Pool;
 use furthermore_kernels_cpu::{KernelError, MAX_DIM, update};
 
@@ -25,11 +25,21 @@ impl Command {
     /// When their number, planes or lengths do not fit, or the kernel's parameters are none.
     pub(super) fn check(&self, algebra: Algebra) -> Result<()> {
         let (dim, slots) = (algebra.dim(), algebra.slots());
+        let graded = matches!(algebra, Algebra::Graded(_));
         let rules = Rules {
             family: self.kernel.family(),
             dim,
             slots,
+            graded,
         };
+        let encrypted = |region: &Region| region.planes > 1;
+        if graded && !self.kernel.is_ring() && self.reads.iter().chain(&self.writes).any(encrypted)
+        {
+            return Err(Error::Operation {
+                operation: self.name.clone(),
+                reason: "graded ciphertexts can only be added and multiplied".to_owned(),
+            });
+        }
         for region in self.reads.iter().chain(&self.writes) {
             let none = region.planes == 0 && !self.kernel.has_steps();
             if none || region.planes > MAX_DIM {
@@ -57,6 +67,8 @@ struct Rules {
     dim: usize,
     /// Its slots.
     slots: usize,
+    /// Ciphertexts are polynomials of any degree.
+    graded: bool,
 }
 
 impl Rules {
@@ -93,7 +105,12 @@ impl Rules {
 
     /// An operand that is plaintext or a ciphertext.
     fn tensor(&self, operand: &'static str, region: &Region, needs: usize) -> Result<()> {
-        self.is(operand, region, &[1, self.dim], needs)
+        let polynomial = region.planes > 2 && region.planes.is_multiple_of(2);
+        let ciphertext = match self.graded && polynomial {
+            true => region.planes,
+            false => self.dim,
+        };
+        self.is(operand, region, &[1, ciphertext], needs)
     }
 
     /// An operand with the planes of another.
@@ -109,12 +126,21 @@ impl Rules {
 
     /// An operand with the planes of the larger of two.
     fn result(&self, region: &Region, of: [&Region; 2], needs: usize) -> Result<()> {
-        self.is(
-            "the result",
-            region,
-            &[of[0].planes.max(of[1].planes)],
-            needs,
-        )
+        let planes = of[0].planes.max(of[1].planes);
+        self.is("the result", region, &[planes], needs)
+    }
+
+    /// Planes of the product of two operands: degrees add.
+    fn product_planes(&self, of: [&Region; 2]) -> usize {
+        match of.map(|operand| operand.planes) {
+            [a, b] if self.graded && a > 1 && b > 1 => a + b - 2,
+            [a, b] => a.max(b),
+        }
+    }
+
+    /// The product of two operands.
+    fn product(&self, region: &Region, of: [&Region; 2], needs: usize) -> Result<()> {
+        self.is("the result", region, &[self.product_planes(of)], needs)
     }
 
     /// Sizes whose product has to stay in range.
@@ -180,7 +206,7 @@ impl Rules {
         shape.check()?;
         self.tensor("input", x, shape.input_len())?;
         self.tensor("weights", w, shape.weight_len())?;
-        let planes = x.planes.max(w.planes);
+        let planes = self.product_planes([x, w]);
         for bias in bias {
             self.is("bias", bias, &[1, planes], shape.out_channels)?;
         }
@@ -218,10 +244,10 @@ impl Rules {
         self.is("steps", steps, &[0], words)
     }
 
-    fn elementwise(&self, broadcast: &Broadcast, [a, b, c]: [&Region; 3]) -> Result<()> {
+    /// Operands that meet as a broadcast says.
+    fn meeting(&self, broadcast: &Broadcast, [a, b]: [&Region; 2]) -> Result<()> {
         self.tensor("a", a, broadcast.a_len())?;
-        self.tensor("b", b, broadcast.b_len())?;
-        self.result(c, [a, b], broadcast.len())
+        self.tensor("b", b, broadcast.b_len())
     }
 
     /// Predictions and targets of a loss, and a result of so many elements.
@@ -262,7 +288,7 @@ impl Rules {
                 }
                 self.tensor("A", a, s.batch * s.m * s.k)?;
                 self.tensor("B", b, s.batch * s.k * s.n)?;
-                self.result(c, [a, b], s.batch * s.m * s.n)?;
+                self.product(c, [a, b], s.batch * s.m * s.n)?;
                 for bias in rest {
                     self.is("bias", bias, &[1, c.planes], s.n)?;
                 }
@@ -271,7 +297,7 @@ impl Rules {
                 if rest.len() == usize::from(*bias) =>
             {
                 self.convolution(shape, [x, w], rest)?;
-                self.result(y, [x, w], shape.output_len())?;
+                self.product(y, [x, w], shape.output_len())?;
             }
             (
                 Kernel::Conv2dPooled {
@@ -357,7 +383,12 @@ impl Rules {
                     return Ok(false);
                 };
                 self.tensor("input", x, x.elements)?;
-                self.is("the result", y, &[x.planes.max(planes)], x.elements)?;
+                let terms = (constants.as_ref()).map_or_else(|| rest[0].elements, Vec::len);
+                let planes = match self.graded && x.planes > 1 {
+                    true => composed_planes(2, x.planes, terms),
+                    false => x.planes.max(planes),
+                };
+                self.is("the result", y, &[planes], x.elements)?;
             }
             (Kernel::PolyMapGradient { constants }, [x, rest @ ..], [g]) => {
                 let Some(planes) = self.coefficients(constants.as_ref(), rest)? else {
@@ -373,13 +404,18 @@ impl Rules {
                 self.terms(c.elements)?;
                 self.result(c, [g, x], c.elements)?;
             }
-            (
-                Kernel::Linear { broadcast, .. }
-                | Kernel::Multiply { broadcast }
-                | Kernel::Divide { broadcast },
-                [a, b],
-                [c],
-            ) => self.elementwise(broadcast, [a, b, c])?,
+            (Kernel::Linear { broadcast, .. } | Kernel::Divide { broadcast }, [a, b], [c]) => {
+                self.meeting(broadcast, [a, b])?;
+                self.result(c, [a, b], broadcast.len())?;
+                // Polynomials of one degree.
+                for (operand, region) in [("a", a), ("b", b)] {
+                    self.is(operand, region, &[c.planes, 1], region.elements)?;
+                }
+            }
+            (Kernel::Multiply { broadcast }, [a, b], [c]) => {
+                self.meeting(broadcast, [a, b])?;
+                self.product(c, [a, b], broadcast.len())?;
+            }
             (Kernel::Reduce { reduction, axis }, [x], [y]) => {
                 self.sizes(&[axis.outer, axis.length, axis.inner])?;
                 match reduction {

@@ -9,7 +9,7 @@ use rand_chacha::ChaCha20Rng;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use super::evaluation::{EvaluationKey, KeyId};
-use crate::algebra::SLOTS;
+use crate::algebra::{REDUCED, SLOTS};
 use crate::error::{Error, Result};
 use crate::linalg;
 
@@ -26,8 +26,73 @@ const MIN_MIXING: f64 = 0.1;
 /// nodes' smallest gap.
 pub(super) const NODE_SPREAD: f64 = 0.15;
 
-/// The secret key: the matrix S, whose first column belongs to the message, and the eigenvalues of
-/// the public generator in that order.
+/// How near zero a secret point may be: there a polynomial's lowest coefficient is its message.
+pub(super) const MIN_POINT: f64 = 0.375;
+
+/// What a key is drawn for. A number of slots is a key of one message and so many less one masks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeyShape {
+    pub(super) slots: usize,
+    pub(super) messages: usize,
+    /// Degree of the polynomials of reduced hybrid ciphertexts; 0 for keys without.
+    pub(super) reduced: usize,
+}
+
+impl From<usize> for KeyShape {
+    fn from(slots: usize) -> Self {
+        Self::packed(slots, 1)
+    }
+}
+
+impl KeyShape {
+    /// Ciphertexts of `slots` slots (2 to 8), of which `messages` hold messages: at least one is a mask,
+    /// which the messages share.
+    pub fn packed(slots: usize, messages: usize) -> Self {
+        Self {
+            slots,
+            messages,
+            reduced: 0,
+        }
+    }
+
+    /// Reduced hybrid ciphertexts of polynomials of a degree (1 to 3): of two slots, with a public
+    /// polynomial of which the secret point is a root.
+    pub fn reduced(degree: usize) -> Self {
+        Self {
+            slots: 2,
+            messages: 1,
+            reduced: degree,
+        }
+    }
+
+    /// # Errors
+    /// When there are no such keys.
+    pub(super) fn check(self) -> Result<()> {
+        if !SLOTS.contains(&self.slots) {
+            return Err(Error::KeySize(self.slots));
+        }
+        let reason = if !(1..self.slots).contains(&self.messages) {
+            format!(
+                "{} messages in {} slots, of which one at least is a mask",
+                self.messages, self.slots
+            )
+        } else if self.reduced > 0 && !(self.slots == 2 && REDUCED.contains(&self.reduced)) {
+            format!(
+                "a public polynomial for degree {} and {} slots, where degrees 1 to {} and 2 slots go",
+                self.reduced,
+                self.slots,
+                REDUCED.end()
+            )
+        } else {
+            return Ok(());
+        };
+        let operation = "a key".to_owned();
+        Err(Error::Operation { operation, reason })
+    }
+}
+
+/// The secret key: the matrix S, whose first columns belong to the messages, the eigenvalues of the
+/// public generator in that order and, of keys of two slots, the secret point of hybrid ciphertexts.
 ///
 /// It is wiped when dropped and prints nothing of itself; [`SecretKey::to_bytes`] gives it away.
 #[derive(Zeroize, ZeroizeOnDrop)]
@@ -36,36 +101,38 @@ pub struct SecretKey {
     s_inverse: Vec<f64>,
     /// Z's eigenvalues in the order of the columns of S.
     eigenvalues: Vec<f64>,
-    /// Which of the evaluation key's slots is the message.
-    message_slot: usize,
+    /// Which of the evaluation key's slots hold messages.
+    message_slots: Vec<usize>,
+    /// Where a hybrid ciphertext's polynomial has its message; none for keys of more slots.
+    point: Option<f64>,
     #[zeroize(skip)]
     evaluation: Arc<EvaluationKey>,
 }
 
 impl SecretKey {
-    /// A key of `slots` slots (one message, the rest masks) from the operating system's randomness.
+    /// A key from the operating system's randomness: of so many slots (one message, the rest masks),
+    /// or what a [`KeyShape`] says.
     ///
     /// # Errors
-    /// When `slots` is not 2 to 8, or the system gives no randomness.
-    pub fn generate(slots: usize) -> Result<Self> {
+    /// When there are no such keys, or the system gives no randomness.
+    pub fn generate(shape: impl Into<KeyShape>) -> Result<Self> {
         let rng = ChaCha20Rng::try_from_rng(&mut SysRng)
             .map_err(|error| Error::Randomness(error.to_string()))?;
-        Self::draw(slots, rng)
+        Self::draw(shape.into(), rng)
     }
 
     /// A key that anyone who knows the seed can make: for tests and experiments that have to be
     /// repeated.
     ///
     /// # Errors
-    /// When `slots` is not 2 to 8.
-    pub fn from_known_seed(slots: usize, seed: u64) -> Result<Self> {
-        Self::draw(slots, ChaCha20Rng::seed_from_u64(seed))
+    /// When there are no such keys.
+    pub fn from_known_seed(shape: impl Into<KeyShape>, seed: u64) -> Result<Self> {
+        Self::draw(shape.into(), ChaCha20Rng::seed_from_u64(seed))
     }
 
-    fn draw(slots: usize, mut rng: ChaCha20Rng) -> Result<Self> {
-        if !SLOTS.contains(&slots) {
-            return Err(Error::KeySize(slots));
-        }
+    fn draw(shape: KeyShape, mut rng: ChaCha20Rng) -> Result<Self> {
+        shape.check()?;
+        let slots = shape.slots;
         let id = KeyId(rng.next_u64());
         // v[0] is the message's: the order is the secret, so it is wiped like S.
         let mut v = Zeroizing::new(if slots == 2 {
@@ -80,30 +147,44 @@ impl SecretKey {
             if !mixes(&generator, &v) {
                 continue;
             }
+            let (point, reduction) = match shape.reduced {
+                0 => ((slots == 2).then(|| secret_point(&mut rng)), Vec::new()),
+                degree => {
+                    let (point, roots) = reduction(degree, &mut rng);
+                    (Some(point), roots)
+                }
+            };
             return Ok(Self::of_parts(
-                EvaluationKey::new(id, descending(&v), generator),
+                EvaluationKey::new(id, descending(&v), generator, reduction),
+                shape.messages,
                 std::mem::take(&mut *v),
                 std::mem::take(&mut *s),
                 std::mem::take(&mut *s_inverse),
+                point,
             ));
         }
     }
 
-    /// The key of these parts, which have to fit: `eigenvalues` are the evaluation key's roots, the
-    /// message's first, and S diag(eigenvalues) S^-1 its generator.
+    /// The key of these parts, which have to fit: `eigenvalues` are the evaluation key's roots, those
+    /// of the messages first, and S diag(eigenvalues) S^-1 its generator.
     pub(super) fn of_parts(
         evaluation: EvaluationKey,
+        messages: usize,
         eigenvalues: Vec<f64>,
         s: Vec<f64>,
         s_inverse: Vec<f64>,
+        point: Option<f64>,
     ) -> Self {
-        let message = eigenvalues[0];
-        let slot = evaluation.roots().iter().position(|&root| root == message);
+        let slot = |message: &f64| {
+            let slot = evaluation.roots().iter().position(|root| root == message);
+            slot.unwrap_or(0)
+        };
         Self {
+            message_slots: eigenvalues[..messages].iter().map(slot).collect(),
             s,
             s_inverse,
             eigenvalues,
-            message_slot: slot.unwrap_or(0),
+            point,
             evaluation: Arc::new(evaluation),
         }
     }
@@ -118,9 +199,19 @@ impl SecretKey {
         self.evaluation.id()
     }
 
-    /// Which of the evaluation key's slots holds the message.
-    pub(super) fn message_slot(&self) -> usize {
-        self.message_slot
+    /// Messages in a ciphertext.
+    pub fn messages(&self) -> usize {
+        self.message_slots.len()
+    }
+
+    /// Which of the evaluation key's slots hold the messages, in their order.
+    pub(super) fn message_slots(&self) -> &[usize] {
+        &self.message_slots
+    }
+
+    /// Where hybrid polynomials have their messages.
+    pub(super) fn point(&self) -> Option<f64> {
+        self.point
     }
 
     /// S and its inverse, n x n.
@@ -155,6 +246,21 @@ fn two_eigenvalues(rng: &mut impl Rng) -> Vec<f64> {
             return v;
         }
     }
+}
+
+/// A point between -1 and 1 on the grid, not too near 0.
+fn secret_point(rng: &mut impl Rng) -> f64 {
+    let least = (MIN_POINT / GRID) as i32;
+    let magnitude = f64::from(rng.random_range(least..=(1.0 / GRID) as i32)) * GRID;
+    if rng.random() { magnitude } else { -magnitude }
+}
+
+/// The roots of a public polynomial of which one is the secret point, largest first.
+fn reduction(degree: usize, rng: &mut impl Rng) -> (f64, Vec<f64>) {
+    let roots = eigenvalues(degree + 1, rng);
+    // They come in random order.
+    let point = roots.iter().copied().find(|root| root.abs() >= MIN_POINT);
+    (point.unwrap_or(roots[0]), descending(&roots))
 }
 
 /// Eigenvalues as an evaluation key has them: largest first.
@@ -274,7 +380,9 @@ mod tests {
             let frobenius = |m: &[f64]| m.iter().map(|x| x * x).sum::<f64>().sqrt();
             // For 2 x 2 the product of Frobenius norms is cond + 1/cond.
             assert!(frobenius(&key.s) * frobenius(&key.s_inverse) <= 5.0 + 0.2 + 1e-12);
-            assert_eq!(roots[key.message_slot], z_root_of_first_column(&key));
+            assert_eq!(roots[key.message_slots[0]], z_root_of_first_column(&key));
+            let point = key.point().expect("keys of two slots have one");
+            assert!((MIN_POINT..=1.0).contains(&point.abs()), "{point}");
         }
     }
 
@@ -308,6 +416,35 @@ mod tests {
                     );
                 }
             }
+        }
+    }
+
+    #[test]
+    fn shapes_say_what_keys_hold() {
+        for seed in 0..40 {
+            for degree in 1..=3 {
+                let key = SecretKey::from_known_seed(KeyShape::reduced(degree), seed);
+                let key = key.expect("a key");
+                let (point, roots) = (key.point().expect("a point"), key.evaluation.reduction());
+                assert!(roots.contains(&point) && roots.len() == degree + 1);
+                assert!(point.abs() >= MIN_POINT, "{point}");
+                assert!(roots.is_sorted_by(|a, b| a > b), "{roots:?}");
+            }
+            let key = SecretKey::from_known_seed(KeyShape::packed(4, 3), seed).expect("a key");
+            let mut slots = key.message_slots().to_vec();
+            assert_eq!((key.messages(), key.point()), (3, None));
+            slots.sort_unstable();
+            slots.dedup();
+            assert_eq!(slots.len(), 3);
+        }
+        for (shape, part) in [
+            (KeyShape::packed(4, 4), "4 messages in 4 slots"),
+            (KeyShape::packed(2, 0), "0 messages"),
+            (KeyShape::packed(9, 1), "9 slots"),
+            (KeyShape::reduced(4), "for degree 4"),
+        ] {
+            let error = SecretKey::generate(shape).expect_err(part).to_string();
+            assert!(error.contains(part), "{error}");
         }
     }
 

@@ -18,5 +18,5 @@ pub(crate) use stored::MAGIC as KEY_MAGIC;
 
 pub use encrypt::Encryptor;
 pub use evaluation::{EvaluationKey, KeyId};
-pub use key::SecretKey;
+pub use key::{KeyShape, SecretKey};
 pub use mask::{Guard, MaskPolicy};

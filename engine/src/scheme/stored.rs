@@ -1,26 +1,28 @@
 //! Keys in stored form: what is written of them, and what is checked of one that is read.
 //!
-//! An evaluation key is a serde value, `{"id": "16 hex digits", "roots": [..], "generator": [..]}`. A
-//! secret key is bytes, wiped after use: a line that says what they are, version and slots (u32), id
-//! (u64), then in f64 the n eigenvalues of Z in the order of the columns of S, the message's first,
-//! and the n x n matrices Z, S and S^-1, all little-endian. Z follows from the others up to rounding;
-//! it is kept so that ciphertexts under a key that was stored carry the very same evaluation key.
+//! An evaluation key is a serde value, `{"id": "16 hex digits", "roots": [..], "generator": [..]}`, and
+//! `"reduction": [..]` where it has roots of a public polynomial. A secret key is bytes, wiped after
+//! use: a line that says what they are, version, slots, messages and the degree of its reduced
+//! polynomials (u32; 0 without), id (u64), then in f64 the n eigenvalues of Z in the order of the
+//! columns of S, those of the messages first, the n x n matrices Z, S and S^-1, of keys of two slots
+//! the secret point, and the public polynomial's roots, all little-endian. Z follows from the others up
+//! to rounding; it is kept so that ciphertexts under a key that was stored carry the very same
+//! evaluation key.
 
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::evaluation::{EvaluationKey, KeyId};
-use super::key::{self, SecretKey};
+use super::key::{self, KeyShape, SecretKey};
 use crate::algebra::SLOTS;
 use crate::error::{Error, Result};
 use crate::linalg;
 
-/// What the bytes of a secret key start with.
 /// What the bytes of every key begin with.
 pub(crate) const MAGIC: &[u8; 16] = b"furthermore key\n";
-const VERSION: u32 = 1;
-/// Magic, version, slots, id.
-const HEAD: usize = 16 + 4 + 4 + 8;
+const VERSION: u32 = 2;
+/// Magic, version, slots, messages, degree, id.
+const HEAD: usize = 16 + 4 * 4 + 8;
 /// Products of a key's matrices agree this well: rounding leaves less than 1e-13.
 const TOLERANCE: f64 = 1e-11;
 
@@ -31,6 +33,8 @@ pub(super) struct StoredEvaluationKey {
     id: String,
     roots: Vec<f64>,
     generator: Vec<f64>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    reduction: Vec<f64>,
 }
 
 impl From<EvaluationKey> for StoredEvaluationKey {
@@ -39,6 +43,7 @@ impl From<EvaluationKey> for StoredEvaluationKey {
             id: key.id().to_string(),
             roots: key.roots().to_vec(),
             generator: key.generator().to_vec(),
+            reduction: key.reduction().to_vec(),
         }
     }
 }
@@ -51,14 +56,22 @@ impl TryFrom<StoredEvaluationKey> for EvaluationKey {
             id,
             roots,
             generator,
+            reduction,
         } = stored;
         let is_id = id.len() == 16 && id.bytes().all(|b| b.is_ascii_hexdigit());
         let number = u64::from_str_radix(&id, 16).ok().filter(|_| is_id);
         let Some(number) = number else {
             return refuse("evaluation key", "its id is not 16 hexadecimal digits");
         };
-        check(&roots, &generator).or_else(|reason| refuse("evaluation key", reason))?;
-        Ok(EvaluationKey::new(KeyId(number), roots, generator))
+        check(&roots, &generator)
+            .and_then(|()| check_reduction(roots.len(), &reduction))
+            .or_else(|reason| refuse("evaluation key", reason))?;
+        Ok(EvaluationKey::new(
+            KeyId(number),
+            roots,
+            generator,
+            reduction,
+        ))
     }
 }
 
@@ -79,13 +92,10 @@ fn check(roots: &[f64], generator: &[f64]) -> Result<(), String> {
     if !roots.windows(2).all(|pair| pair[0] > pair[1]) {
         return Err("eigenvalues are not in descending order".to_owned());
     }
-    let on_grid = |v: &f64| v.abs() <= 1.0 && (v / key::GRID).fract() == 0.0;
     let placed = if n == 2 {
         roots[0] - roots[1] >= 1.0
     } else {
-        let (nodes, gap) = key::chebyshev_nodes(n);
-        let mut pairs = roots.iter().zip(&nodes);
-        pairs.all(|(root, node)| (root - node).abs() <= key::NODE_SPREAD * gap)
+        near_nodes(roots)
     };
     if !placed || !roots.iter().all(on_grid) {
         return Err("eigenvalues are not where those of a key lie".to_owned());
@@ -109,22 +119,59 @@ fn check(roots: &[f64], generator: &[f64]) -> Result<(), String> {
     Ok(())
 }
 
+/// Holds the public polynomial of a key of so many slots, if it has one, to the same rules.
+fn check_reduction(slots: usize, reduction: &[f64]) -> Result<(), String> {
+    if reduction.is_empty() {
+        return Ok(());
+    }
+    let shape = KeyShape {
+        slots,
+        messages: 1,
+        reduced: reduction.len() - 1,
+    };
+    let no_such = shape.reduced == 0 || shape.check().is_err();
+    if no_such || !near_nodes(reduction) || !reduction.iter().all(on_grid) {
+        return Err("the public polynomial's roots are not where those of a key lie".to_owned());
+    }
+    Ok(())
+}
+
+fn on_grid(v: &f64) -> bool {
+    v.abs() <= 1.0 && (v / key::GRID).fract() == 0.0
+}
+
+/// Whether numbers, largest first, are near the Chebyshev nodes.
+fn near_nodes(roots: &[f64]) -> bool {
+    let (nodes, gap) = key::chebyshev_nodes(roots.len());
+    let mut pairs = roots.iter().zip(&nodes);
+    pairs.all(|(root, node)| (root - node).abs() <= key::NODE_SPREAD * gap)
+}
+
 impl SecretKey {
     /// The key as bytes, for whoever keeps it: [`crate::io::write_secret_key`] puts them into a file.
     pub fn to_bytes(&self) -> Zeroizing<Vec<u8>> {
         let (s, s_inverse) = self.matrices();
+        let (point, reduction) = (self.point(), self.evaluation_key().reduction());
         let parts = [
             self.eigenvalues(),
             self.evaluation_key().generator(),
             s,
             s_inverse,
+            point.as_slice(),
+            reduction,
         ];
-        let n = self.eigenvalues().len();
+        let shape = KeyShape {
+            slots: self.eigenvalues().len(),
+            messages: self.messages(),
+            reduced: reduction.len().saturating_sub(1),
+        };
         // Of the whole length from the start, so that no part is left behind by growing.
-        let mut bytes = Zeroizing::new(Vec::with_capacity(length(n)));
+        let mut bytes = Zeroizing::new(Vec::with_capacity(length(shape)));
         bytes.extend(MAGIC);
         bytes.extend(VERSION.to_le_bytes());
-        bytes.extend((n as u32).to_le_bytes());
+        for count in [shape.slots, shape.messages, shape.reduced] {
+            bytes.extend((count as u32).to_le_bytes());
+        }
         bytes.extend(self.id().0.to_le_bytes());
         for number in parts.into_iter().flatten() {
             bytes.extend(number.to_le_bytes());
@@ -151,43 +198,71 @@ impl SecretKey {
             return refuse(WHAT, format!("version {version}, where {VERSION} is known"));
         }
         let n = u32_at(4) as usize;
-        if !SLOTS.contains(&n) {
-            return Err(Error::KeySize(n));
-        }
-        if bytes.len() != length(n) {
+        let shape = KeyShape {
+            slots: n,
+            messages: u32_at(8) as usize,
+            reduced: u32_at(12) as usize,
+        };
+        shape.check()?;
+        let expected = length(shape);
+        if bytes.len() != expected {
+            let found = bytes.len();
             return refuse(
                 WHAT,
-                format!(
-                    "{} bytes, where a key of {n} slots has {}",
-                    bytes.len(),
-                    length(n)
-                ),
+                format!("{found} bytes, where a key of {n} slots has {expected}"),
             );
         }
-        let id = u64::from_le_bytes([0, 1, 2, 3, 4, 5, 6, 7].map(|i| head[8 + i]));
+        let id = u64::from_le_bytes([0, 1, 2, 3, 4, 5, 6, 7].map(|i| head[16 + i]));
         let mut rest = numbers
             .chunks_exact(8)
             .map(|chunk| f64::from_le_bytes([0, 1, 2, 3, 4, 5, 6, 7].map(|i| chunk[i])));
         let mut take = |count: usize| Zeroizing::new(rest.by_ref().take(count).collect::<Vec<_>>());
         let (mut v, z) = (take(n), take(n * n));
         let (mut s, mut s_inverse) = (take(n * n), take(n * n));
+        let (point, reduction) = (take(points(shape)), take(reduction_len(shape)));
         let roots = key::descending(&v);
-        check(&roots, &z).or_else(|reason| refuse(WHAT, reason))?;
+        check(&roots, &z)
+            .and_then(|()| check_reduction(n, &reduction))
+            .or_else(|reason| refuse(WHAT, reason))?;
+        let placed = |point: &f64| {
+            let among = reduction.is_empty() || reduction.contains(point);
+            among && on_grid(point) && point.abs() >= key::MIN_POINT
+        };
+        if !point.iter().all(placed) {
+            return refuse(WHAT, "its secret point is not where one lies");
+        }
         if !belong_together(&v, &z, &s, &s_inverse) {
             return refuse(WHAT, "its matrices do not belong together");
         }
         Ok(Self::of_parts(
-            EvaluationKey::new(KeyId(id), roots, z.to_vec()),
+            EvaluationKey::new(KeyId(id), roots, z.to_vec(), reduction.to_vec()),
+            shape.messages,
             std::mem::take(&mut *v),
             std::mem::take(&mut *s),
             std::mem::take(&mut *s_inverse),
+            point.first().copied(),
         ))
     }
 }
 
-/// Bytes of a key of `n` slots.
-fn length(n: usize) -> usize {
-    HEAD + 8 * (n + 3 * n * n)
+/// Secret points of a key.
+fn points(shape: KeyShape) -> usize {
+    usize::from(shape.slots == 2)
+}
+
+/// Roots of its public polynomial.
+fn reduction_len(shape: KeyShape) -> usize {
+    if shape.reduced == 0 {
+        0
+    } else {
+        shape.reduced + 1
+    }
+}
+
+/// Bytes of a key.
+fn length(shape: KeyShape) -> usize {
+    let n = shape.slots;
+    HEAD + 8 * (n + 3 * n * n + points(shape) + reduction_len(shape))
 }
 
 /// Whether S S^-1 = I and S diag(v) S^-1 = Z, with entries as large as a drawn key has them.
@@ -207,10 +282,15 @@ mod tests {
     use super::*;
 
     fn keys() -> impl Iterator<Item = SecretKey> {
-        let seeds = |slots| (0..40).map(move |seed| (slots, seed));
+        let seeds = |shape| (0..40).map(move |seed| (shape, seed));
+        let reduced = (1..=3).map(KeyShape::reduced);
+        let packed = (3..=8).map(|slots| KeyShape::packed(slots, slots - 1));
         (2..=8)
+            .map(KeyShape::from)
+            .chain(reduced)
+            .chain(packed)
             .flat_map(seeds)
-            .map(|(slots, seed)| SecretKey::from_known_seed(slots, seed).expect("a key"))
+            .map(|(shape, seed)| SecretKey::from_known_seed(shape, seed).expect("a key"))
     }
 
     #[test]
@@ -220,7 +300,8 @@ mod tests {
             let again = SecretKey::from_bytes(&bytes).expect("its own bytes");
             assert_eq!(*again.to_bytes(), *bytes);
             assert_eq!(again.evaluation_key(), key.evaluation_key());
-            assert_eq!(again.message_slot(), key.message_slot());
+            assert_eq!(again.message_slots(), key.message_slots());
+            assert_eq!(again.point(), key.point());
             assert_eq!(again.matrices(), key.matrices());
             let text = serde_json::to_string(&**key.evaluation_key()).expect("JSON");
             let public: EvaluationKey = serde_json::from_str(&text).expect("its own form");
@@ -258,8 +339,8 @@ mod tests {
 
     #[test]
     fn what_is_no_key_is_refused() {
-        for slots in [2, 3, 8] {
-            let key = SecretKey::from_known_seed(slots, 5).expect("a key");
+        for shape in [2.into(), 3.into(), 8.into(), KeyShape::reduced(2)] {
+            let key = SecretKey::from_known_seed(shape, 5).expect("a key");
             let bytes = key.to_bytes();
             for length in 0..bytes.len() {
                 assert!(SecretKey::from_bytes(&bytes[..length]).is_err(), "{length}");
@@ -272,8 +353,10 @@ mod tests {
                 changed
             };
             refused(&changed(0, b"F"), "not the bytes");
-            refused(&changed(16, &[2]), "version 2");
+            refused(&changed(16, &[1]), "version 1");
             refused(&changed(20, &[9]), "9 slots");
+            refused(&changed(24, &[8]), "8 messages");
+            refused(&changed(28, &[4]), "degree 4");
             for wrong in [f64::NAN, f64::INFINITY, 1e300, 0.3, -2.0] {
                 for at in (HEAD..bytes.len()).step_by(8) {
                     let changed = changed(at, &wrong.to_le_bytes());
@@ -310,5 +393,10 @@ mod tests {
         let entry = key.evaluation_key().generator()[4];
         refused("/generator/4", number(entry + 1e-6), "other eigenvalues");
         refused("/generator/0", "NaN".into(), "invalid type");
+        let key = SecretKey::from_known_seed(KeyShape::reduced(1), 6).expect("a key");
+        let mut value = serde_json::to_value(&**key.evaluation_key()).expect("JSON");
+        value["reduction"] = vec![0.5, 0.25].into();
+        let error = serde_json::from_value::<EvaluationKey>(value).expect_err("no such roots");
+        assert!(error.to_string().contains("public polynomial"), "{error}");
     }
 }

@@ -393,8 +393,8 @@ impl Session {
         let shape = binding.shape.clone();
         let tensor = match &self.key {
             Some(key) if binding.encrypted => {
-                let zeros = Ciphertext::zeros(shape, options.dtype, options.algebra, key)?;
-                Tensor::Ciphertext(zeros)
+                let algebra = binding.algebra(options.algebra);
+                Tensor::Ciphertext(Ciphertext::zeros(shape, options.dtype, algebra, key)?)
             }
             _ => Tensor::Plaintext(Plaintext::zeros(shape, options.dtype)?),
         };

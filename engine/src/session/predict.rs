@@ -52,7 +52,7 @@ impl Session {
         let dtype = self.plan.options().dtype;
         let mut all = match &self.key {
             Some(key) if binding.encrypted => {
-                let algebra = self.plan.options().algebra;
+                let algebra = binding.algebra(self.plan.options().algebra);
                 Tensor::Ciphertext(Ciphertext::zeros(shape, dtype, algebra, key)?)
             }
             _ => Tensor::Plaintext(Plaintext::zeros(shape, dtype)?),

@@ -11,6 +11,7 @@ mod files;
 mod functions;
 mod gradients;
 mod guard;
+mod hybrid;
 mod keys;
 mod layers;
 mod negative_control;

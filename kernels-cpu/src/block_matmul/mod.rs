@@ -213,7 +213,7 @@ pub fn scratch_len<T: Element>(
 }
 
 /// Computes `C = f(op(A) op(B) + bias)` for plaintext (one plane) or ciphertext (`dim` planes)
-/// operands; C has the planes of the larger.
+/// operands; C has the planes of their product.
 ///
 /// What C held before does not matter. `scratch` needs [`scratch_len`] elements of any content.
 /// Returns the magnitudes of the activation's arguments, nothing where there is no activation.
@@ -230,13 +230,16 @@ pub fn block_matmul<T: Element>(
     epilogue: &Epilogue<'_, T>,
     scratch: &mut [T],
 ) -> Result<SlotMaxima, KernelError> {
-    let either = [1, arithmetic.dim()];
+    let either = |operand: &Planes<'_, T>| [1, arithmetic.ciphertext(operand.count())];
     let lens = [(shape.m, shape.k), (shape.k, shape.n), (shape.m, shape.n)];
     let [a_len, b_len, c_len] = lens.map(|(rows, columns)| product(&[rows, columns]));
-    a.expect(NAME, "A", &either, product(&[shape.batch, a_len]))?;
-    b.expect(NAME, "B", &either, product(&[shape.batch, b_len]))?;
+    a.expect(NAME, "A", &either(&a), product(&[shape.batch, a_len]))?;
+    b.expect(NAME, "B", &either(&b), product(&[shape.batch, b_len]))?;
     let planes = arithmetic.result_planes(a.count(), b.count());
     c.expect(NAME, "C", &[planes], product(&[shape.batch, c_len]))?;
+    if epilogue.activation.is_some() {
+        c.expect(NAME, "C", &[1, arithmetic.dim()], c.len())?;
+    }
     if let Some(bias) = &epilogue.bias {
         bias.expect(NAME, "bias", &[1, planes], shape.n)?;
     }

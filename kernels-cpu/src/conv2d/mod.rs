@@ -263,6 +263,9 @@ pub fn conv2d<T: Element>(
 ) -> Result<SlotMaxima, KernelError> {
     let planes = check_operands(arithmetic, shape, &input, &weights, &bias)?;
     output.expect(NAME, "output", &[planes], shape.output_len())?;
+    if activation.is_some() {
+        output.expect(NAME, "output", &[1, arithmetic.dim()], output.len())?;
+    }
     let (source, epilogue) = (Source::Planes(input.raw()), Epilogue::Map(activation));
     run(
         exec, arithmetic, shape, false, source, weights, bias, epilogue, output, scratch,
@@ -293,6 +296,7 @@ pub fn conv2d_pooled<T: Element>(
     let planes = check_operands(arithmetic, shape, &input, &weights, &bias)?;
     let sizes = pooled_sizes(shape.output_sizes(), window)?;
     output.expect(NAME, "output", &[planes], product(&sizes))?;
+    output.expect(NAME, "output", &[1, arithmetic.dim()], output.len())?;
     let slots = pooled::slots_of(arithmetic, planes);
     if let Some(steps) = &steps {
         steps.expect(NAME, "steps", &[slots], steps_len(shape.output_sizes()))?;
@@ -316,9 +320,9 @@ fn check_operands<T: Element>(
     bias: &Option<Planes<'_, T>>,
 ) -> Result<usize, KernelError> {
     shape.check()?;
-    let either = [1, arithmetic.dim()];
-    input.expect(NAME, "input", &either, shape.input_len())?;
-    weights.expect(NAME, "weights", &either, shape.weight_len())?;
+    let either = |operand: &Planes<'_, T>| [1, arithmetic.ciphertext(operand.count())];
+    input.expect(NAME, "input", &either(input), shape.input_len())?;
+    weights.expect(NAME, "weights", &either(weights), shape.weight_len())?;
     let planes = arithmetic.result_planes(input.count(), weights.count());
     if let Some(bias) = bias {
         bias.expect(NAME, "bias", &[1, planes], shape.out_channels)?;

@@ -141,15 +141,16 @@ impl Broadcast {
         &self.axes[..self.count]
     }
 
-    /// Checks both operands' planes and lengths.
+    /// Checks both operands' planes, which are one or what `ciphertext` says of their count, and
+    /// lengths.
     pub(super) fn expect<T: Element>(
         &self,
-        planes: &[usize],
+        ciphertext: impl Fn(usize) -> usize,
         a: &Planes<'_, T>,
         b: &Planes<'_, T>,
     ) -> Result<(), KernelError> {
-        a.expect(NAME, "a", planes, self.a_len)?;
-        b.expect(NAME, "b", planes, self.b_len)
+        a.expect(NAME, "a", &[1, ciphertext(a.count())], self.a_len)?;
+        b.expect(NAME, "b", &[1, ciphertext(b.count())], self.b_len)
     }
 
     /// The operands as [`Broadcast::runs`] goes through them.

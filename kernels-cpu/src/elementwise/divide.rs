@@ -26,7 +26,7 @@ pub fn divide<T: Element>(
     b: Planes<'_, T>,
     output: &mut PlanesMut<'_, T>,
 ) -> Result<SlotMaxima, KernelError> {
-    broadcast.expect(&[1, arithmetic.dim()], &a, &b)?;
+    broadcast.expect(|_| arithmetic.dim(), &a, &b)?;
     let planes = arithmetic.result_planes(a.count(), b.count());
     output.expect(NAME, "output", &[planes], broadcast.len())?;
     let ((a, b), output) = (broadcast.sides(&a, &b), output.raw());

@@ -39,8 +39,9 @@ pub fn linear<T: Element>(
     (beta, b): (f64, Planes<'_, T>),
     output: &mut PlanesMut<'_, T>,
 ) -> Result<(), KernelError> {
-    broadcast.expect(&[1, arithmetic.dim()], &a, &b)?;
-    let planes = arithmetic.result_planes(a.count(), b.count());
+    let planes = arithmetic.ciphertext(a.count().max(b.count()));
+    broadcast.expect(|_| planes, &a, &b)?;
+    let planes = a.count().max(b.count());
     output.expect(NAME, "output", &[planes], broadcast.len())?;
     let (a, b) = broadcast.sides(&a, &b);
     let weigh = |operand: &Side<T>, weight: f64, i: usize| {

@@ -15,7 +15,7 @@ use crate::threads::Exec;
 /// Computes `output = a b` in the algebra.
 ///
 /// # Errors
-/// When planes differ from the larger operand's, or lengths from the broadcast's.
+/// When planes differ from the product's, or lengths from the broadcast's.
 pub fn multiply<T: Element>(
     exec: &Exec,
     arithmetic: &Arithmetic,
@@ -24,7 +24,7 @@ pub fn multiply<T: Element>(
     b: Planes<'_, T>,
     output: &mut PlanesMut<'_, T>,
 ) -> Result<(), KernelError> {
-    broadcast.expect(&[1, arithmetic.dim()], &a, &b)?;
+    broadcast.expect(|has| arithmetic.ciphertext(has), &a, &b)?;
     let planes = arithmetic.result_planes(a.count(), b.count());
     output.expect(NAME, "output", &[planes], broadcast.len())?;
     let rule = if a.count() == 1 || b.count() == 1 {
@@ -176,10 +176,10 @@ impl<T: Element> WithSimd<T> for Multiply<'_, T> {
             Rule::Program(program) => self.each(
                 #[inline(always)]
                 |a: Place<'_, T>, b: Place<'_, T>, at, count| {
-                    let dim = self.output.count;
-                    // SAFETY: see `each`; all have `dim` planes.
+                    let (left, right) = (a.side.planes.count, b.side.planes.count);
+                    // SAFETY: see `each`; these are the planes they have.
                     let (a, b): ([S; MAX_DIM], [S; MAX_DIM]) =
-                        unsafe { (a.planes(dim, count), b.planes(dim, count)) };
+                        unsafe { (a.planes(left, count), b.planes(right, count)) };
                     let mut c = [S::splat(T::zero()); MAX_DIM];
                     for term in &program.terms {
                         let product =
@@ -190,7 +190,7 @@ impl<T: Element> WithSimd<T> for Multiply<'_, T> {
                         }
                     }
                     // SAFETY: as above.
-                    unsafe { slots::store(&self.output, dim, at, count, &c) };
+                    unsafe { slots::store(&self.output, self.output.count, at, count, &c) };
                 },
                 S::LANES,
             ),

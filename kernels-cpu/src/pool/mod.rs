@@ -184,7 +184,12 @@ pub fn pool<T: Element>(
 ) -> Result<SlotMaxima, KernelError> {
     shape.check()?;
     let planes = output.count();
-    output.expect(NAME, "output", &[1, arithmetic.dim()], shape.output_len())?;
+    // An average works on each plane by itself, whatever an element's degree.
+    let ciphertext = match pool {
+        Pool::Average | Pool::AverageWithPadding => arithmetic.ciphertext(planes),
+        Pool::Max => arithmetic.dim(),
+    };
+    output.expect(NAME, "output", &[1, ciphertext], shape.output_len())?;
     input.expect(NAME, "input", &[planes], shape.input_len())?;
     shape.check_windows()?;
     Ok(run(

@@ -132,24 +132,31 @@ pub fn slot_maxima<T: Element>(
     arithmetic: &Arithmetic,
     values: Planes<'_, T>,
 ) -> Result<SlotMaxima, KernelError> {
-    values.expect(NAME, "values", &[1, arithmetic.dim()], values.len())?;
-    let (planes, bytes) = (values.raw(), values.count() * size_of::<T>());
-    Ok(exec.spans(
-        values.len(),
-        exec.isa.lanes::<T>(),
-        bytes,
-        |range| {
-            T::run_maxima(
-                exec.isa,
-                Maxima {
+    let planes = [1, arithmetic.ciphertext(values.count())];
+    values.expect(NAME, "values", &planes, values.len())?;
+    // Each coefficient of a polynomial is an element of its own.
+    let each = values.count().min(arithmetic.dim());
+    let of_coefficient = |nth: usize| {
+        let planes = values.raw().some(nth * each, each);
+        exec.spans(
+            values.len(),
+            exec.isa.lanes::<T>(),
+            each * size_of::<T>(),
+            |range| {
+                let body = Maxima {
                     arithmetic,
                     planes,
                     range,
-                },
-            )
-        },
-        SlotMaxima::merge,
-    ))
+                };
+                T::run_maxima(exec.isa, body)
+            },
+            SlotMaxima::merge,
+        )
+    };
+    let coefficients = 0..values.count() / each;
+    Ok(coefficients
+        .map(of_coefficient)
+        .fold(SlotMaxima::NONE, SlotMaxima::merge))
 }
 
 pub(crate) struct Maxima<'a, T> {

@@ -178,7 +178,7 @@ impl Lowering {
         let product = match algebra {
             Algebra::Real => Product::Plain,
             Algebra::Blocks(size) => Product::Blocks { size: size as u32 },
-            Algebra::Compact(n) => {
+            Algebra::Compact(_) | Algebra::Graded(_) | Algebra::Reduced(_) => {
                 let program = arithmetic.product(dim, dim);
                 let dense = |combination: &[(usize, f64)], len: usize| {
                     let mut row = vec![0.0; len];
@@ -187,20 +187,22 @@ impl Lowering {
                     }
                     row
                 };
-                if n == 2 {
+                if dim == 2 {
                     // Of q = b1 b2 the result takes -d and t - 1.
                     constants.extend(dense(&program.terms[1].outputs, 2));
                     Product::Compact2 { constants: start }
                 } else {
-                    for left in &program.left {
-                        constants.extend(dense(left, dim));
+                    for combination in program.left.iter().chain(&program.right) {
+                        constants.extend(dense(combination, dim));
                     }
                     for plane in 0..dim {
                         for term in &program.terms {
                             constants.push(dense(&term.outputs, dim)[plane]);
                         }
                     }
-                    Product::Compact { constants: start }
+                    let terms = program.terms.len() as u32;
+                    let constants = start;
+                    Product::Program { constants, terms }
                 }
             }
         };

@@ -33,21 +33,24 @@ impl Program {
                     sums: terms,
                 }
             }
-            Product::Compact2 { .. } | Product::Compact { .. } => {
-                let terms = 2 * left - 1;
-                Program {
-                    left: terms,
-                    right: terms,
-                    terms,
-                    sums: terms,
-                }
-            }
+            Product::Compact2 { .. } => Program::each(3),
+            Product::Program { terms, .. } => Program::each(terms),
             Product::Blocks { size } => Program {
                 left,
                 right,
                 terms: size.pow(3),
                 sums: size.pow(2),
             },
+        }
+    }
+
+    /// Products that each have combinations and a sum of their own.
+    fn each(terms: u32) -> Self {
+        Program {
+            left: terms,
+            right: terms,
+            terms,
+            sums: terms,
         }
     }
 }
@@ -278,7 +281,13 @@ mod tests {
         for n in 2..=8u32 {
             let products = [
                 (Product::Plain, n),
-                (Product::Compact { constants: 0 }, n),
+                (
+                    Product::Program {
+                        constants: 0,
+                        terms: 2 * n - 1,
+                    },
+                    n,
+                ),
                 (Product::Blocks { size: n }, n * n),
             ];
             for (product, planes) in products {

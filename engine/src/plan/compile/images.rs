@@ -76,9 +76,11 @@ impl Compiler<'_> {
         )?;
         let layout = |nth| operand_layout(&node.op, nth, Layout::Tiles);
         let operands = node.operands.iter().enumerate();
-        let reads = operands
+        let mut reads: Vec<Region> = operands
             .map(|(nth, v)| self.operand(*v, layout(nth)))
             .collect();
+        let of_bias = reads.split_off(2);
+        reads.extend(self.level(value, of_bias));
         Ok((shape, !bias.is_empty(), reads))
     }
 

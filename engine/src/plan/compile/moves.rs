@@ -84,7 +84,7 @@ impl Compiler<'_> {
                 for (operand, &read) in node.operands.iter().zip(reads) {
                     let x = self.shapes[operand.0].clone();
                     let axes = all(&x, &strides(&x));
-                    let read = match self.encrypted[value.0] && !self.encrypted[operand.0] {
+                    let read = match read.planes < self.planes[value.0] {
                         true => self.embedded(value, read),
                         false => read,
                     };
@@ -156,13 +156,32 @@ impl Compiler<'_> {
         }
     }
 
-    /// Plaintext as multiples of the algebra's one, in a tensor of its own.
+    /// Plaintext as multiples of the algebra's one, or polynomials as such of the degree that `value`
+    /// has, in a tensor of its own.
     fn embedded(&mut self, value: Value, read: Region) -> Region {
-        let algebra = self.options.algebra;
-        let target = self.passing(read, algebra.dim());
-        let matrix = algebra.one();
+        let planes = self.planes[value.0];
+        let target = self.passing(read, planes);
+        let matrix = if read.planes == 1 {
+            self.options.algebra.with_planes(planes).one()
+        } else {
+            let entries = 0..planes * read.planes;
+            let diagonal = |e| e / read.planes == e % read.planes;
+            entries.map(|e| f64::from(u8::from(diagonal(e)))).collect()
+        };
         self.command(value, Kernel::LinearMap { matrix }, &[read], &[target]);
         target
+    }
+
+    /// Tensors with the planes that `value` has, but for plaintexts: of graded polynomials those of a
+    /// lower degree are embedded.
+    pub(super) fn level(&mut self, value: Value, reads: Vec<Region>) -> Vec<Region> {
+        let planes = self.planes[value.0];
+        let level = |read: Region| match read.planes {
+            1 => read,
+            has if has == planes => read,
+            _ => self.embedded(value, read),
+        };
+        reads.into_iter().map(level).collect()
     }
 
     /// A multiple of a region, in a tensor of its own.

@@ -29,7 +29,9 @@ impl Compiler<'_> {
             matmul_shape(of_a, of_b, transpose_a, transpose_b),
         )?;
         let operands = [a, b].into_iter().chain(chain.bias);
-        let reads: Vec<_> = operands.map(|v| self.operand(v, Layout::Rows)).collect();
+        let mut reads: Vec<_> = operands.map(|v| self.operand(v, Layout::Rows)).collect();
+        let bias = reads.split_off(2);
+        reads.extend(self.level(chain.end, bias));
         let kernel = Kernel::BlockMatmul {
             shape,
             bias: chain.bias.is_some(),
