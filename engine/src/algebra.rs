@@ -249,31 +249,70 @@ pub(crate) fn reduced(roots: &[f64], reduction: &[f64]) -> Arithmetic {
     let to_slots = kronecker(&powers, inner.to_slots(), [count, count], [2, 2]);
     let from_roots = linalg::invert(&powers, count);
     let from_slots = kronecker(&from_roots, inner.from_slots(), [count, count], [2, 2]);
-    // x^l modulo the polynomial: what agrees with it at the roots.
-    let lowered = |power: usize| -> Vec<f64> {
-        let values = reduction.iter().map(|x| x.powi(power as i32));
-        let values: Vec<f64> = values.collect();
-        let rows = from_roots.chunks(count);
-        rows.map(|row| row.iter().zip(&values).map(|(w, x)| w * x).sum())
-            .collect()
-    };
-    let mut product = inner.polynomial_product([count, count]);
-    for term in &mut product.terms {
-        let mut outputs = vec![0.0; 2 * count];
-        for &(plane, weight) in &term.outputs {
-            let (power, coordinate) = (plane / 2, plane % 2);
-            if power < count {
-                outputs[plane] += weight;
-                continue;
-            }
-            for (i, part) in lowered(power).iter().enumerate() {
-                outputs[2 * i + coordinate] += weight * part;
-            }
-        }
-        let kept = outputs.into_iter().enumerate().filter(|(_, w)| *w != 0.0);
-        term.outputs = kept.collect();
-    }
+    let product = at_nodes(reduction, &from_roots, inner.product(2, 2));
     Arithmetic::new(2 * count, 2 * count, to_slots, from_slots, product)
+}
+
+/// The product of polynomials with as many coefficients as there are roots, modulo the monic polynomial
+/// with these: values at 2 n - 1 Chebyshev nodes are multiplied by `inner` and interpolated. In f32 that
+/// keeps digits which sums of coefficients, by Karatsuba's rule, lose.
+fn at_nodes(reduction: &[f64], from_roots: &[f64], inner: &Bilinear) -> Bilinear {
+    let (n, count) = (reduction.len(), 2 * reduction.len() - 1);
+    let node = |j: usize| match 2 * j + 1 == count {
+        // What the cosine comes to but for rounding.
+        true => 0.0,
+        false => (std::f64::consts::PI * (2 * j + 1) as f64 / (2 * count) as f64).cos(),
+    };
+    let nodes: Vec<f64> = (0..count).map(node).collect();
+    let values = powers(&nodes, count);
+    let interpolated = linalg::invert(&values, count);
+    // x^l modulo the polynomial is what agrees with it at the roots.
+    let at_roots = powers(reduction, count);
+    let weight = |i: usize, j: usize| -> f64 {
+        let lowered = |l: usize| -> f64 {
+            let roots = 0..n;
+            roots
+                .map(|r| from_roots[i * n + r] * at_roots[r * count + l])
+                .sum()
+        };
+        (0..count)
+            .map(|l| lowered(l) * interpolated[l * count + j])
+            .sum()
+    };
+    let combined = |j: usize, combination: &Combination| -> Combination {
+        let powers = values[j * count..][..n].iter().enumerate();
+        let planes = powers.flat_map(|(i, power)| {
+            let coordinates = combination.iter();
+            coordinates.map(move |(c, w)| (2 * i + c, power * w))
+        });
+        planes.filter(|(_, w)| *w != 0.0).collect()
+    };
+    let mut program = Bilinear {
+        left: Vec::new(),
+        right: Vec::new(),
+        terms: Vec::new(),
+    };
+    for j in 0..count {
+        let (before, after) = (program.left.len(), program.right.len());
+        program
+            .left
+            .extend(inner.left.iter().map(|c| combined(j, c)));
+        program
+            .right
+            .extend(inner.right.iter().map(|c| combined(j, c)));
+        for term in &inner.terms {
+            let outputs = (0..n).flat_map(|i| {
+                let coordinates = term.outputs.iter();
+                coordinates.map(move |(c, w)| (2 * i + c, weight(i, j) * w))
+            });
+            program.terms.push(Term {
+                left: before + term.left,
+                right: after + term.right,
+                outputs: outputs.collect(),
+            });
+        }
+    }
+    program
 }
 
 /// The powers 0 to `count - 1` of each of some numbers, a row for each.

@@ -271,20 +271,9 @@ impl Arithmetic {
             if left == 0 || right == 0 {
                 Bilinear::by_plain(left_planes.max(right_planes), left == 0)
             } else {
-                self.polynomial_product([left, right])
+                polynomials::product(&self.cipher, self.dim, [left, right])
             }
         })
-    }
-
-    /// The program of a product of polynomials over this algebra with so many coefficients each,
-    /// lowest first: coordinate c of coefficient i is plane `i dim + c`.
-    ///
-    /// # Panics
-    /// When there is no coefficient, or the product's planes pass [`MAX_DIM`].
-    pub fn polynomial_product(&self, coefficients: [usize; 2]) -> Bilinear {
-        let [left, right] = coefficients;
-        assert!(left > 0 && right > 0 && (left + right - 1) * self.dim <= MAX_DIM);
-        polynomials::product(&self.cipher, self.dim, coefficients)
     }
 
     /// Planes of the product of operands of that many planes.

@@ -133,6 +133,44 @@ impl<T: Element, S: Simd<T>, const D: usize> Form<T, S, D, 2> for TwoForm<S, D> 
     }
 }
 
+/// As many slots as coordinates, through the algebra's two matrices.
+#[derive(Clone, Copy)]
+pub(crate) struct SquareForm<S, const N: usize> {
+    to_slots: [[S; N]; N],
+    from_slots: [[S; N]; N],
+}
+
+#[inline(always)]
+fn transform<T: Element, S: Simd<T>, const N: usize>(matrix: &[[S; N]; N], x: &[S; N]) -> [S; N] {
+    let mut y = *x;
+    for i in 0..N {
+        y[i] = matrix[i][0].mul(x[0]);
+        for j in 1..N {
+            y[i] = matrix[i][j].mul_add(x[j], y[i]);
+        }
+    }
+    y
+}
+
+impl<T: Element, S: Simd<T>, const N: usize> Form<T, S, N, N> for SquareForm<S, N> {
+    #[inline(always)]
+    fn dim(&self) -> usize {
+        N
+    }
+    #[inline(always)]
+    fn slots(&self) -> usize {
+        N
+    }
+    #[inline(always)]
+    fn split(&self, c: &[S; N]) -> [S; N] {
+        transform(&self.to_slots, c)
+    }
+    #[inline(always)]
+    fn join(&self, f: &[S; N]) -> [S; N] {
+        transform(&self.from_slots, f)
+    }
+}
+
 /// Any number of slots, through the algebra's two matrices.
 #[derive(Clone, Copy)]
 pub(crate) struct ManyForm<'a>(&'a Arithmetic);
@@ -201,10 +239,23 @@ pub(crate) fn with_form<T: Element, S: Simd<T>, W: WithForm<T, S>>(
             span: wide(&two.span),
         }
     }
+    #[inline(always)]
+    fn square<T: Element, S: Simd<T>, const N: usize>(weights: &[f64]) -> [[S; N]; N] {
+        let mut matrix = [[S::splat(T::zero()); N]; N];
+        for i in 0..N {
+            matrix[i] = wide(&weights[i * N..][..N]);
+        }
+        matrix
+    }
     match (planes, arithmetic.slots()) {
         (1, _) => body.run(RealForm),
         (2, 2) => body.run(two::<T, S, 2>(arithmetic)),
         (4, 2) => body.run(two::<T, S, 4>(arithmetic)),
+        // Three messages that share a mask, and reduced polynomials of degree 1.
+        (4, 4) => body.run(SquareForm::<S, 4> {
+            to_slots: square(arithmetic.to_slots()),
+            from_slots: square(arithmetic.from_slots()),
+        }),
         _ => body.run(ManyForm(arithmetic)),
     }
 }

@@ -32,6 +32,7 @@ pub(crate) const COMMON: &str = shared!("common");
 pub(crate) const FORM_REAL: &str = shared!("form_real");
 pub(crate) const FORM_TWO: &str = shared!("form_two");
 pub(crate) const FORM_MANY: &str = shared!("form_many");
+pub(crate) const FORM_POLYNOMIAL: &str = shared!("form_polynomial");
 pub(crate) const OPERAND: &str = shared!("operand");
 pub(crate) const OPERAND_SCALARS: &str = shared!("operand_scalars");
 pub(crate) const OPERAND_VECTORS: &str = shared!("operand_vectors");
@@ -113,6 +114,7 @@ pub const FAMILIES: &[Family] = &[
         ],
         []
     ),
+    family!("poly_map_composed", ["poly_map_composed"], []),
     family!("convert", ["linear_map", "transpose", "strided_copy"], []),
     family!(
         "reduce",

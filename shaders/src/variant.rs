@@ -30,6 +30,11 @@ pub enum Form {
         /// Slots.
         slots: u32,
     },
+    /// Polynomials over an algebra of two slots and coordinates, with so many of these in all.
+    Polynomial {
+        /// Coordinates.
+        coordinates: u32,
+    },
 }
 
 impl Form {
@@ -37,7 +42,9 @@ impl Form {
     pub fn coordinates(self) -> u32 {
         match self {
             Form::Real => 1,
-            Form::Two { coordinates } | Form::Many { coordinates, .. } => coordinates,
+            Form::Two { coordinates }
+            | Form::Many { coordinates, .. }
+            | Form::Polynomial { coordinates } => coordinates,
         }
     }
 
@@ -47,6 +54,7 @@ impl Form {
             Form::Real => 1,
             Form::Two { .. } => 2,
             Form::Many { slots, .. } => slots,
+            Form::Polynomial { coordinates } => coordinates,
         }
     }
 }
@@ -140,8 +148,9 @@ pub struct Variant {
     pub product: Option<Product>,
     /// Tiles, for kernels that have them.
     pub tile: Option<Tile>,
-    /// Planes of operands that are not ciphertexts of `form`: plaintexts among them.
-    pub plaintexts: Vec<&'static str>,
+    /// Planes of operands that are not ciphertexts of `form`: plaintexts, and polynomials of other
+    /// degrees.
+    pub planes: Vec<(&'static str, u32)>,
     /// Operands of tiled products that are bound as vectors of four numbers, for those are read at a
     /// time.
     pub wide: Vec<&'static str>,
@@ -161,7 +170,7 @@ impl Variant {
             form,
             product: None,
             tile: None,
-            plaintexts: Vec::new(),
+            planes: Vec::new(),
             wide: Vec::new(),
             split: Vec::new(),
             constants: Vec::new(),
@@ -169,9 +178,18 @@ impl Variant {
     }
 
     /// With a plaintext operand.
-    pub fn plaintext(mut self, operand: &'static str, plain: bool) -> Self {
+    pub fn plaintext(self, operand: &'static str, plain: bool) -> Self {
         if plain {
-            self.plaintexts.push(operand);
+            self.with_planes(operand, 1)
+        } else {
+            self
+        }
+    }
+
+    /// With an operand of so many planes.
+    pub fn with_planes(mut self, operand: &'static str, planes: u32) -> Self {
+        if planes != self.form.coordinates() {
+            self.planes.push((operand, planes));
         }
         self
     }
@@ -196,11 +214,8 @@ impl Variant {
     }
 
     fn planes(&self, operand: &str) -> u32 {
-        if self.plaintexts.contains(&operand) {
-            1
-        } else {
-            self.form.coordinates()
-        }
+        let own = self.planes.iter().find(|(name, _)| *name == operand);
+        own.map_or(self.form.coordinates(), |(_, planes)| *planes)
     }
 
     /// The whole text: header, shared fragments, kernel. `None` where there is no such family.
@@ -229,6 +244,10 @@ impl Variant {
                 line(format_args!("const D = {coordinates}u;"));
                 line(format_args!("const N = {slots}u;"));
                 source::FORM_MANY
+            }
+            Form::Polynomial { coordinates } => {
+                line(format_args!("const D = {coordinates}u;"));
+                source::FORM_POLYNOMIAL
             }
         };
         for (name, value) in &self.constants {

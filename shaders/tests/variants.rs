@@ -13,7 +13,7 @@ const TILE: Tile = Tile {
     depth: 4,
 };
 
-const FORMS: [Form; 5] = [
+const FORMS: [Form; 6] = [
     Form::Real,
     Form::Two { coordinates: 2 },
     Form::Two { coordinates: 4 },
@@ -25,6 +25,7 @@ const FORMS: [Form; 5] = [
         coordinates: 9,
         slots: 3,
     },
+    Form::Polynomial { coordinates: 6 },
 ];
 
 fn cipher_product(form: Form) -> Product {
@@ -37,6 +38,10 @@ fn cipher_product(form: Form) -> Product {
             terms: 2 * coordinates - 1,
         },
         Form::Many { slots, .. } => Product::Blocks { size: slots },
+        Form::Polynomial { .. } => Product::Program {
+            constants: 8,
+            terms: 9,
+        },
     }
 }
 
@@ -48,7 +53,7 @@ fn products(base: &Variant, form: Form) -> Vec<Variant> {
     };
     let with = |plain: &&[&'static str]| {
         let mut variant = base.clone();
-        variant.plaintexts.extend(plain.iter());
+        variant.planes.extend(plain.iter().map(|name| (*name, 1)));
         variant.product = Some(if plain.is_empty() {
             cipher_product(form)
         } else {
@@ -243,12 +248,22 @@ fn variants(family: &'static str, entry: &'static str, form: Form) -> Vec<Varian
             let regime = |plain: &&[&'static str]| {
                 [false, true].map(|in_table| {
                     let mut variant = base.clone().flag("IN_TABLE", in_table);
-                    variant.plaintexts.extend(plain.iter());
+                    variant.planes.extend(plain.iter().map(|name| (*name, 1)));
                     variant
                 })
             };
             regimes.iter().flat_map(regime).collect()
         }
+        "poly_map_composed" => match form {
+            Form::Polynomial { .. } => [false, true]
+                .map(|in_table| {
+                    let planes = base.clone().with_planes("x", 4).with_planes("c", 1);
+                    let planes = planes.constant("X_PLANES", Constant::U32(4));
+                    planes.flag("IN_TABLE", in_table)
+                })
+                .to_vec(),
+            _ => Vec::new(),
+        },
         "convert" => [(32, 32, 1, false), (2, 512, 6, false), (1024, 1, 6, true)]
             .map(|(rows, columns, axes, whole)| {
                 base.clone()

@@ -386,6 +386,14 @@ impl Kernel {
         }
     }
 
+    /// Whether it multiplies the first two tensors that it reads.
+    pub(crate) fn is_product(&self) -> bool {
+        matches!(
+            self,
+            Kernel::BlockMatmul { .. } | Kernel::Conv2d { .. } | Kernel::Multiply { .. }
+        )
+    }
+
     /// Whether it writes or reads the steps of a convolution's slots, which are bits.
     pub(crate) fn has_steps(&self) -> bool {
         match self {

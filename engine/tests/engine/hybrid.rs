@@ -155,7 +155,7 @@ fn products_are_those_of_polynomials() {
 fn squarings_keep_their_digits() {
     let cpu = cpu();
     for (dtype, bounds) in [
-        (DType::F32, [8e-7, 4e-6, 6e-5, 1e-2]),
+        (DType::F32, [8e-7, 2e-6, 6e-5, 1e-2]),
         (DType::F64, [1e-14, 1e-13, 1e-12, 6e-11]),
     ] {
         for seed in 0..10 {
@@ -337,11 +337,12 @@ fn reduction_keeps_the_message() {
 }
 
 /// Sixteen products in f32 keep the digits that roots near Chebyshev nodes leave: 1e-6, 4e-6 and 2e-5
-/// for degrees 1, 2 and 3.
+/// for degrees 1, 2 and 3, of which a key may lose one bit.
 #[test]
 fn reduced_products_keep_their_digits() {
     let cpu = cpu();
-    for (degree, bound) in [(1, 2e-6), (2, 8e-6), (3, 4e-5)] {
+    for (degree, bound) in [(1, 1e-6), (2, 4e-6), (3, 2e-5)] {
+        let mut errors = Vec::new();
         for seed in 0..10 {
             let key = SecretKey::from_known_seed(KeyShape::reduced(degree), seed).expect("a key");
             let algebra = Algebra::Reduced(degree);
@@ -353,9 +354,13 @@ fn reduced_products_keep_their_digits() {
                 let pairs = expected.iter_mut().zip(messages.to_f64());
                 pairs.for_each(|(x, y)| *x *= y);
             }
-            let worst = error(&key, &c, &expected);
-            assert!(worst <= bound, "{degree}, seed {seed}: {worst:e}");
+            errors.push(error(&key, &c, &expected));
         }
+        errors.sort_by(f64::total_cmp);
+        assert!(
+            errors[5] <= bound && errors[9] <= 2.0 * bound,
+            "{degree}: {errors:?}"
+        );
     }
 }
 

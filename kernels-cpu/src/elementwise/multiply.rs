@@ -30,7 +30,7 @@ pub fn multiply<T: Element>(
     let rule = if a.count() == 1 || b.count() == 1 {
         Rule::Plain
     } else {
-        Rule::of(arithmetic.product(a.count(), b.count()), planes)
+        Rule::of(arithmetic, [a.count(), b.count(), planes])
     };
     let ((a, b), output) = (broadcast.sides(&a, &b), output.raw());
     exec.spans(
@@ -61,6 +61,8 @@ enum Rule<'a> {
     Plain,
     /// `(a0 + a1 Z)(b0 + b1 Z)` with `Z^2 = trace Z - determinant`.
     Quadratic { trace: f64, determinant: f64 },
+    /// Polynomials with such numbers for coefficients.
+    Polynomials { trace: f64, determinant: f64 },
     /// 2 x 2 matrices.
     Matrices,
     /// Any other.
@@ -68,8 +70,22 @@ enum Rule<'a> {
 }
 
 impl<'a> Rule<'a> {
+    /// The rule for operands and a result of so many planes.
+    fn of(arithmetic: &'a Arithmetic, [left, right, result]: [usize; 3]) -> Self {
+        let dim = arithmetic.dim();
+        let rule = Self::of_program(arithmetic.product(dim, dim), dim);
+        match rule {
+            _ if !arithmetic.is_graded() => rule,
+            Rule::Quadratic { trace, determinant } if result > dim => {
+                Rule::Polynomials { trace, determinant }
+            }
+            Rule::Quadratic { .. } => rule,
+            _ => Rule::Program(arithmetic.product(left, right)),
+        }
+    }
+
     /// The rule by which a program of `dim` coordinates comes to the same.
-    fn of(program: &'a Bilinear, dim: usize) -> Self {
+    fn of_program(program: &'a Bilinear, dim: usize) -> Self {
         if dim == 2 {
             let [[first, [zero, minus_d]], second] = structure(program);
             if (first, zero, second[0], second[1][0]) == ([1.0, 0.0], 0.0, [0.0, 1.0], 1.0) {
@@ -151,6 +167,36 @@ impl<T: Element> WithSimd<T> for Multiply<'_, T> {
                             let c = [minus_d.mul_add(q, a[0].mul(b[0])), trace.mul_add(q, cross)];
                             slots::store(&self.output, 2, at, count, &c);
                         }
+                    },
+                    S::LANES,
+                );
+            }
+            Rule::Polynomials { trace, determinant } => {
+                let trace = S::splat(T::of(trace));
+                let minus_d = S::splat(T::of(-determinant));
+                self.each(
+                    #[inline(always)]
+                    |a: Place<'_, T>, b: Place<'_, T>, at, count| {
+                        let (left, right) = (a.side.planes.count, b.side.planes.count);
+                        // SAFETY: see `each`; these are the planes they have.
+                        let (a, b): ([S; MAX_DIM], [S; MAX_DIM]) =
+                            unsafe { (a.planes(left, count), b.planes(right, count)) };
+                        let mut c = [S::splat(T::zero()); MAX_DIM];
+                        for k in 0..self.output.count / 2 {
+                            // Sums of a0 b0, of a0 b1 + a1 b0, and of a1 b1.
+                            let [mut p, mut cross, mut q] = [S::splat(T::zero()); 3];
+                            for i in (k + 1).saturating_sub(right / 2)..=k.min(left / 2 - 1) {
+                                let j = k - i;
+                                p = a[2 * i].mul_add(b[2 * j], p);
+                                cross = a[2 * i].mul_add(b[2 * j + 1], cross);
+                                cross = a[2 * i + 1].mul_add(b[2 * j], cross);
+                                q = a[2 * i + 1].mul_add(b[2 * j + 1], q);
+                            }
+                            c[2 * k] = minus_d.mul_add(q, p);
+                            c[2 * k + 1] = trace.mul_add(q, cross);
+                        }
+                        // SAFETY: as above.
+                        unsafe { slots::store(&self.output, self.output.count, at, count, &c) };
                     },
                     S::LANES,
                 );

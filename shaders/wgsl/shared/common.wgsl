@@ -28,14 +28,14 @@ fn element_index(group: vec3<u32>, groups: vec3<u32>, local: u32) -> u32 {
     return workgroup_index(group, groups) * WORKGROUP + local;
 }
 
-var<private> seen: array<u32, N>;
-var<workgroup> group_seen: array<atomic<u32>, N>;
+var<private> seen: array<u32, GUARDED>;
+var<workgroup> group_seen: array<atomic<u32>, GUARDED>;
 
 // Takes note of slots: their magnitudes, and whether they are finite.
 fn see(slots: Slots) {
     var s = slots;
     for (var k = 0u; k < N; k++) {
-        seen[k] = max(seen[k], bitcast<u32>(s[k]) & 0x7fffffffu);
+        seen[k % GUARDED] = max(seen[k % GUARDED], bitcast<u32>(s[k]) & 0x7fffffffu);
     }
 }
 
@@ -44,21 +44,22 @@ fn see_finite(slots: Slots) {
     var s = slots;
     for (var k = 0u; k < N; k++) {
         let bits = bitcast<u32>(s[k]) & 0x7fffffffu;
-        seen[k] = max(seen[k], select(0u, bits, bits >= INFINITY_BITS));
+        let found = select(0u, bits, bits >= INFINITY_BITS);
+        seen[k % GUARDED] = max(seen[k % GUARDED], found);
     }
 }
 
 // Adds what the workgroup has seen to the command's record. Every invocation has to get here.
 fn report(local: u32) {
-    if local < N {
+    if local < GUARDED {
         atomicStore(&group_seen[local], 0u);
     }
     workgroupBarrier();
-    for (var k = 0u; k < N; k++) {
+    for (var k = 0u; k < GUARDED; k++) {
         atomicMax(&group_seen[k], seen[k]);
     }
     workgroupBarrier();
-    if local < N {
+    if local < GUARDED {
         let all = atomicLoad(&group_seen[local]);
         if all > 0u {
             atomicMax(&guard[GUARD_HEAD + params.command * GUARD_SLOTS + local], all);

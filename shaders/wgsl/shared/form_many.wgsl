@@ -1,5 +1,7 @@
 // Any number of slots, through the algebra's two matrices.
 
+// Slots that the guard keeps apart.
+const GUARDED = N;
 alias Coordinates = array<f32, D>;
 alias Slots = array<f32, N>;
 

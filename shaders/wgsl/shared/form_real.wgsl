@@ -2,6 +2,8 @@
 
 const D = 1u;
 const N = 1u;
+// Slots that the guard keeps apart.
+const GUARDED = N;
 alias Coordinates = array<f32, D>;
 alias Slots = array<f32, N>;
 

@@ -2,6 +2,8 @@
 // agree, the result is a multiple of one, exactly.
 
 const N = 2u;
+// Slots that the guard keeps apart.
+const GUARDED = N;
 alias Coordinates = array<f32, D>;
 alias Slots = array<f32, N>;
 

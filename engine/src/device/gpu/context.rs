@@ -22,8 +22,8 @@ use super::cache::DiskCache;
 use super::done::Wait;
 use super::lower::Lowering;
 use super::tiles::TileTable;
-use crate::algebra::Algebra;
 use crate::error::{Error, Result};
+use crate::plan::Plan;
 
 /// A compiled shader, ready to run.
 #[derive(Debug)]
@@ -159,12 +159,12 @@ impl Context {
     /// What lowers a plan's commands for this device.
     pub(super) fn lowering(
         &self,
-        algebra: Algebra,
+        plan: &Plan,
         arithmetic: &Arithmetic,
         tiles: TileTable,
     ) -> Lowering {
         let bytes = self.workgroup_bytes();
-        Lowering::new(algebra, arithmetic, self.stored, bytes, tiles)
+        Lowering::new(plan, arithmetic, self.stored, bytes, tiles)
     }
 
     /// Bytes of workgroup memory, apart from what the guard keeps there.

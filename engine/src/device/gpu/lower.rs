@@ -9,6 +9,8 @@ mod products;
 mod rows;
 mod steps;
 
+use std::collections::HashMap;
+
 use furthermore_kernels_cpu::Arithmetic;
 use furthermore_kernels_cpu::function_map::Function;
 use furthermore_shaders::{Constant, Form, Product, Stored, Value, Variant};
@@ -19,7 +21,7 @@ use super::tiles::{Kind, TileTable};
 use crate::algebra::Algebra;
 use crate::device::RunOptions;
 use crate::error::{Error, Result};
-use crate::plan::{Command, Kernel, Region};
+use crate::plan::{Command, Kernel, Plan, Region};
 
 /// Invocations of a workgroup of the kernels that have one element for each.
 pub(super) const WORKGROUP: usize = 256;
@@ -135,6 +137,42 @@ impl Lowered {
     }
 }
 
+/// A combination with a number for each of so many planes.
+fn dense(combination: &[(usize, f64)], len: usize) -> Vec<f64> {
+    let mut row = vec![0.0; len];
+    for &(at, weight) in combination {
+        row[at] = weight;
+    }
+    row
+}
+
+/// The program of operands of so many planes, its matrices behind the constants that there are.
+fn program(
+    arithmetic: &Arithmetic,
+    [left, right]: [usize; 2],
+    constants: &mut Vec<f64>,
+) -> Product {
+    let start = constants.len() as u32;
+    let program = arithmetic.product(left, right);
+    // Each term has combinations of its own.
+    for term in &program.terms {
+        constants.extend(dense(&program.left[term.left], left));
+    }
+    for term in &program.terms {
+        constants.extend(dense(&program.right[term.right], right));
+    }
+    let planes = arithmetic.result_planes(left, right);
+    for plane in 0..planes {
+        for term in &program.terms {
+            constants.push(dense(&term.outputs, planes)[plane]);
+        }
+    }
+    Product::Program {
+        constants: start,
+        terms: program.terms.len() as u32,
+    }
+}
+
 fn too_large(what: &str, size: usize) -> Error {
     Error::Device {
         device: "gpu".to_owned(),
@@ -146,9 +184,12 @@ fn too_large(what: &str, size: usize) -> Error {
 #[derive(Debug)]
 pub(super) struct Lowering {
     stored: Stored,
-    dim: usize,
     slots: usize,
+    /// Ciphertexts are polynomials of any degree.
+    graded: bool,
     product: Product,
+    /// Of polynomials, by the planes of the operands.
+    products: HashMap<[usize; 2], Product>,
     /// The algebra's constants as shaders read them: between coordinates and slots, then the
     /// product's.
     constants: Vec<f32>,
@@ -158,8 +199,9 @@ pub(super) struct Lowering {
 }
 
 impl Lowering {
+    /// What lowers the commands of a plan.
     pub(super) fn new(
-        algebra: Algebra,
+        plan: &Plan,
         arithmetic: &Arithmetic,
         stored: Stored,
         workgroup_bytes: usize,
@@ -175,42 +217,37 @@ impl Lowering {
             None => [arithmetic.to_slots(), arithmetic.from_slots()].concat(),
         };
         let start = constants.len() as u32;
-        let product = match algebra {
+        let mut products = HashMap::new();
+        let product = match plan.options().algebra {
             Algebra::Real => Product::Plain,
             Algebra::Blocks(size) => Product::Blocks { size: size as u32 },
-            Algebra::Compact(_) | Algebra::Graded(_) | Algebra::Reduced(_) => {
-                let program = arithmetic.product(dim, dim);
-                let dense = |combination: &[(usize, f64)], len: usize| {
-                    let mut row = vec![0.0; len];
-                    for &(at, weight) in combination {
-                        row[at] = weight;
+            Algebra::Compact(2) => {
+                // Of q = b1 b2 the result takes -d and t - 1.
+                constants.extend(dense(&arithmetic.product(2, 2).terms[1].outputs, 2));
+                Product::Compact2 { constants: start }
+            }
+            Algebra::Compact(_) | Algebra::Reduced(_) => {
+                program(arithmetic, [dim, dim], &mut constants)
+            }
+            Algebra::Graded(_) => {
+                let multiplied = plan.commands().iter().filter(|c| c.kernel.is_product());
+                for command in multiplied {
+                    let planes = [command.reads[0].planes, command.reads[1].planes];
+                    if planes.iter().all(|planes| *planes > 1) {
+                        products
+                            .entry(planes)
+                            .or_insert_with(|| program(arithmetic, planes, &mut constants));
                     }
-                    row
-                };
-                if dim == 2 {
-                    // Of q = b1 b2 the result takes -d and t - 1.
-                    constants.extend(dense(&program.terms[1].outputs, 2));
-                    Product::Compact2 { constants: start }
-                } else {
-                    for combination in program.left.iter().chain(&program.right) {
-                        constants.extend(dense(combination, dim));
-                    }
-                    for plane in 0..dim {
-                        for term in &program.terms {
-                            constants.push(dense(&term.outputs, dim)[plane]);
-                        }
-                    }
-                    let terms = program.terms.len() as u32;
-                    let constants = start;
-                    Product::Program { constants, terms }
                 }
+                Product::Plain
             }
         };
         Self {
             stored,
-            dim,
             slots,
+            graded: arithmetic.is_graded(),
             product,
+            products,
             constants: constants.into_iter().map(|x| x as f32).collect(),
             workgroup_bytes,
             tile_table,
@@ -226,6 +263,7 @@ impl Lowering {
         let (coordinates, slots) = (planes as u32, self.slots as u32);
         match (planes, self.slots) {
             (1, _) => Form::Real,
+            _ if self.graded => Form::Polynomial { coordinates },
             (_, 2) => Form::Two { coordinates },
             _ => Form::Many { coordinates, slots },
         }
@@ -233,10 +271,10 @@ impl Lowering {
 
     /// How elements of so many planes are multiplied.
     fn product(&self, a: usize, b: usize) -> Product {
-        if a == self.dim && b == self.dim {
-            self.product
-        } else {
+        if a == 1 || b == 1 {
             Product::Plain
+        } else {
+            self.products.get(&[a, b]).copied().unwrap_or(self.product)
         }
     }
 

@@ -68,7 +68,7 @@ impl GpuProgram {
                 options.dtype
             )));
         }
-        let lowering = context.lowering(options.algebra, arithmetic, tiles);
+        let lowering = context.lowering(&plan, arithmetic, tiles);
         let stored = transfer::size(context.stored);
         let mut buffers = Vec::new();
         for &len in plan.buffers() {

@@ -40,7 +40,7 @@ impl Gpu {
     pub fn tune(&self, plan: &Arc<Plan>, arithmetic: &Arithmetic) -> Result<Option<Tuned>> {
         let context = &self.context;
         let tiles = context.tiles().clone();
-        let lowering = context.lowering(plan.options().algebra, arithmetic, tiles.clone());
+        let lowering = context.lowering(plan, arithmetic, tiles.clone());
         let mut kind = None;
         for command in plan.commands() {
             for lowered in lowering.lower(command)? {

@@ -76,8 +76,8 @@ impl Lowering {
         let axes = broadcast.axes();
         let mut variant = self
             .variant("elementwise", entry, c.planes)
-            .plaintext("a", a.planes < c.planes)
-            .plaintext("b", b.planes < c.planes)
+            .with_planes("a", a.planes as u32)
+            .with_planes("b", b.planes as u32)
             .constant("AXES", Constant::U32(axes.len() as u32));
         variant.product = Some(self.product(a.planes, b.planes));
         let mut lowered = self

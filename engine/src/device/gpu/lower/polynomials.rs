@@ -1,6 +1,7 @@
 //! Polynomials and their gradients.
 
 use furthermore_kernels_cpu::KernelError;
+use furthermore_shaders::Constant;
 
 use super::{Lowered, Lowering, WORKGROUP};
 use crate::error::{Error, Result};
@@ -22,6 +23,9 @@ impl Lowering {
         y: Region,
     ) -> Result<Lowered> {
         let x = reads[0];
+        if self.graded && x.planes > 1 {
+            return self.composed(constants, reads, y);
+        }
         let mut variant = self
             .variant("poly_map", entry, y.planes)
             .flag("IN_TABLE", constants.is_some())
@@ -33,6 +37,27 @@ impl Lowering {
         let slots = variant.form.slots() as usize;
         let groups = y.elements.div_ceil(RUN * WORKGROUP);
         let mut lowered = Lowered::new(variant, groups, RUN * WORKGROUP * terms * slots)
+            .operand("x", x)
+            .operand("y", y);
+        match constants {
+            Some(constants) => lowered = lowered.table(finite(constants)?),
+            None => lowered = lowered.operand("c", reads[1]),
+        }
+        lowered.size("len", y.elements)?.size("terms", terms)
+    }
+
+    /// The polynomial of what is one itself.
+    fn composed(&self, constants: Option<&[f64]>, reads: &[Region], y: Region) -> Result<Lowered> {
+        let (x, planes) = (reads[0], reads[0].planes as u32);
+        let variant = self
+            .variant("poly_map_composed", "poly_map_composed", y.planes)
+            .flag("IN_TABLE", constants.is_some())
+            .constant("X_PLANES", Constant::U32(planes))
+            .with_planes("x", planes)
+            .with_planes("c", 1);
+        let terms = constants.map_or_else(|| reads[1].elements, <[f64]>::len);
+        let mut lowered = self
+            .by_element(variant, y.elements, terms * x.planes * y.planes / 4)
             .operand("x", x)
             .operand("y", y);
         match constants {

@@ -60,12 +60,11 @@ impl Lowering {
         let half = self.stored == Stored::F16;
         let kind = Kind::new(variant.family, half, program, [rows, columns]);
         let tile = self.tile_table.tile(&kind, self.workgroup_bytes);
-        let ciphertext = a.planes.max(b.planes);
         variant.product = Some(product);
         variant.tile = Some(tile);
         let variant = variant
-            .plaintext("a", a.planes < ciphertext)
-            .plaintext("b", b.planes < ciphertext)
+            .with_planes("a", a.planes as u32)
+            .with_planes("b", b.planes as u32)
             .wide("a", runs[0].wide(a, &tile))
             .wide("b", runs[1].wide(b, &tile));
         let work = (tile.rows() * tile.columns() * program.terms) as usize;
