@@ -1,60 +1,15 @@
 //! Hybrid MORE: graded polynomials, whose degrees add, and such modulo a public one.
 
-use std::ops::Range;
-use std::sync::Arc;
-
 use furthermore::Algebra;
-use furthermore::network::{Convolution, Function, Init, Network, Parameters, Pool, Window};
+use furthermore::network::{Function, Network};
 use furthermore::plan::{CompileOptions, Plan};
 use furthermore::scheme::{KeyShape, MaskPolicy, SecretKey};
-use furthermore::session::Session;
-use furthermore::tensor::{Ciphertext, DType, Plaintext, Tensor};
+use furthermore::tensor::{Ciphertext, DType, Plaintext};
 
-use crate::support::{self, DTYPES, Noise, cpu, tensor};
-
-const SEED: u64 = 77;
-
-fn random(shape: &[usize], range: Range<f64>, dtype: DType, seed: u64) -> Plaintext {
-    let mut noise = Noise::new(seed);
-    support::random(shape, (range.start, range.end), dtype, &mut noise)
-}
-
-fn key() -> SecretKey {
-    SecretKey::from_known_seed(2, SEED).expect("a key")
-}
-
-fn reduced_key(degree: usize) -> SecretKey {
-    SecretKey::from_known_seed(KeyShape::reduced(degree), SEED).expect("a key")
-}
-
-fn encrypt(key: &SecretKey, algebra: Algebra, messages: &Plaintext, seed: u64) -> Ciphertext {
-    let mut encryptor = key
-        .encryptor_from_known_seed(algebra, seed)
-        .expect("an algebra of the key");
-    encryptor.encrypt(messages).expect("finite numbers")
-}
-
-fn cipher(tensor: Tensor) -> Ciphertext {
-    tensor.into_ciphertext().expect("of ciphertexts")
-}
-
-/// The largest difference between a decrypted ciphertext and what it should hold, relative to the
-/// largest of that or 1.
-fn error(key: &SecretKey, ciphertext: &Ciphertext, expected: &[f64]) -> f64 {
-    let found = key.decrypt(ciphertext).expect("its key").to_f64();
-    assert_eq!(found.len(), expected.len());
-    let scale = expected.iter().fold(1.0f64, |m, x| m.max(x.abs()));
-    let pairs = found.iter().zip(expected);
-    let worst = pairs.map(|(x, y)| (x - y).abs() / scale);
-    worst.fold(0.0, |m, e| if e <= m { m } else { e })
-}
-
-fn rounding(dtype: DType) -> f64 {
-    match dtype {
-        DType::F32 => f64::from(f32::EPSILON),
-        DType::F64 => f64::EPSILON,
-    }
-}
+use crate::support::hybrid::{
+    check_networks, cipher, encrypt, error, key, random, reduced_key, rounding,
+};
+use crate::support::{DTYPES, cpu, tensor};
 
 /// A ciphertext's slots: of each element and eigenvalue the coefficients of its polynomial, straight
 /// from the definition: coefficient i is `a + b v` of planes 2 i and 2 i + 1.
@@ -219,91 +174,9 @@ fn ring_operations_are_those_of_the_messages() {
     }
 }
 
-/// A network of a convolution, pooling, polynomials of every kind, joins and a product.
-fn network(coefficients: bool) -> Network {
-    let mut network = Network::new();
-    let n = &mut network;
-    let x = n.input("x", [2, 6, 6]).expect("an input");
-    let y = n
-        .conv2d("conv", x, [2, 3], [3, 3], Convolution::default())
-        .expect("a convolution");
-    let y = if coefficients {
-        let c = n
-            .parameter("c", [3], Init::Uniform { bound: 0.5 })
-            .expect("coefficients");
-        n.polynomial_of("square", y, c).expect("a polynomial")
-    } else {
-        n.polynomial("square", y, vec![0.1, -0.3, 0.5])
-            .expect("a polynomial")
-    };
-    let y = n
-        .pool("pool", Pool::Average, y, Window::tiling(2))
-        .expect("an average");
-    let flat = n.flatten("flat", y).expect("rows");
-    let h = n.linear("fc1", flat, 12, 5).expect("a layer");
-    let h = n
-        .polynomial("cube", h, vec![0.0, 1.0, 0.25, -0.125])
-        .expect("a polynomial");
-    let both = n.concat("both", &[h, flat], 1).expect("joined");
-    let y = n.linear("fc2", both, 17, 4).expect("a layer");
-    n.output("y", y).expect("an output");
-    network
-}
-
-fn run(
-    network: &Network,
-    options: &CompileOptions,
-    key: Option<&SecretKey>,
-    parameters: &Parameters,
-    x: &Tensor,
-) -> Tensor {
-    let plan = Arc::new(Plan::compile(network, options).expect("it compiles"));
-    let key = key.map(SecretKey::evaluation_key);
-    let mut session = Session::new(&cpu(), plan, key).expect("a session");
-    session.load_parameters(parameters).expect("its parameters");
-    session.write("x", x).expect("its input");
-    session.run().expect("a run");
-    session.read("y").expect("an output")
-}
-
 #[test]
 fn networks_are_those_on_plaintext() {
-    for dtype in DTYPES {
-        for coefficients in [false, true] {
-            let network = network(coefficients);
-            let parameters = network.initial_parameters(3, dtype).expect("parameters");
-            let x = random(&[5, 2, 6, 6], -1.0..1.0, dtype, 4);
-            let plain = CompileOptions::plain(5, dtype);
-            let expected = run(
-                &network,
-                &plain,
-                None,
-                &parameters,
-                &Tensor::Plaintext(x.clone()),
-            );
-            let Tensor::Plaintext(expected) = expected else {
-                panic!("plaintext in, plaintext out");
-            };
-            let expected = expected.to_f64();
-            for (key, algebra, degree) in [
-                (key(), Algebra::Graded(1), 6),
-                (key(), Algebra::Graded(2), 12),
-                (reduced_key(1), Algebra::Reduced(1), 0),
-                (reduced_key(2), Algebra::Reduced(2), 0),
-                (reduced_key(3), Algebra::Reduced(3), 0),
-            ] {
-                let options = CompileOptions::encrypted_inputs(5, dtype, algebra);
-                let c = Tensor::Ciphertext(encrypt(&key, algebra, &x, 5));
-                let y = cipher(run(&network, &options, Some(&key), &parameters, &c));
-                if degree > 0 {
-                    assert_eq!(y.algebra(), Algebra::Graded(degree));
-                }
-                let worst = error(&key, &y, &expected);
-                let bound = if degree > 6 { 1e5 } else { 3e3 } * rounding(dtype);
-                assert!(worst <= bound, "{algebra} {dtype}: {worst:e}");
-            }
-        }
-    }
+    check_networks(&cpu(), &DTYPES);
 }
 
 /// What a public polynomial leaves of a product decrypts to the same, and stays of its degree.

@@ -8,6 +8,7 @@ mod awaited;
 mod bindings;
 mod cuts;
 mod device;
+mod hybrid;
 mod layers;
 mod onnx;
 mod runs;

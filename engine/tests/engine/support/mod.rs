@@ -10,6 +10,7 @@
 //! | `setup.rs` | tensors, keys, devices and sessions for tests |
 //! | `fixture.rs` | a training session that several tests start from |
 //! | `models.rs` | ONNX models and the values stored beside them |
+//! | `hybrid.rs` | hybrid ciphertexts, and networks on them |
 //! | `layers.rs` | what PyTorch computes of layers and optimisers, and the engine's networks for it |
 //!
 //! All oracles compute in f64 with plain loops.
@@ -23,6 +24,7 @@
 mod compare;
 mod fixture;
 mod graph;
+pub(crate) mod hybrid;
 pub(crate) mod layers;
 mod mlp;
 pub(crate) mod models;
