@@ -8,6 +8,7 @@ mod errors_network;
 mod errors_run;
 mod errors_session;
 mod files;
+mod fits;
 mod functions;
 mod gradients;
 mod guard;
