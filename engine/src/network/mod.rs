@@ -22,6 +22,7 @@ mod layers;
 mod moves;
 mod normalization;
 mod parameters;
+mod polynomials;
 mod samples;
 mod training;
 
@@ -34,6 +35,7 @@ pub use furthermore_kernels_cpu::pool::Pool;
 pub use images::{Convolution, Window};
 pub use normalization::Statistics;
 pub use parameters::{Init, Parameters};
+pub use polynomials::{PolynomialActivation, PolynomialOptions, Polynomials, Replacement};
 pub use training::Optimizer;
 
 use std::collections::HashSet;

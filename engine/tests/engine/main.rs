@@ -20,6 +20,7 @@ mod normalization;
 mod npy;
 mod onnx;
 mod plans;
+mod polynomials;
 mod properties;
 mod ring;
 mod samples;
