@@ -4,8 +4,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use furthermore_bench::commands::{
-    audit, decrypt, download, encrypt, infer, kernels, keygen, parity, profile, reproduce, run,
-    show, tune, versus,
+    audit, decrypt, download, encrypt, infer, kernels, keygen, parity, polynomials, profile,
+    reproduce, run, show, tune, versus,
 };
 
 /// Neural networks on MORE-encrypted tensors: reproduce the claims and measure their cost.
@@ -27,6 +27,8 @@ enum Command {
     Kernels(kernels::Options),
     /// Hold every kernel on every device to an oracle in f64.
     Parity(parity::Options),
+    /// Put polynomials in place of a network's activations, and print what that costs in plaintext.
+    Polynomials(polynomials::Options),
     /// Time every command of a network, against what the machine can do.
     Profile(profile::Options),
     /// Find the fastest tiles of a graphics adapter, and keep them.
@@ -62,6 +64,7 @@ fn main() -> ExitCode {
         Command::Reproduce(options) => reproduce::run(&options),
         Command::Kernels(options) => kernels::run(&options),
         Command::Parity(options) => parity::run(&options),
+        Command::Polynomials(options) => polynomials::run(&options),
         Command::Profile(options) => profile::run(&options),
         Command::Tune(options) => tune::run(&options),
         Command::Versus(options) => versus::run(&options),

@@ -9,6 +9,7 @@ pub mod infer;
 pub mod kernels;
 pub mod keygen;
 pub mod parity;
+pub mod polynomials;
 pub mod profile;
 pub mod reproduce;
 pub mod run;

@@ -4,9 +4,10 @@ use std::path::PathBuf;
 
 use furthermore::device::Device;
 use furthermore::scheme::MaskPolicy;
+use furthermore::tensor::DType;
 use regex::Regex;
 
-use super::{Chosen, Compute, WARNING};
+use super::{Chosen, Compute, Opened, WARNING};
 use crate::error::{Error, Result};
 use crate::experiment::{Claim, Experiment, INFER_BATCHES, Row, TRAIN_BATCH, claims};
 use crate::progress;
@@ -71,7 +72,14 @@ pub fn run(options: &Options) -> Result<()> {
     let mut rows = Vec::new();
     let mut said = Vec::new();
     for workload in workloads {
-        let (experiment, data) = experiment(options, &chosen, &sources, workload)?;
+        let (experiment, data) = experiment(
+            workload,
+            &sources,
+            options.epochs,
+            options.mask,
+            &chosen.engine,
+            chosen.dtype,
+        )?;
         experiment.measure(&chosen.algebras, &mut rows);
         said.push(data);
     }
@@ -85,14 +93,16 @@ pub fn run(options: &Options) -> Result<()> {
 }
 
 /// A use case with its data, and what is said of that.
-fn experiment<'a>(
-    options: &Options,
-    chosen: &'a Chosen,
-    sources: &Sources<'_>,
+pub(super) fn experiment<'a>(
     workload: Workload,
+    sources: &Sources<'_>,
+    epochs: Option<u32>,
+    masks: MaskPolicy<'static>,
+    engine: &'a Opened,
+    dtype: DType,
 ) -> Result<(Experiment<'a>, String)> {
     let loading = progress::spinner(&format!("{}: data", workload.name));
-    let task = workload.task(sources, chosen.dtype)?;
+    let task = workload.task(sources, dtype)?;
     loading.finish_and_clear();
     let (train, test) = (task.train.len(), task.test.len());
     if train < TRAIN_BATCH || test == 0 {
@@ -105,32 +115,32 @@ fn experiment<'a>(
         });
     }
     let recipe = workload.recipe;
-    let epochs = match options.epochs {
+    let epochs = match epochs {
         Some(epochs) => epochs as usize,
-        None if options.quick => recipe.quick_epochs,
+        None if sources.quick => recipe.quick_epochs,
         None => recipe.epochs,
     };
     let source = match task.data {
         "mnist" => "MNIST".to_owned(),
         "drawn-digits" => format!(
             "drawn digits (seed {}; give real MNIST with --data DIR)",
-            options.seed
+            sources.seed
         ),
-        other => format!("{} (seed {})", other.replace('-', " "), options.seed),
+        other => format!("{} (seed {})", other.replace('-', " "), sources.seed),
     };
     let s = if epochs == 1 { "" } else { "s" };
     let said = format!(
         "{}: {source}, {train} to train, {test} to test; {epochs} epoch{s}",
         workload.name
     );
-    let processor: &dyn Device = &chosen.engine.cpu;
+    let processor: &dyn Device = &engine.cpu;
     let experiment = Experiment {
-        device: chosen.engine.device(),
+        device: engine.device(),
         processor,
-        dtype: chosen.dtype,
-        seed: options.seed,
+        dtype,
+        seed: sources.seed,
         epochs,
-        masks: options.mask,
+        masks,
         workload,
         task,
     };

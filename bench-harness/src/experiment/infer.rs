@@ -2,7 +2,7 @@
 
 use furthermore::Algebra;
 use furthermore::device::Device;
-use furthermore::network::Parameters;
+use furthermore::network::{Network, Parameters};
 use furthermore::plan::CompileOptions;
 use furthermore::scheme::{Encryptor, MaskPolicy, SecretKey};
 use furthermore::session::Session;
@@ -155,9 +155,19 @@ impl Experiment<'_> {
         weights: &Parameters,
         test: &Examples,
     ) -> Result<Judgement> {
-        let network = self.workload.inference()?;
+        self.answers_of(&self.workload.inference()?, device, weights, test)
+    }
+
+    /// What another network with its inputs and outputs answers.
+    pub(super) fn answers_of(
+        &self,
+        network: &Network,
+        device: &dyn Device,
+        weights: &Parameters,
+        test: &Examples,
+    ) -> Result<Judgement> {
         let options = CompileOptions::plain(WHOLE_BATCH, test.inputs.dtype());
-        let mut session = self.session(device, &network, &options, None, weights)?;
+        let mut session = self.session(device, network, &options, None, weights)?;
         let outputs = session.predict(&[("x", (&test.inputs).into())], "y", |_| ())?;
         let mut judgement = Judgement::new(&self.task.judged);
         if let Tensor::Plaintext(outputs) = outputs {

@@ -4,6 +4,7 @@
 mod claim;
 mod infer;
 mod judge;
+mod polynomials;
 mod row;
 mod train;
 
@@ -22,6 +23,7 @@ use crate::report::Status;
 use crate::workloads::{Task, Workload};
 
 pub(crate) use claim::{Claim, claims};
+pub(crate) use polynomials::PolynomialRow;
 pub(crate) use row::Row;
 
 use infer::Regime;

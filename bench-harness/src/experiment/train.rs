@@ -1,7 +1,8 @@
 //! Training on plaintexts and on ciphertexts, step by step in turn.
 
 use furthermore::Algebra;
-use furthermore::network::Parameters;
+use furthermore::device::Device;
+use furthermore::network::{Network, Parameters};
 use furthermore::plan::CompileOptions;
 use furthermore::scheme::{Encryptor, SecretKey};
 use furthermore::session::{Decay, Schedule, Session};
@@ -15,6 +16,7 @@ use super::{Experiment, Row, TRAIN_BATCH, open, worse};
 use crate::error::{Error, Result};
 use crate::progress;
 use crate::timing::Samples;
+use crate::workloads::Examples;
 
 /// What training came to.
 pub(super) struct Trained {
@@ -103,10 +105,30 @@ impl Experiment<'_> {
         let network = self.workload.training(self.workload.recipe.optimizer)?;
         let start = network.initial_parameters(self.seed, self.dtype)?;
         let start = start.to_dtype(DType::F64)?;
-        let options = CompileOptions::plain(TRAIN_BATCH, DType::F64);
-        let mut session = self.session(self.processor, &network, &options, None, &start)?;
         let set = self.task.train.to_dtype(DType::F64)?;
-        let message = format!("{}: plain training in f64", self.workload.name);
+        let trained = self.train_plain(
+            self.processor,
+            &network,
+            &start,
+            &set,
+            "plain training in f64",
+        )?;
+        let test = self.task.test.to_dtype(DType::F64)?;
+        self.answers(self.processor, &trained, &test)
+    }
+
+    /// Trains a network that steps its parameters on plaintexts of their element type.
+    pub(super) fn train_plain(
+        &self,
+        device: &dyn Device,
+        network: &Network,
+        start: &Parameters,
+        set: &Examples,
+        what: &str,
+    ) -> Result<Parameters> {
+        let options = CompileOptions::plain(TRAIN_BATCH, set.inputs.dtype());
+        let mut session = self.session(device, network, &options, None, start)?;
+        let message = format!("{}: {what}", self.workload.name);
         let bar = progress::bar(&message, self.steps() * self.epochs);
         let mut times = Samples::default();
         self.each_step(|_, rate, rows| {
@@ -115,8 +137,7 @@ impl Experiment<'_> {
             one(&mut session, rate, set, rows, &mut times)
         })?;
         bar.finish_and_clear();
-        let test = self.task.test.to_dtype(DType::F64)?;
-        self.answers(self.processor, &session.parameters()?, &test)
+        Ok(session.parameters()?)
     }
 
     /// Steps of an epoch; what is left of the set after the last whole batch waits for another order.

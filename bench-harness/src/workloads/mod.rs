@@ -13,7 +13,7 @@ use furthermore::network::{Network, Optimizer, Value};
 use furthermore::tensor::DType;
 
 use crate::data::{Digits, circulation};
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 pub use examples::{Examples, Judged, Task, Told};
 pub(crate) use resident::resident;
@@ -105,7 +105,27 @@ impl Workload {
     /// # Errors
     /// When a number of the optimizer's is out of range.
     pub fn training(&self, optimizer: Optimizer) -> Result<Network> {
-        let (mut network, _, y) = self.start()?;
+        let (network, _, y) = self.start()?;
+        self.stepping(network, y, optimizer)
+    }
+
+    /// The same of another network with this one's inputs and outputs.
+    ///
+    /// # Errors
+    /// When it has no output "y", or has no gradient.
+    pub(crate) fn training_of(&self, network: &Network, optimizer: Optimizer) -> Result<Network> {
+        let y = network.outputs().iter().find(|(name, _)| name == "y");
+        let Some(&(_, y)) = y else {
+            return Err(Error::from(furthermore::Error::Unknown {
+                what: "output",
+                name: "y".to_owned(),
+                known: "others".to_owned(),
+            }));
+        };
+        self.stepping(network.clone(), y, optimizer)
+    }
+
+    fn stepping(&self, mut network: Network, y: Value, optimizer: Optimizer) -> Result<Network> {
         let target = network.input("target", [self.outputs])?;
         let loss = match self.loss {
             Loss::CrossEntropy => network.softmax_cross_entropy("loss", y, target)?,

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 mod data;
 mod gpu;
+mod polynomials;
 mod reproduce;
 
 fn bench(arguments: &[&str]) -> Output {

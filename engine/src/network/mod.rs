@@ -14,6 +14,7 @@
 //! ```
 
 mod build;
+mod fit;
 mod gradient;
 mod images;
 mod infer;
@@ -21,17 +22,20 @@ mod layers;
 mod moves;
 mod normalization;
 mod parameters;
+mod polynomials;
 mod samples;
 mod training;
 
 pub(crate) use images::{conv2d_shape, pool_shape};
 pub(crate) use infer::{matmul_shape, reduced_axis};
 
+pub use fit::{Fit, FitMethod};
 pub use furthermore_kernels_cpu::function_map::Function;
 pub use furthermore_kernels_cpu::pool::Pool;
 pub use images::{Convolution, Window};
 pub use normalization::Statistics;
 pub use parameters::{Init, Parameters};
+pub use polynomials::{PolynomialActivation, PolynomialOptions, Polynomials, Replacement};
 pub use training::Optimizer;
 
 use std::collections::HashSet;

@@ -1,10 +1,12 @@
 //! Sessions: a plan bound to a device and a key, with its weights resident.
 
+mod calibrate;
 mod fill;
 mod predict;
 mod schedule;
 mod trainer;
 
+pub use calibrate::calibrate;
 pub use schedule::{Decay, Schedule};
 pub use trainer::{Progress, Step, Trainer, TrainingOptions};
 

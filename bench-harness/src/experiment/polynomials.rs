@@ -1,0 +1,175 @@
+//! A use case with polynomials in place of its activations, in plaintexts: what a scheme that only adds
+//! and multiplies would compute.
+
+use furthermore::network::{PolynomialActivation, PolynomialOptions, Replacement};
+use furthermore::session::calibrate;
+use serde::Serialize;
+
+use super::judge::{Answers, Judgement};
+use super::{Experiment, WHOLE_BATCH};
+use crate::error::Result;
+use crate::progress;
+use crate::report::Status;
+use crate::workloads::Judged;
+
+/// An activation that was replaced, or what a network answers on the test set; a figure that does not
+/// apply is null.
+#[derive(Debug, Clone, Default, Serialize)]
+pub(crate) struct PolynomialRow {
+    pub(crate) workload: &'static str,
+    pub(crate) data: &'static str,
+    /// "activation" or "network".
+    pub(crate) job: &'static str,
+    /// The activation's name, or which network: "original", "replaced" or "trained".
+    pub(crate) name: String,
+    /// What takes activations' places: minimax, chebyshev, square or learned.
+    pub(crate) method: &'static str,
+    pub(crate) degree: usize,
+    pub(crate) margin: f64,
+    pub(crate) dtype: String,
+    pub(crate) device: String,
+    pub(crate) epochs: usize,
+    pub(crate) function: Option<&'static str>,
+    /// On which the polynomial stands for the function, its margin included.
+    pub(crate) interval: Option<[f64; 2]>,
+    /// The largest error there, by Horner's rule in f64 and in f32; of a learned polynomial before it
+    /// is trained.
+    pub(crate) max_error: Option<f64>,
+    pub(crate) max_error_f32: Option<f64>,
+    pub(crate) accuracy: Option<f64>,
+    /// What a regression tells, with units.
+    pub(crate) outputs: Option<Vec<String>>,
+    /// Mean error over the test set divided by the mean magnitude there, for each output.
+    pub(crate) relative_error: Option<Vec<f64>>,
+    /// Mean error in the output's unit.
+    pub(crate) absolute_error: Option<Vec<f64>>,
+    pub(crate) status: Status,
+    pub(crate) note: String,
+}
+
+impl Experiment<'_> {
+    /// Trains in plaintexts, replaces the activations, and trains what came of it anew, from the same
+    /// weights and batches: a row for each activation, and one for each of the three networks. What a
+    /// polynomial network cannot compute becomes a row that says why.
+    pub(crate) fn polynomials(&self, options: &PolynomialOptions) -> Result<Vec<PolynomialRow>> {
+        let (workload, optimizer) = (&self.workload, self.workload.recipe.optimizer);
+        let (train, test) = (&self.task.train, &self.task.test);
+        let network = workload.training(optimizer)?;
+        let start = network.initial_parameters(self.seed, self.dtype)?;
+        let weights = self.train_plain(self.device, &network, &start, train, "training")?;
+        let original = self.answers(self.device, &weights, test)?;
+
+        let inference = workload.inference()?;
+        let message = format!("{}: arguments of activations", workload.name);
+        let bar = progress::bar(&message, train.len());
+        let inputs = [("x", (&train.inputs).into())];
+        let intervals = calibrate(
+            self.device,
+            &inference,
+            &weights,
+            &inputs,
+            WHOLE_BATCH.min(train.len()),
+            |samples| bar.set_position(samples as u64),
+        )?;
+        bar.finish_and_clear();
+        let made = inference.with_polynomials(&intervals, options)?;
+
+        let replaced = made
+            .parameters(&weights, self.dtype)
+            .map_err(Into::into)
+            .and_then(|weights| self.answers_of(&made.network, self.device, &weights, test));
+        let trained = || {
+            let network = workload.training_of(&made.network, optimizer)?;
+            let start = made.parameters(&start, self.dtype)?;
+            let what = "training with polynomials";
+            let weights = self.train_plain(self.device, &network, &start, train, what)?;
+            self.answers_of(&made.network, self.device, &weights, test)
+        };
+        let mut rows: Vec<PolynomialRow> = made
+            .activations
+            .iter()
+            .map(|activation| self.activation(options, activation))
+            .collect();
+        for (name, judged) in [
+            ("original", Ok(original)),
+            ("replaced", replaced),
+            ("trained", trained()),
+        ] {
+            rows.push(self.network(options, name, judged));
+        }
+        Ok(rows)
+    }
+
+    fn row(&self, options: &PolynomialOptions, job: &'static str, name: &str) -> PolynomialRow {
+        let (method, degree) = match options.replacement {
+            Replacement::Square => ("square", 2),
+            Replacement::Fitted { degree, method } => (method.name(), degree),
+            Replacement::Learned { degree, .. } => ("learned", degree),
+        };
+        PolynomialRow {
+            workload: self.workload.name,
+            data: self.task.data,
+            job,
+            name: name.to_owned(),
+            method,
+            degree,
+            margin: options.margin,
+            dtype: self.dtype.to_string(),
+            device: self.device.name(),
+            epochs: self.epochs,
+            ..PolynomialRow::default()
+        }
+    }
+
+    fn activation(
+        &self,
+        options: &PolynomialOptions,
+        activation: &PolynomialActivation,
+    ) -> PolynomialRow {
+        let fit = activation.fit.as_ref();
+        PolynomialRow {
+            function: Some(activation.function.name()),
+            interval: fit.map(|fit| fit.interval),
+            max_error: fit.map(|fit| fit.error),
+            max_error_f32: fit.map(|fit| fit.error_f32),
+            ..self.row(options, "activation", &activation.name)
+        }
+    }
+
+    fn network(
+        &self,
+        options: &PolynomialOptions,
+        name: &str,
+        judged: Result<Judgement>,
+    ) -> PolynomialRow {
+        let row = self.row(options, "network", name);
+        match judged {
+            Ok(judgement) => {
+                let Answers {
+                    accuracy,
+                    relative,
+                    absolute,
+                } = judgement.answers();
+                let outputs = match &self.task.judged {
+                    Judged::Classes => None,
+                    Judged::Quantities(told) => {
+                        let named = told.iter().map(|q| format!("{} ({})", q.name, q.unit));
+                        Some(named.collect())
+                    }
+                };
+                PolynomialRow {
+                    accuracy,
+                    outputs,
+                    relative_error: relative,
+                    absolute_error: absolute,
+                    ..row
+                }
+            }
+            Err(error) => PolynomialRow {
+                status: Status::Failed,
+                note: error.to_string(),
+                ..row
+            },
+        }
+    }
+}
