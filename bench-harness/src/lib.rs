@@ -16,10 +16,12 @@ mod experiment;
 mod peer;
 mod progress;
 mod report;
+mod scheme;
 mod timing;
 
 pub use environment::Environment;
 pub use error::{Error, Result};
 pub use peer::Peer;
 pub use report::{Report, Status};
+pub use scheme::Scheme;
 pub use timing::Samples;

@@ -57,6 +57,9 @@ pub struct Row {
     pub encrypted_seconds_p10: Option<f64>,
     pub encrypted_seconds_p90: Option<f64>,
     pub overhead: Option<f64>,
+    /// Messages in a ciphertext, and the overhead for each of them.
+    pub messages: usize,
+    pub overhead_per_message: Option<f64>,
     /// Of this row's own call; null where operations are no measure of the work.
     pub gflop_per_s: Option<f64>,
     /// Operands read and written once, of this row's own call.
@@ -88,7 +91,14 @@ pub fn run(options: &Options) -> Result<()> {
         .gpu
         .as_ref()
         .is_some_and(|g| !g.adapter().software);
-    let mut cases = cases(chosen.dtype, &chosen.algebras, hardware)?;
+    let algebras: Vec<Algebra> = chosen.schemes.iter().map(|s| s.algebra).collect();
+    if let Some(twice) = (algebras.iter().enumerate()).find(|(i, a)| algebras[..*i].contains(a)) {
+        return Err(Error::Option {
+            option: "--algebra",
+            reason: format!("kernels of {} would be measured twice", twice.1),
+        });
+    }
+    let mut cases = cases(chosen.dtype, &algebras, hardware)?;
     // What no plan has, the processor alone can run.
     if chosen.engine.gpu.is_some() {
         for case in &mut cases {
@@ -112,10 +122,17 @@ pub fn run(options: &Options) -> Result<()> {
     let mut rows = Vec::new();
     for case in &cases {
         bar.set_message(format!("{} {}", case.kernel, case.shape));
+        let scheme = |side: usize| {
+            let algebra = case.sides[side].algebra;
+            let named = chosen.schemes.iter().find(|s| s.algebra == algebra);
+            named.copied().unwrap_or(algebra.into())
+        };
         let blank = |side: usize| Row {
             kernel: case.kernel.clone(),
             regime: case.sides[side].regime.name(),
-            algebra: case.sides[side].algebra.to_string(),
+            algebra: scheme(side).to_string(),
+            messages: scheme(side).messages,
+            overhead_per_message: None,
             dtype: chosen.dtype.to_string(),
             shape: case.shape.clone(),
             device: chosen.engine.device().name(),
@@ -141,6 +158,9 @@ pub fn run(options: &Options) -> Result<()> {
         for (nth, (side, times)) in case.sides.iter().zip(&times).enumerate() {
             let encrypted = (side.algebra != Algebra::Real).then_some(times);
             let seconds = times.median();
+            let overhead = (encrypted.and_then(Samples::median))
+                .zip(plain.median())
+                .map(|(encrypted, plain)| encrypted / plain);
             let rate = |amount: f64| seconds.filter(|_| amount > 0.0).map(|s| amount / s / 1e9);
             rows.push(Row {
                 plain_seconds: plain.median(),
@@ -149,10 +169,8 @@ pub fn run(options: &Options) -> Result<()> {
                 encrypted_seconds: encrypted.and_then(Samples::median),
                 encrypted_seconds_p10: encrypted.and_then(|t| t.quantile(0.1)),
                 encrypted_seconds_p90: encrypted.and_then(|t| t.quantile(0.9)),
-                overhead: encrypted
-                    .and_then(Samples::median)
-                    .zip(plain.median())
-                    .map(|(encrypted, plain)| encrypted / plain),
+                overhead,
+                overhead_per_message: overhead.map(|x| x / scheme(nth).messages as f64),
                 gflop_per_s: rate(side.work.flop),
                 gbyte_per_s: rate(side.work.bytes),
                 ..blank(nth)
@@ -237,7 +255,15 @@ fn alternate(case: &Case, repetitions: usize, device: &dyn Device) -> Result<Vec
 fn print(report: &Report<Row>, peaks: &Peaks) {
     let mut table = report::table(
         &[
-            "kernel", "shape", "regime", "algebra", "time", "overhead", "GFLOP/s", "GB/s",
+            "kernel",
+            "shape",
+            "regime",
+            "algebra",
+            "time",
+            "overhead",
+            "a message",
+            "GFLOP/s",
+            "GB/s",
             "of peak",
         ],
         4,
@@ -250,6 +276,7 @@ fn print(report: &Report<Row>, peaks: &Peaks) {
             row.algebra.clone(),
             report::seconds(row.encrypted_seconds.or(row.plain_seconds)),
             report::number(row.overhead, 2),
+            report::number(row.overhead_per_message, 2),
             report::number(row.gflop_per_s, 1),
             report::number(row.gbyte_per_s, 1),
             report::number(row.peak_fraction, 2),

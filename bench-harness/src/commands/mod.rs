@@ -25,6 +25,7 @@ use furthermore::tensor::DType;
 use crate::environment::Environment;
 use crate::error::{Error, Result};
 use crate::kernels::Peaks;
+use crate::scheme::Scheme;
 
 /// What every command says that has computed on ciphertexts.
 const WARNING: &str = "MORE over real numbers hides nothing from someone who analyses the data.";
@@ -119,9 +120,12 @@ pub struct Compute {
     #[command(flatten)]
     #[allow(missing_docs, reason = "described where it is defined")]
     pub engine: Engine,
-    /// Algebras of the ciphertexts, comma-separated: compact2 to compact8, blocks2 to blocks8.
-    #[arg(long, value_delimiter = ',', default_value = "compact2,blocks2")]
-    pub algebra: Vec<Algebra>,
+    /// How ciphertexts are made, comma-separated: compact2 to compact8, blocks2 to blocks8; packed3 to
+    /// packed8, compact with 2 to 7 messages in a ciphertext; hybrid polynomials, graded1 and up or
+    /// reduced1 to reduced3 [default: compact2,blocks2; reproduce takes packed4 and graded1 too, and
+    /// for mnist-mlp reduced1].
+    #[arg(long, value_delimiter = ',')]
+    pub algebra: Vec<Scheme>,
     /// Element type: f32 or f64.
     #[arg(long, default_value = "f32")]
     pub dtype: DType,
@@ -132,8 +136,8 @@ pub struct Compute {
 pub struct Chosen {
     /// The device.
     pub engine: Opened,
-    /// The algebras.
-    pub algebras: Vec<Algebra>,
+    /// How ciphertexts are made.
+    pub schemes: Vec<Scheme>,
     /// The element type.
     pub dtype: DType,
 }
@@ -173,15 +177,20 @@ impl Compute {
     /// When an option's value is unknown.
     pub fn choose(&self) -> Result<Chosen> {
         let refuse = |option, reason: String| Err(Error::Option { option, reason });
-        let (algebras, dtype) = (self.algebra.clone(), self.dtype);
-        if let Some(twice) = algebras
+        let (mut schemes, dtype) = (self.algebra.clone(), self.dtype);
+        if schemes.is_empty() {
+            schemes = [Algebra::Compact(2), Algebra::Blocks(2)]
+                .map(Scheme::from)
+                .into();
+        }
+        if let Some(twice) = schemes
             .iter()
             .enumerate()
-            .find(|(i, a)| algebras[..*i].contains(a))
+            .find(|(i, scheme)| schemes[..*i].contains(scheme))
         {
             return refuse("--algebra", format!("{} is named twice", twice.1));
         }
-        if algebras.contains(&Algebra::Real) {
+        if schemes.contains(&Algebra::Real.into()) {
             return refuse(
                 "--algebra",
                 "real is plaintext, which every row is compared with".into(),
@@ -190,7 +199,7 @@ impl Compute {
         let engine = self.engine.open(dtype)?;
         Ok(Chosen {
             engine,
-            algebras,
+            schemes,
             dtype,
         })
     }

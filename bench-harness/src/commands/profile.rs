@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 
-use furthermore::Algebra;
 use furthermore::network::Optimizer;
 use furthermore::plan::{CompileOptions, Work};
 use serde::Serialize;
@@ -13,6 +12,7 @@ use crate::error::{Error, Result};
 use crate::kernels::Peaks;
 use crate::progress;
 use crate::report::{self, Report};
+use crate::scheme::{PLAINTEXT, Scheme};
 use crate::timing::Samples;
 use crate::workloads::{Loss, Workload, resident};
 
@@ -100,7 +100,7 @@ pub struct Row {
 
 /// The times of a plan's commands in one algebra.
 struct Profile {
-    algebra: Algebra,
+    scheme: Scheme,
     rows: Vec<Row>,
     /// Seconds of each command in the run of median length.
     median_run: Vec<f64>,
@@ -136,15 +136,13 @@ pub fn run(options: &Options) -> Result<()> {
     report::check_writable(options.trace.as_deref())?;
     let chosen = options.compute.choose()?;
     let mut peaks = chosen.peaks()?;
-    let algebras = match regime {
-        Regime::Plain => vec![Algebra::Real],
-        _ => chosen.algebras.clone(),
+    let schemes = match regime {
+        Regime::Plain => vec![PLAINTEXT],
+        _ => chosen.schemes.clone(),
     };
     let mut profiles = Vec::new();
-    for algebra in algebras {
-        profiles.push(profile(
-            options, &chosen, &workload, regime, algebra, peaks,
-        )?);
+    for scheme in schemes {
+        profiles.push(profile(options, &chosen, &workload, regime, scheme, peaks)?);
     }
     // Once more: what else runs on the machine may have stopped meanwhile.
     peaks = peaks.max(chosen.peaks()?);
@@ -172,7 +170,7 @@ fn profile(
     chosen: &Chosen,
     workload: &Workload,
     regime: Regime,
-    algebra: Algebra,
+    scheme: Scheme,
     peaks: Peaks,
 ) -> Result<Profile> {
     let (network, job, batch) = match options.job {
@@ -180,14 +178,15 @@ fn profile(
         Job::Train => (workload.training(Optimizer::sgd(0.0))?, "train", 64),
     };
     let batch = options.batch.unwrap_or(batch);
+    let (rows, algebra) = (scheme.rows(batch), scheme.algebra);
     let (compile, regime) = match regime {
         Regime::Plain => (CompileOptions::plain(batch, chosen.dtype), "pt-pt"),
         Regime::CtPt => (
-            CompileOptions::encrypted_inputs(batch, chosen.dtype, algebra),
+            CompileOptions::encrypted_inputs(rows, chosen.dtype, algebra),
             "ct-pt",
         ),
         Regime::CtCt => (
-            CompileOptions::encrypted(batch, chosen.dtype, algebra),
+            CompileOptions::encrypted(rows, chosen.dtype, algebra),
             "ct-ct",
         ),
     };
@@ -196,6 +195,7 @@ fn profile(
     let mut session = resident(
         &network,
         &weights,
+        scheme,
         &compile,
         options.seed,
         one_hot,
@@ -203,7 +203,7 @@ fn profile(
     )?;
     let work = session.work()?;
     let commands = session.plan().commands().to_vec();
-    let bar = progress::bar(&format!("{algebra}: profiling"), options.repetitions);
+    let bar = progress::bar(&format!("{scheme}: profiling"), options.repetitions);
     // The first run compiles, faults pages in and wakes threads.
     session.profile()?;
     let mut runs = Vec::new();
@@ -227,7 +227,7 @@ fn profile(
             job,
             batch,
             regime,
-            algebra: algebra.to_string(),
+            algebra: scheme.to_string(),
             dtype: chosen.dtype.to_string(),
             device: chosen.engine.device().name(),
             operation: command.name.clone(),
@@ -250,7 +250,7 @@ fn profile(
     runs.sort_by(|a, b| a.iter().sum::<f64>().total_cmp(&b.iter().sum()));
     let median_run = runs.swap_remove(runs.len() / 2);
     Ok(Profile {
-        algebra,
+        scheme,
         rows,
         median_run,
     })
@@ -260,7 +260,7 @@ fn profile(
 fn trace(profiles: &[Profile]) -> String {
     let mut events = Vec::new();
     for (track, profile) in profiles.iter().enumerate() {
-        let name = profile.algebra.to_string();
+        let name = profile.scheme.to_string();
         events.push(json!({
             "ph": "M", "name": "thread_name", "pid": 0, "tid": track, "args": { "name": name },
         }));

@@ -80,7 +80,11 @@ pub fn run(options: &Options) -> Result<()> {
             &chosen.engine,
             chosen.dtype,
         )?;
-        experiment.measure(&chosen.algebras, &mut rows);
+        let schemes = match &options.compute.algebra[..] {
+            [] => experiment.workload.schemes(),
+            _ => chosen.schemes.clone(),
+        };
+        experiment.measure(&schemes, &mut rows);
         said.push(data);
     }
     let claims = claims(&rows);

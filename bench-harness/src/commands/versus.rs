@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use furthermore::Algebra;
 use furthermore::network::{Init, Network, Op, Optimizer};
 use furthermore::onnx::OnnxOptions;
 use furthermore::plan::CompileOptions;
@@ -16,6 +15,7 @@ use crate::error::{Error, Result};
 use crate::peer::Peer;
 use crate::progress;
 use crate::report::{self, Report, Status};
+use crate::scheme::{PLAINTEXT, Scheme};
 use crate::timing::Samples;
 use crate::workloads::{Loss, Workload, resident};
 
@@ -122,7 +122,7 @@ impl Name {
 /// One of our sides of a comparison.
 struct Side {
     regime: &'static str,
-    algebra: Option<Algebra>,
+    scheme: Scheme,
     session: Session,
     times: Samples,
 }
@@ -285,23 +285,28 @@ fn sides(name: &Name, options: &Options, chosen: &Chosen) -> Result<Vec<Side>> {
         ((None, Some(workload), "train"), _) => drawn(workload.training(Optimizer::sgd(0.0))?)?,
         _ => return Ok(Vec::new()),
     };
-    let mut regimes: Vec<(&'static str, Option<Algebra>, CompileOptions)> =
-        vec![("plain", None, CompileOptions::plain(batch, dtype))];
-    for &algebra in &chosen.algebras {
+    let mut regimes: Vec<(&'static str, Scheme, CompileOptions)> =
+        vec![("plain", PLAINTEXT, CompileOptions::plain(batch, dtype))];
+    for &scheme in &chosen.schemes {
+        let (rows, algebra) = (scheme.rows(batch), scheme.algebra);
         if name.job != "train" {
-            let ct_pt = CompileOptions::encrypted_inputs(batch, dtype, algebra);
-            regimes.push(("ct-pt", Some(algebra), ct_pt));
+            let ct_pt = CompileOptions::encrypted_inputs(rows, dtype, algebra);
+            regimes.push(("ct-pt", scheme, ct_pt));
         }
-        let ct_ct = CompileOptions::encrypted(batch, dtype, algebra);
-        regimes.push(("ct-ct", Some(algebra), ct_ct));
+        // Packed messages are of several samples, which are trained on and weighed one by one.
+        if scheme.messages == 1 {
+            let ct_ct = CompileOptions::encrypted(rows, dtype, algebra);
+            regimes.push(("ct-ct", scheme, ct_ct));
+        }
     }
     let cross_entropy = !product && workload.is_some_and(|w| w.loss == Loss::CrossEntropy);
     regimes
         .into_iter()
-        .map(|(regime, algebra, compile)| {
+        .map(|(regime, scheme, compile)| {
             let session = resident(
                 &network,
                 &weights,
+                scheme,
                 &compile,
                 options.seed,
                 cross_entropy,
@@ -309,7 +314,7 @@ fn sides(name: &Name, options: &Options, chosen: &Chosen) -> Result<Vec<Side>> {
             )?;
             Ok(Side {
                 regime,
-                algebra,
+                scheme,
                 session,
                 times: Samples::default(),
             })
@@ -386,7 +391,7 @@ fn compare(
         job: name.job.clone(),
         batch: name.batch,
         regime: side.regime,
-        algebra: side.algebra.map(|a| a.to_string()),
+        algebra: (side.scheme != PLAINTEXT).then(|| side.scheme.to_string()),
         dtype: chosen.dtype.to_string(),
         device: options.compute.engine.device.clone(),
         repetitions: options.repetitions,

@@ -1,6 +1,5 @@
 //! Inference on plaintexts and on ciphertexts with the same weights, batch by batch in turn.
 
-use furthermore::Algebra;
 use furthermore::device::Device;
 use furthermore::network::{Network, Parameters};
 use furthermore::plan::CompileOptions;
@@ -9,9 +8,10 @@ use furthermore::session::Session;
 use furthermore::tensor::{Plaintext, Tensor};
 
 use super::judge::Judgement;
-use super::{Experiment, Row, WHOLE_BATCH, decrypt, worse};
+use super::{Experiment, Row, WHOLE_BATCH, worse};
 use crate::error::Result;
 use crate::progress;
+use crate::scheme::Scheme;
 use crate::timing::Samples;
 use crate::workloads::Examples;
 
@@ -26,42 +26,52 @@ const MIN_SECONDS: f64 = 0.05;
 /// Batches that are looked at where the whole test set is not.
 const FEW_BATCHES: usize = 30;
 
-/// Which weights ciphertexts are run with.
+/// Which network ciphertexts go through, and with which weights.
 pub(super) struct Regime<'a> {
     name: &'static str,
-    algebra: Algebra,
+    scheme: Scheme,
+    network: &'a Network,
     /// The weights of the plaintext side, which are the same messages.
     plain: &'a Parameters,
     weights: &'a Parameters,
 }
 
 impl<'a> Regime<'a> {
-    pub(super) fn plain_weights(algebra: Algebra, weights: &'a Parameters) -> Self {
+    pub(super) fn plain_weights(
+        scheme: Scheme,
+        network: &'a Network,
+        weights: &'a Parameters,
+    ) -> Self {
         Self {
             name: "ct-pt",
-            algebra,
+            scheme,
+            network,
             plain: weights,
             weights,
         }
     }
 
     pub(super) fn encrypted_weights(
-        algebra: Algebra,
+        scheme: Scheme,
+        network: &'a Network,
         opened: &'a Parameters,
         weights: &'a Parameters,
     ) -> Self {
         Self {
             name: "ct-ct",
-            algebra,
+            scheme,
+            network,
             plain: opened,
             weights,
         }
     }
 
+    /// For so many samples.
     fn options(&self, experiment: &Experiment<'_>, batch: usize) -> CompileOptions {
+        let (rows, algebra) = (self.scheme.rows(batch), self.scheme.algebra);
         match self.name {
-            "ct-pt" => CompileOptions::encrypted_inputs(batch, experiment.dtype, self.algebra),
-            _ => CompileOptions::encrypted(batch, experiment.dtype, self.algebra),
+            "ct-pt" => CompileOptions::encrypted_inputs(rows, experiment.dtype, algebra),
+            _ => CompileOptions::encrypted(rows, experiment.dtype, algebra),
         }
     }
 }
@@ -77,7 +87,14 @@ impl Experiment<'_> {
         encryptor: &mut Encryptor<'_>,
     ) -> Result<Row> {
         let test = &self.task.test;
-        let mut row = Row::new(self, "infer", regime.name, batch, regime.algebra);
+        let scheme = regime.scheme;
+        let mut row = Row::new(self, "infer", regime.name, batch, scheme);
+        let open = |tensor: Tensor, samples: usize| -> Result<Plaintext> {
+            match tensor {
+                Tensor::Plaintext(plaintext) => Ok(plaintext),
+                Tensor::Ciphertext(ciphertext) => scheme.decrypt(key, &ciphertext, samples),
+            }
+        };
         let run = batch.min(test.len());
         let all = batch == WHOLE_BATCH;
         let whole = test.len() / run;
@@ -88,8 +105,8 @@ impl Experiment<'_> {
 
         let mut compiling = Samples::default();
         let mut sides = Sides::new(self, &regime, run, key, &mut compiling)?;
-        let (workload, algebra) = (self.workload.name, regime.algebra);
-        let message = format!("{workload}, {algebra}: inference {} of {batch}", row.regime);
+        let workload = self.workload.name;
+        let message = format!("{workload}, {scheme}: inference {} of {batch}", row.regime);
         let bar = progress::bar(&message, batches);
         for turn in 0.. {
             // What is drawn is the same for the same seed, however long runs take: times that do not say
@@ -101,15 +118,15 @@ impl Experiment<'_> {
             if fresh {
                 let samples = self.test(turn * run..(turn + 1) * run)?;
                 let ciphertext =
-                    encrypting.time(|| encryptor.encrypt_with(&samples.inputs, MASKS))?;
+                    encrypting.time(|| scheme.encrypt(encryptor, &samples.inputs, MASKS))?;
                 sides.plain.write("x", &samples.inputs)?;
                 sides.encrypted.write("x", &ciphertext)?;
                 // Once untimed: what is written to a graphics processor gets there with the next run,
                 // whosever it is, and threads are awake.
                 sides.plain.run()?;
                 sides.encrypted.run()?;
-                let output = decrypting.time(|| decrypt(key, sides.encrypted.read("y")?))?;
-                seen.see(&decrypt(key, sides.plain.read("y")?)?, &output, &samples);
+                let output = decrypting.time(|| open(sides.encrypted.read("y")?, run))?;
+                seen.see(&open(sides.plain.read("y")?, run)?, &output, &samples);
                 bar.inc(1);
             }
             if turn % 2 == 0 {
@@ -124,14 +141,15 @@ impl Experiment<'_> {
         let rest = whole * run..test.len();
         if all && !rest.is_empty() {
             let mut sides = Sides::new(self, &regime, rest.len(), key, &mut Samples::default())?;
-            let samples = self.test(rest)?;
+            let (count, samples) = (rest.len(), self.test(rest)?);
             sides.plain.write("x", &samples.inputs)?;
-            let ciphertext = encryptor.encrypt_with(&samples.inputs, MASKS)?;
+            let ciphertext = scheme.encrypt(encryptor, &samples.inputs, MASKS)?;
             sides.encrypted.write("x", &ciphertext)?;
             sides.plain.run()?;
             sides.encrypted.run()?;
-            let plain = decrypt(key, sides.plain.read("y")?)?;
-            seen.see(&plain, &decrypt(key, sides.encrypted.read("y")?)?, &samples);
+            let plain = open(sides.plain.read("y")?, count)?;
+            let encrypted = open(sides.encrypted.read("y")?, count)?;
+            seen.see(&plain, &encrypted, &samples);
         }
         row.set_times(&plain_times, &encrypted_times);
         row.batch = run;
@@ -205,14 +223,13 @@ impl Sides {
         key: &SecretKey,
         compiling: &mut Samples,
     ) -> Result<Self> {
-        let network = experiment.workload.inference()?;
-        let device = experiment.device;
+        let (device, network) = (experiment.device, regime.network);
         let options = CompileOptions::plain(batch, experiment.dtype);
-        let plain = experiment.session(device, &network, &options, None, regime.plain)?;
+        let plain = experiment.session(device, network, &options, None, regime.plain)?;
         let encrypted = compiling.time(|| {
             let options = regime.options(experiment, batch);
             let public = Some(key.evaluation_key());
-            experiment.session(device, &network, &options, public, regime.weights)
+            experiment.session(device, network, &options, public, regime.weights)
         })?;
         Ok(Self { plain, encrypted })
     }

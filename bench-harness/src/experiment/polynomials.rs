@@ -1,7 +1,9 @@
 //! A use case with polynomials in place of its activations, in plaintexts: what a scheme that only adds
 //! and multiplies would compute.
 
-use furthermore::network::{PolynomialActivation, PolynomialOptions, Replacement};
+use furthermore::network::{
+    Parameters, PolynomialActivation, PolynomialOptions, Polynomials, Replacement,
+};
 use furthermore::session::calibrate;
 use serde::Serialize;
 
@@ -52,37 +54,16 @@ impl Experiment<'_> {
     /// weights and batches: a row for each activation, and one for each of the three networks. What a
     /// polynomial network cannot compute becomes a row that says why.
     pub(crate) fn polynomials(&self, options: &PolynomialOptions) -> Result<Vec<PolynomialRow>> {
-        let (workload, optimizer) = (&self.workload, self.workload.recipe.optimizer);
-        let (train, test) = (&self.task.train, &self.task.test);
-        let network = workload.training(optimizer)?;
-        let start = network.initial_parameters(self.seed, self.dtype)?;
-        let weights = self.train_plain(self.device, &network, &start, train, "training")?;
+        let test = &self.task.test;
+        let weights = self.train_plainly()?;
         let original = self.answers(self.device, &weights, test)?;
-
-        let inference = workload.inference()?;
-        let message = format!("{}: arguments of activations", workload.name);
-        let bar = progress::bar(&message, train.len());
-        let inputs = [("x", (&train.inputs).into())];
-        let intervals = calibrate(
-            self.device,
-            &inference,
-            &weights,
-            &inputs,
-            WHOLE_BATCH.min(train.len()),
-            |samples| bar.set_position(samples as u64),
-        )?;
-        bar.finish_and_clear();
-        let made = inference.with_polynomials(&intervals, options)?;
-
+        let made = self.replaced(&weights, options)?;
         let replaced = made
             .parameters(&weights, self.dtype)
             .map_err(Into::into)
             .and_then(|weights| self.answers_of(&made.network, self.device, &weights, test));
         let trained = || {
-            let network = workload.training_of(&made.network, optimizer)?;
-            let start = made.parameters(&start, self.dtype)?;
-            let what = "training with polynomials";
-            let weights = self.train_plain(self.device, &network, &start, train, what)?;
+            let weights = self.train_polynomials(&made)?;
             self.answers_of(&made.network, self.device, &weights, test)
         };
         let mut rows: Vec<PolynomialRow> = made
@@ -98,6 +79,41 @@ impl Experiment<'_> {
             rows.push(self.network(options, name, judged));
         }
         Ok(rows)
+    }
+
+    /// The network with polynomials on the intervals that its activations meet, with these weights, over
+    /// the training set.
+    pub(super) fn replaced(
+        &self,
+        weights: &Parameters,
+        options: &PolynomialOptions,
+    ) -> Result<Polynomials> {
+        let (workload, train) = (&self.workload, &self.task.train);
+        let inference = workload.inference()?;
+        let message = format!("{}: arguments of activations", workload.name);
+        let bar = progress::bar(&message, train.len());
+        let inputs = [("x", (&train.inputs).into())];
+        let intervals = calibrate(
+            self.device,
+            &inference,
+            weights,
+            &inputs,
+            WHOLE_BATCH.min(train.len()),
+            |samples| bar.set_position(samples as u64),
+        )?;
+        bar.finish_and_clear();
+        Ok(inference.with_polynomials(&intervals, options)?)
+    }
+
+    /// Trains a network with polynomials, from the weights and batches that the original starts with.
+    pub(super) fn train_polynomials(&self, made: &Polynomials) -> Result<Parameters> {
+        let optimizer = self.workload.recipe.optimizer;
+        let original = self.workload.training(optimizer)?;
+        let start = original.initial_parameters(self.seed, self.dtype)?;
+        let start = made.parameters(&start, self.dtype)?;
+        let network = self.workload.training_of(&made.network, optimizer)?;
+        let (set, what) = (&self.task.train, "training with polynomials");
+        self.train_plain(self.device, &network, &start, set, what)
     }
 
     fn row(&self, options: &PolynomialOptions, job: &'static str, name: &str) -> PolynomialRow {

@@ -1,12 +1,12 @@
 //! A row of `reproduce`'s report.
 
-use furthermore::Algebra;
 use serde::Serialize;
 
 use super::Experiment;
 use super::judge::{Answers, Judgement};
 use crate::error::Result;
 use crate::report::Status;
+use crate::scheme::Scheme;
 use crate::timing::Samples;
 use crate::workloads::Judged;
 
@@ -19,6 +19,8 @@ pub(crate) struct Row {
     pub(crate) job: &'static str,
     pub(crate) regime: &'static str,
     pub(crate) algebra: String,
+    /// Messages in a ciphertext; overheads are for the same number of samples.
+    pub(crate) messages: usize,
     pub(crate) dtype: String,
     pub(crate) device: String,
     pub(crate) batch: usize,
@@ -62,7 +64,7 @@ impl Row {
         job: &'static str,
         regime: &'static str,
         batch: usize,
-        algebra: Algebra,
+        scheme: Scheme,
     ) -> Self {
         let outputs = match &experiment.task.judged {
             Judged::Classes => None,
@@ -76,7 +78,8 @@ impl Row {
             data: experiment.task.data,
             job,
             regime,
-            algebra: algebra.to_string(),
+            algebra: scheme.to_string(),
+            messages: scheme.messages,
             dtype: experiment.dtype.to_string(),
             device: experiment.device.name(),
             batch,

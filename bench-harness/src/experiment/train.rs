@@ -1,6 +1,5 @@
 //! Training on plaintexts and on ciphertexts, step by step in turn.
 
-use furthermore::Algebra;
 use furthermore::device::Device;
 use furthermore::network::{Network, Parameters};
 use furthermore::plan::CompileOptions;
@@ -15,6 +14,7 @@ use super::judge::Judgement;
 use super::{Experiment, Row, TRAIN_BATCH, open, worse};
 use crate::error::{Error, Result};
 use crate::progress;
+use crate::scheme::Scheme;
 use crate::timing::Samples;
 use crate::workloads::Examples;
 
@@ -32,11 +32,11 @@ impl Experiment<'_> {
     /// Trains on plaintexts and on ciphertexts from the same weights and batches.
     pub(super) fn train(
         &self,
-        algebra: Algebra,
+        scheme: Scheme,
         key: &SecretKey,
         encryptor: &mut Encryptor<'_>,
     ) -> Result<Trained> {
-        let mut row = Row::new(self, "train", "ct-ct", TRAIN_BATCH, algebra);
+        let mut row = Row::new(self, "train", "ct-ct", TRAIN_BATCH, scheme);
         let network = self.workload.training(self.workload.recipe.optimizer)?;
         let start = network.initial_parameters(self.seed, self.dtype)?;
         let set = &self.task.train;
@@ -47,12 +47,12 @@ impl Experiment<'_> {
         let options = CompileOptions::plain(TRAIN_BATCH, self.dtype);
         let mut plain = self.session(self.device, &network, &options, None, &start)?;
         let mut encrypted = compiling.time(|| {
-            let options = CompileOptions::encrypted(TRAIN_BATCH, self.dtype, algebra);
+            let options = CompileOptions::encrypted(TRAIN_BATCH, self.dtype, scheme.algebra);
             let public = Some(key.evaluation_key());
             self.session(self.device, &network, &options, public, &start)
         })?;
 
-        let message = format!("{}, {algebra}: training", self.workload.name);
+        let message = format!("{}, {scheme}: training", self.workload.name);
         let bar = progress::bar(&message, self.steps() * self.epochs);
         let (mut plain_times, mut encrypted_times) = (Samples::default(), Samples::default());
         let (mut plain_total, mut encrypted_total) = (Samples::default(), Samples::default());

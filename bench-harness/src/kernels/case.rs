@@ -8,6 +8,7 @@ use furthermore::device::{Device, Program, RunOptions, Source};
 use furthermore::plan::{CompileOptions, Kernel, Operand, Plan, Region, Work};
 use furthermore::scheme::{Guard, SecretKey};
 use furthermore::tensor::{Buffer, DType};
+use furthermore_kernels_cpu::poly_map::composed_planes;
 use furthermore_kernels_cpu::{Arithmetic, Element};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -152,6 +153,14 @@ fn fill<T: Element>(numbers: &mut [T], region: &Region, arithmetic: &Arithmetic)
     }
 }
 
+/// Whether a kernel takes ciphertexts of an algebra: graded polynomials are only added and multiplied,
+/// and have plaintext coefficients.
+pub(super) fn takes(algebra: Algebra, kernel: &Kernel) -> bool {
+    let graded = matches!(algebra, Algebra::Graded(_));
+    let coefficients = matches!(kernel, Kernel::PolyMap { constants: None });
+    !graded || (kernel.is_ring() && !coefficients)
+}
+
 /// A side set up on a device.
 pub enum Ready {
     /// A plan of one command.
@@ -212,7 +221,7 @@ impl Setup {
     pub(super) fn new(dtype: DType, encrypted: &[Algebra], large: bool) -> Result<Self> {
         let mut algebras = vec![(Algebra::Real, Arithmetic::real())];
         for &algebra in encrypted {
-            let key = SecretKey::from_known_seed(algebra.slots(), 1)?;
+            let key = SecretKey::from_known_seed(algebra, 1)?;
             algebras.push((algebra, key.evaluation_key().arithmetic(algebra)?));
         }
         Ok(Self {
@@ -265,9 +274,15 @@ impl Setup {
         reads: &[usize],
         writes: &[usize],
     ) -> Result<Case> {
-        self.with_planes(name, shape, reads, writes, |arithmetic| {
-            let dim = arithmetic.dim();
-            (kernel.clone(), [dim, dim])
+        self.with_planes(name, shape, reads, writes, |algebra, _| {
+            let dim = algebra.dim();
+            let written = match (algebra, kernel) {
+                (Algebra::Graded(_), Kernel::PolyMap { constants }) => {
+                    composed_planes(2, dim, constants.as_ref().map_or(1, Vec::len))
+                }
+                _ => dim,
+            };
+            (kernel.clone(), [dim, written])
         })
     }
 
@@ -278,10 +293,13 @@ impl Setup {
         shape: impl ToString,
         reads: &[usize],
         writes: &[usize],
-        of: impl Fn(&Arithmetic) -> (Kernel, [usize; 2]),
+        of: impl Fn(Algebra, &Arithmetic) -> (Kernel, [usize; 2]),
     ) -> Result<Case> {
-        let sides = self.of_one().map(|side| {
-            let (kernel, [read, written]) = of(side.2);
+        let sides = self
+            .of_one()
+            .filter(|side| takes(side.1, &of(side.1, side.2).0));
+        let sides = sides.map(|side| {
+            let (kernel, [read, written]) = of(side.1, side.2);
             let operands = |lens: &[usize], planes| -> Vec<Operand> {
                 let operand = |&elements| Operand { planes, elements };
                 lens.iter().map(operand).collect()
@@ -309,15 +327,21 @@ impl Setup {
         [a, b]: [usize; 2],
         y: usize,
     ) -> Result<Case> {
-        let sides = self.of_two().map(|side| {
-            let dim = side.2.dim();
+        let sides = self.of_two().filter(|side| takes(side.1, kernel));
+        let sides = sides.map(|side| {
+            let dim = side.1.dim();
             let right = if side.0 == Regime::CtPt { 1 } else { dim };
+            // Degrees of polynomials add in a product.
+            let result = match kernel {
+                Kernel::Linear { .. } | Kernel::Divide { .. } => dim,
+                _ => side.2.result_planes(dim, right),
+            };
             let of = |planes, elements| Operand { planes, elements };
             self.side(
                 side,
                 kernel.clone(),
                 &[of(dim, a), of(right, b)],
-                &[of(dim, y)],
+                &[of(result, y)],
             )
         });
         Ok(Case {

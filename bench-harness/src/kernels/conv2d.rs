@@ -4,7 +4,7 @@ use furthermore::plan::{Kernel, Operand};
 use furthermore_kernels_cpu::TILE_IMAGES;
 use furthermore_kernels_cpu::conv2d::{Conv2dShape, steps_len};
 
-use super::case::{Case, Regime, Setup};
+use super::case::{Case, Regime, Setup, takes};
 use crate::error::Result;
 
 const BATCH: usize = 2 * TILE_IMAGES;
@@ -121,7 +121,8 @@ fn averages(setup: &Setup, shape: Conv2dShape, cases: &mut Vec<Case>) -> Result<
         let two = lens.len() > 2;
         let regimes = setup
             .of_two()
-            .filter(|(regime, ..)| two || *regime != Regime::CtPt);
+            .filter(|(regime, ..)| two || *regime != Regime::CtPt)
+            .filter(|(_, algebra, _)| takes(*algebra, &kernel));
         let sides = regimes.map(|side| {
             let (regime, _, arithmetic) = side;
             let planes = |nth: usize| match (nth, regime) {

@@ -1,8 +1,9 @@
 //! Slots and coordinates, layouts and element types.
 
+use furthermore::Algebra;
 use furthermore::plan::{Kernel, Operand};
 use furthermore_kernels_cpu::convert::{Cast, CopyAxis, Rest, StridedCopy, cast};
-use furthermore_kernels_cpu::{Exec, Isa, Planes, PlanesMut, TILE_IMAGES};
+use furthermore_kernels_cpu::{Arithmetic, Exec, Isa, Planes, PlanesMut, TILE_IMAGES};
 use half::{bf16, f16};
 
 use super::case::{Call, Case, Setup, Side};
@@ -35,18 +36,29 @@ pub(super) fn cases(setup: &Setup) -> Result<Vec<Case>> {
 /// Linear maps of planes by matrices of an algebra.
 fn maps(setup: &Setup) -> Result<Vec<Case>> {
     let of = [SMALL];
-    let encrypt = setup.with_planes("convert linear_map encrypt", SMALL, &of, &of, |algebra| {
-        let matrix = algebra.from_slots().to_vec();
-        (
-            Kernel::LinearMap { matrix },
-            [algebra.slots(), algebra.dim()],
-        )
-    })?;
-    // The message is the first slot.
-    let decrypt = setup.with_planes("convert linear_map decrypt", SMALL, &of, &of, |algebra| {
-        let matrix = algebra.to_slots()[..algebra.dim()].to_vec();
+    // Of a graded polynomial the lowest coefficient takes all that is drawn, the others their own.
+    let encrypt = |algebra: Algebra, arithmetic: &Arithmetic| {
+        let dim = algebra.dim();
+        let (matrix, drawn) = match algebra {
+            Algebra::Graded(_) => {
+                let entry = |e: usize| {
+                    let (row, column) = (e / dim / 2, e % dim / 2);
+                    if row == 0 || row == column { 0.5 } else { 0.0 }
+                };
+                ((0..dim * dim).map(entry).collect(), dim)
+            }
+            _ => (arithmetic.from_slots().to_vec(), arithmetic.slots()),
+        };
+        (Kernel::LinearMap { matrix }, [drawn, dim])
+    };
+    let encrypt = setup.with_planes("convert linear_map encrypt", SMALL, &of, &of, encrypt)?;
+    // One message, and the first slot as good as any.
+    let decrypt = |algebra: Algebra, arithmetic: &Arithmetic| {
+        let row = &arithmetic.to_slots()[..arithmetic.dim()];
+        let matrix = row.iter().copied().cycle().take(algebra.dim()).collect();
         (Kernel::LinearMap { matrix }, [algebra.dim(), 1])
-    })?;
+    };
+    let decrypt = setup.with_planes("convert linear_map decrypt", SMALL, &of, &of, decrypt)?;
     Ok(vec![encrypt, decrypt])
 }
 
@@ -57,7 +69,7 @@ fn layouts(setup: &Setup) -> Result<Vec<Case>> {
         let kernel = Kernel::Interleave { into };
         let name = format!("convert {}", kernel.name());
         let sides = setup.of_one().map(|side| {
-            let dim = side.2.dim();
+            let dim = side.1.dim();
             let planes = Operand {
                 planes: dim,
                 elements: SMALL,
@@ -136,8 +148,8 @@ where
     A: Cast<B> + 'static,
     B: Copy + Default + Send + Sync + 'static,
 {
-    let sides = setup.of_one().map(|(regime, algebra, arithmetic)| {
-        let dim = arithmetic.dim();
+    let sides = setup.of_one().map(|(regime, algebra, _)| {
+        let dim = algebra.dim();
         let len = dim * SMALL;
         let bytes = len * (size_of::<A>() + size_of::<B>());
         Side::of_host(regime, algebra, bytes, move || -> Call {

@@ -65,7 +65,13 @@ mod tests {
     /// Every row can be set up and runs; but for those past the caches, which differ in length only.
     fn rows_run(dtype: DType) {
         let cpu = Cpu::new().expect("an instruction set of this machine");
-        let algebras = [Algebra::Compact(2), Algebra::Blocks(2), Algebra::Compact(3)];
+        let algebras = [
+            Algebra::Compact(2),
+            Algebra::Blocks(2),
+            Algebra::Compact(3),
+            Algebra::Graded(1),
+            Algebra::Reduced(1),
+        ];
         let mut names = HashSet::new();
         for case in cases(dtype, &algebras, false).expect("algebras that have keys") {
             let name = format!("{} {}", case.kernel, case.shape);

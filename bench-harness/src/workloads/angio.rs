@@ -24,6 +24,7 @@ pub(super) const ANGIO: Workload = Workload {
         epochs: 10,
         quick_epochs: 6,
     },
+    degree: 2,
     build: |network, x| {
         let mut x = x;
         for (nth, [ins, outs]) in [[1, 8], [8, 16], [16, 32]].into_iter().enumerate() {

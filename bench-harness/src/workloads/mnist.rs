@@ -24,6 +24,7 @@ pub(super) const MLP: Workload = Workload {
         epochs: 5,
         quick_epochs: 1,
     },
+    degree: 2,
     build: |network, x| {
         let x = network.linear("fc1", x, 784, 128)?;
         let x = network.relu("relu1", x)?;
@@ -45,6 +46,7 @@ pub(super) const LENET: Workload = Workload {
         epochs: 10,
         quick_epochs: 1,
     },
+    degree: 2,
     build: |network, x| {
         let padded = Convolution::padded(2);
         let x = network.conv2d("conv1", x, [1, 6], [5, 5], padded)?;

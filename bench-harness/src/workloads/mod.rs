@@ -9,11 +9,13 @@ mod wbc;
 use std::cell::OnceCell;
 use std::path::Path;
 
+use furthermore::Algebra;
 use furthermore::network::{Network, Optimizer, Value};
 use furthermore::tensor::DType;
 
 use crate::data::{Digits, circulation};
 use crate::error::{Error, Result};
+use crate::scheme::Scheme;
 
 pub use examples::{Examples, Judged, Task, Told};
 pub(crate) use resident::resident;
@@ -55,6 +57,8 @@ pub struct Workload {
     pub loss: Loss,
     /// How it learns.
     pub recipe: Recipe,
+    /// Degree of the polynomials that take its activations' places where only sums and products go.
+    pub degree: usize,
     build: fn(&mut Network, Value) -> Result<Value, furthermore::Error>,
     examples: fn(&Sources<'_>, DType) -> Result<Task>,
 }
@@ -80,6 +84,32 @@ impl Workload {
         Self::ALL
             .into_iter()
             .find(|workload| workload.name == whole)
+    }
+
+    /// The schemes that it is measured with where none are named.
+    pub(crate) fn schemes(&self) -> Vec<Scheme> {
+        let mut schemes: Vec<Scheme> = [Algebra::Compact(2), Algebra::Blocks(2)]
+            .map(Scheme::from)
+            .into();
+        schemes.push(Scheme {
+            algebra: Algebra::Compact(4),
+            messages: 3,
+        });
+        schemes.push(Algebra::Graded(1).into());
+        if self.name == mnist::MLP.name {
+            schemes.push(Algebra::Reduced(1).into());
+        }
+        schemes
+    }
+
+    /// The same judged and trained by the mean squared error, which is a sum of products: as long steps
+    /// as before, since it is a mean over the outputs too.
+    pub(crate) fn with_squared_error(mut self) -> Self {
+        if self.loss != Loss::SquaredError {
+            self.loss = Loss::SquaredError;
+            self.recipe.rate *= self.outputs as f64 / 2.0;
+        }
+        self
     }
 
     /// Its data, in an element type.

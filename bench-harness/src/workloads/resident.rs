@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use furthermore::Algebra;
 use furthermore::device::Device;
 use furthermore::network::{Network, Parameters};
 use furthermore::plan::{CompileOptions, Plan};
@@ -13,25 +12,26 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha20Rng;
 
 use crate::error::Result;
+use crate::scheme::{PLAINTEXT, Scheme};
 
-/// A session with random inputs and targets and these weights written to it, of any element type. Its
-/// learning rate is tiny, so that any number of steps stays finite.
+/// A session with random inputs and targets and these weights written to it, of any element type; each
+/// message of a ciphertext is the same. Its learning rate is tiny, so that any number of steps stays finite.
 ///
 /// # Errors
 /// When the network cannot be compiled or the device cannot hold it.
 pub(crate) fn resident(
     network: &Network,
     weights: &Parameters,
+    scheme: Scheme,
     compile: &CompileOptions,
     seed: u64,
     one_hot: bool,
     device: &dyn Device,
 ) -> Result<Session> {
     let plan = Arc::new(Plan::compile(network, compile)?);
-    let algebra = compile.algebra;
-    let key = match algebra {
-        Algebra::Real => None,
-        _ => Some(SecretKey::from_known_seed(algebra.slots(), seed)?),
+    let key = match scheme {
+        PLAINTEXT => None,
+        _ => Some(scheme.key(seed)?),
     };
     let public = key.as_ref().map(SecretKey::evaluation_key);
     let mut session = Session::new(device, Arc::clone(&plan), public)?;
@@ -63,7 +63,7 @@ pub(crate) fn resident(
         }
         return Ok(session);
     };
-    let mut encryptor = key.encryptor_from_known_seed(algebra, seed)?;
+    let mut encryptor = key.encryptor_from_known_seed(scheme.algebra, seed)?;
     if let ([x, target], [images, labels]) = (&inputs[..], &plaintexts[..]) {
         let (images, labels) =
             encryptor.encrypt_training_set(images, labels, MaskPolicy::PairedRows)?;
@@ -71,14 +71,18 @@ pub(crate) fn resident(
         session.write(&target.name, &labels)?;
     } else {
         for (binding, plaintext) in inputs.iter().zip(&plaintexts) {
-            session.write(&binding.name, &encryptor.encrypt(plaintext)?)?;
+            let messages = vec![plaintext; scheme.messages];
+            let ciphertext = encryptor.encrypt_packed(&messages, MaskPolicy::Uniform)?;
+            session.write(&binding.name, &ciphertext)?;
         }
     }
     if compile.encrypted_parameters {
         // Weights with masks of their own, as training leaves them.
         for (weight, tensor) in weights.iter() {
             if let Tensor::Plaintext(plaintext) = tensor {
-                session.write(weight, &encryptor.encrypt(plaintext)?)?;
+                let messages = vec![plaintext; scheme.messages];
+                let ciphertext = encryptor.encrypt_packed(&messages, MaskPolicy::Uniform)?;
+                session.write(weight, &ciphertext)?;
             }
         }
     }

@@ -18,6 +18,7 @@ pub(super) const FORWARD: Workload = Workload {
     outputs: MEASUREMENTS.len(),
     loss: Loss::SquaredError,
     recipe: RECIPE,
+    degree: 3,
     build: |network, x| perceptron(network, x, [PARAMETERS.len(), MEASUREMENTS.len()]),
     examples: |sources, dtype| {
         let quantities: Vec<_> = MEASUREMENTS.iter().collect();
@@ -39,6 +40,7 @@ pub(super) const INVERSE: Workload = Workload {
     outputs: TOLD.len(),
     loss: Loss::SquaredError,
     recipe: RECIPE,
+    degree: 3,
     build: |network, x| perceptron(network, x, [MEASUREMENTS.len() + 1, TOLD.len()]),
     examples: |sources, dtype| {
         let quantities: Vec<_> = TOLD.iter().map(|&nth| &PARAMETERS[nth]).collect();

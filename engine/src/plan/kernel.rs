@@ -364,7 +364,7 @@ impl Kernel {
     }
 
     /// Whether it only adds and multiplies, or moves elements: what polynomials of any degree can take.
-    pub(crate) fn is_ring(&self) -> bool {
+    pub fn is_ring(&self) -> bool {
         match self {
             Kernel::BlockMatmul { activation, .. } | Kernel::Conv2d { activation, .. } => {
                 activation.is_none()

@@ -9,7 +9,7 @@ use rand_chacha::ChaCha20Rng;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use super::evaluation::{EvaluationKey, KeyId};
-use crate::algebra::{REDUCED, SLOTS};
+use crate::algebra::{Algebra, REDUCED, SLOTS};
 use crate::error::{Error, Result};
 use crate::linalg;
 
@@ -41,6 +41,16 @@ pub struct KeyShape {
 impl From<usize> for KeyShape {
     fn from(slots: usize) -> Self {
         Self::packed(slots, 1)
+    }
+}
+
+impl From<Algebra> for KeyShape {
+    /// One message; of plaintext there are no keys.
+    fn from(algebra: Algebra) -> Self {
+        match algebra {
+            Algebra::Reduced(degree) => Self::reduced(degree),
+            other => other.key_slots().into(),
+        }
     }
 }
 
@@ -111,7 +121,7 @@ pub struct SecretKey {
 
 impl SecretKey {
     /// A key from the operating system's randomness: of so many slots (one message, the rest masks),
-    /// or what a [`KeyShape`] says.
+    /// for an [`Algebra`], or what a [`KeyShape`] says.
     ///
     /// # Errors
     /// When there are no such keys, or the system gives no randomness.

@@ -119,6 +119,7 @@ pub(crate) fn check_networks(device: &dyn Device, dtypes: &[DType]) {
             let x = random(&[5, 2, 6, 6], -1.0..1.0, dtype, 4);
             let plain = CompileOptions::plain(5, dtype);
             let expected = run(
+                device,
                 &network,
                 &plain,
                 None,
