@@ -57,16 +57,20 @@ impl FromStr for Scheme {
 }
 
 impl Scheme {
+    /// What its keys are drawn for.
+    pub(crate) fn shape(self) -> KeyShape {
+        match self.messages {
+            1 => KeyShape::from(self.algebra),
+            messages => KeyShape::packed(self.algebra.slots(), messages),
+        }
+    }
+
     /// A key that anyone who knows the seed can make.
     ///
     /// # Errors
     /// When there are no such keys.
     pub(crate) fn key(self, seed: u64) -> Result<SecretKey> {
-        let shape = match self.messages {
-            1 => KeyShape::from(self.algebra),
-            messages => KeyShape::packed(self.algebra.slots(), messages),
-        };
-        Ok(SecretKey::from_known_seed(shape, seed)?)
+        Ok(SecretKey::from_known_seed(self.shape(), seed)?)
     }
 
     /// Rows of ciphertexts that so many samples take.

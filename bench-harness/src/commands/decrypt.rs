@@ -12,6 +12,7 @@ use super::WARNING;
 use crate::environment::Environment;
 use crate::error::{Error, Result};
 use crate::report::{self, Report};
+use crate::scheme::Scheme;
 
 /// Options of `decrypt`.
 #[derive(clap::Args, Debug, Clone)]
@@ -28,6 +29,10 @@ pub struct Options {
     /// Which tensor of the file [default: the only one].
     #[arg(long)]
     pub name: Option<String>,
+    /// How many samples there are: under a key of several messages the last of them fills up what is
+    /// left of the last ciphertexts [default: as many as the ciphertexts hold].
+    #[arg(long, value_name = "N")]
+    pub samples: Option<usize>,
     /// Write the report as JSON.
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
@@ -56,8 +61,21 @@ pub fn run(options: &Options) -> Result<()> {
     let key = io::read_secret_key(&options.key)?;
     let file = io::read_tensors_under(&options.input, key.evaluation_key())?;
     let (name, ciphertext) = chosen(options, &file)?;
+    let scheme = Scheme {
+        algebra: ciphertext.algebra(),
+        messages: key.messages(),
+    };
+    let held = ciphertext.shape().rows() * key.messages();
+    let samples = options.samples.unwrap_or(held);
+    if scheme.rows(samples) != ciphertext.shape().rows() {
+        let reason = format!("{samples}, where the ciphertexts hold {held}");
+        return Err(Error::Option {
+            option: "--samples",
+            reason,
+        });
+    }
     let start = Instant::now();
-    let messages = key.decrypt(ciphertext)?;
+    let messages = scheme.decrypt(&key, ciphertext, samples)?;
     let row = Row {
         name: name.to_owned(),
         shape: messages.shape().to_vec(),

@@ -14,6 +14,7 @@ use super::WARNING;
 use crate::environment::Environment;
 use crate::error::{Error, Result};
 use crate::report::{self, Report};
+use crate::scheme::Scheme;
 
 /// Options of `encrypt`.
 #[derive(clap::Args, Debug, Clone)]
@@ -28,7 +29,9 @@ pub struct Options {
     #[arg(long, value_name = "X.safetensors")]
     pub output: PathBuf,
     /// Algebra of the ciphertexts: compact2 to compact8 or blocks2 to blocks8, of the key's number of
-    /// slots [default: compact].
+    /// slots, graded1 and up for a key of two, or reduced1 to reduced3 for one with a public polynomial
+    /// [default: compact]. Under a key of several messages samples are dealt out to them in equal
+    /// parts, the last filled up with the last sample.
     #[arg(long)]
     pub algebra: Option<Algebra>,
     /// Element type: f32 or f64.
@@ -73,9 +76,13 @@ pub fn run(options: &Options) -> Result<()> {
     let algebra = options.algebra.unwrap_or(compact);
     let mut encryptor = key.encryptor(algebra)?;
     let messages = io::read_npy(&options.input, dtype)?;
+    let scheme = Scheme {
+        algebra,
+        messages: key.messages(),
+    };
     let start = Instant::now();
-    let ciphertext = encryptor
-        .encrypt_with(&messages, mask)
+    let ciphertext = scheme
+        .encrypt(&mut encryptor, &messages, mask)
         .map_err(|error| Error::File {
             path: options.input.clone(),
             reason: error.to_string(),

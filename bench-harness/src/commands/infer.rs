@@ -11,6 +11,7 @@ use furthermore::tensor::{DType, Tensor};
 use super::execute::{self, Execution};
 use crate::error::{Error, Result};
 use crate::report;
+use crate::scheme::{PLAINTEXT, Scheme};
 use crate::timing::Samples;
 
 /// Options of `infer`.
@@ -26,10 +27,11 @@ pub struct Options {
     /// Where the results go, as .npy.
     #[arg(long, value_name = "FILE")]
     pub output: PathBuf,
-    /// Algebra of the ciphertexts: compact2 to compact8, blocks2 to blocks8, or real, which encrypts
+    /// How ciphertexts are made: compact2 to compact8, blocks2 to blocks8, packed3 to packed8, reduced1
+    /// to reduced3, graded1 and up for models that only add and multiply, or real, which encrypts
     /// nothing.
     #[arg(long, default_value = "compact2")]
-    pub algebra: Algebra,
+    pub algebra: Scheme,
     /// Element type: f32 or f64.
     #[arg(long, default_value = "f32")]
     pub dtype: DType,
@@ -64,22 +66,29 @@ pub fn run(options: &Options) -> Result<()> {
         let tensor = io::read_npy(path.as_ref(), options.dtype)?;
         inputs.push((name, path, tensor));
     }
-    let encrypted = options.algebra != Algebra::Real;
+    let scheme = options.algebra;
+    let encrypted = scheme != PLAINTEXT;
     if options.encrypt_weights && !encrypted {
         return Err(Error::Option {
             option: "--encrypt-weights",
             reason: "the algebra real encrypts nothing".to_owned(),
         });
     }
-    let key = SecretKey::generate(options.algebra.slots().max(2))?;
+    let key = match encrypted {
+        true => SecretKey::generate(scheme.shape())?,
+        false => SecretKey::generate(2)?,
+    };
+    let samples = inputs
+        .first()
+        .map_or(0, |(.., tensor)| tensor.shape().rows());
     let mut encrypting = Samples::default();
     let inputs = encrypting.time(|| {
         let mut taken = Vec::new();
         for (name, path, tensor) in inputs {
             let tensor = match encrypted {
                 true => {
-                    let mut encryptor = key.encryptor(options.algebra)?;
-                    let ciphertext = encryptor.encrypt_with(&tensor, policy);
+                    let mut encryptor = key.encryptor(scheme.algebra)?;
+                    let ciphertext = scheme.encrypt(&mut encryptor, &tensor, policy);
                     Tensor::Ciphertext(ciphertext.map_err(|error| Error::File {
                         path: path.into(),
                         reason: error.to_string(),
@@ -94,22 +103,24 @@ pub fn run(options: &Options) -> Result<()> {
     let job = options.execution.job(inputs, options.dtype)?;
     let mut weights = job.parameters.clone();
     if options.encrypt_weights {
-        weights = encrypt_weights(&weights, &key, options.algebra)?;
+        weights = encrypt_weights(&weights, &key, scheme.algebra)?;
     }
     let regime = match (encrypted, options.encrypt_weights) {
         (false, _) => "pt-pt",
         (true, false) => "ct-pt",
         (true, true) => "ct-ct",
     };
-    let mut row = job.row(&options.execution, options.algebra, regime);
+    let mut row = job.row(&options.execution, scheme.algebra, regime);
+    row.algebra = scheme.to_string();
+    row.samples = samples;
     row.encrypt_seconds = encrypting.median().filter(|_| encrypted);
     let public = Some(key.evaluation_key()).filter(|_| encrypted);
-    let output = job.run(engine.device(), options.algebra, public, &weights, &mut row)?;
+    let output = job.run(engine.device(), scheme.algebra, public, &weights, &mut row)?;
     let mut decrypting = Samples::default();
     let output = match output {
         Tensor::Plaintext(output) => output,
         Tensor::Ciphertext(output) => {
-            let output = decrypting.time(|| key.decrypt(&output))?;
+            let output = decrypting.time(|| scheme.decrypt(&key, &output, samples))?;
             row.decrypt_seconds = decrypting.median();
             output
         }
@@ -137,7 +148,9 @@ fn encrypt_weights(weights: &Parameters, key: &SecretKey, algebra: Algebra) -> R
     let mut encrypted = Parameters::default();
     for (name, tensor) in weights.iter() {
         if let Tensor::Plaintext(weight) = tensor {
-            encrypted.insert(name, Tensor::Ciphertext(encryptor.encrypt(weight)?));
+            let messages = vec![weight; key.messages()];
+            let weight = encryptor.encrypt_packed(&messages, MaskPolicy::Uniform)?;
+            encrypted.insert(name, Tensor::Ciphertext(weight));
         }
     }
     Ok(encrypted)

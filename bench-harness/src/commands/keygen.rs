@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use furthermore::io;
-use furthermore::scheme::SecretKey;
+use furthermore::scheme::{KeyShape, SecretKey};
+use furthermore::{Algebra, io};
 
 use super::WARNING;
 use crate::error::Result;
@@ -15,23 +15,39 @@ pub struct Options {
     /// written over.
     #[arg(long, value_name = "KEY")]
     pub output: PathBuf,
-    /// Slots of a ciphertext, 2 to 8: one message, the rest masks.
+    /// Slots of a ciphertext, 2 to 8: messages, the rest masks.
     #[arg(long, value_name = "N", default_value_t = 2)]
     pub slots: usize,
+    /// Messages of a ciphertext, which share its masks: one slot less than there are at most.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub messages: usize,
+    /// With a public polynomial for reduced hybrid ciphertexts of this degree, 1 to 3.
+    #[arg(long, value_name = "K", conflicts_with_all = ["slots", "messages"])]
+    pub reduced: Option<usize>,
 }
 
 /// Runs the command.
 ///
 /// # Errors
-/// When keys have not that many slots, the system gives no randomness, or the file is there already
+/// When there are no such keys, the system gives no randomness, or the file is there already
 /// or cannot be written.
 pub fn run(options: &Options) -> Result<()> {
-    let key = SecretKey::generate(options.slots)?;
+    let shape = match options.reduced {
+        Some(degree) => Algebra::Reduced(degree).into(),
+        None => KeyShape::packed(options.slots, options.messages),
+    };
+    let key = SecretKey::generate(shape)?;
     io::write_secret_key(&options.output, &key)?;
     println!(
-        "key {} of {} slots: {}",
+        "key {} of {} slots, {} of them {}: {}",
         key.id(),
-        options.slots,
+        key.evaluation_key().slots(),
+        key.messages(),
+        if key.messages() == 1 {
+            "a message"
+        } else {
+            "messages"
+        },
         options.output.display()
     );
     println!("{WARNING}");
