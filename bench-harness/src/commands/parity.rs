@@ -21,7 +21,7 @@ pub struct Options {
     /// Run only cases whose name matches, as in "conv2d|pool".
     #[arg(long, value_name = "REGEX", default_value = "")]
     pub filter: Regex,
-    /// Algebras, comma-separated: real, compact2 to compact8, blocks2 to blocks8.
+    /// Algebras, comma-separated: real, compact2 to compact8, blocks2 to blocks8, reduced1 to reduced3.
     #[arg(long, value_delimiter = ',', default_value = "real,compact2,blocks2")]
     pub algebra: Vec<Algebra>,
     /// A part of the graphics adapter's name [default: the best adapter].
@@ -56,6 +56,12 @@ pub fn run(options: &Options) -> Result<()> {
         return Err(Error::Option {
             option: "--filter",
             reason: format!("'{}' matches none of {}", options.filter, names.join(", ")),
+        });
+    }
+    if let Some(graded) = (options.algebra.iter()).find(|a| matches!(a, Algebra::Graded(_))) {
+        return Err(Error::Option {
+            option: "--algebra",
+            reason: format!("tensors of {graded} are of several degrees, and a case has one algebra"),
         });
     }
     let cpu = Cpu::new()?;

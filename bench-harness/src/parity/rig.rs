@@ -87,9 +87,9 @@ impl<'a> Rig<'a> {
     ) -> Self {
         let arithmetic = match algebra {
             Algebra::Real => Arithmetic::real(),
-            _ => SecretKey::from_known_seed(algebra.slots(), 201)
+            _ => SecretKey::from_known_seed(algebra, 201)
                 .and_then(|key| key.evaluation_key().arithmetic(algebra))
-                .expect("a key of as many slots as the algebra has"),
+                .expect("a key for the algebra"),
         };
         let law = Law::of(&arithmetic, precision);
         Self {
