@@ -28,35 +28,52 @@ impl Streams {
         near(&nearest, messages)
     }
 
-    /// The stream whose images of `side` pixels change least from pixel to pixel.
-    pub(super) fn smoothest(&self, side: usize) -> &[f64] {
+    /// Which stream's images of `side` pixels change least from pixel to pixel.
+    pub(super) fn smoothest(&self, side: usize) -> usize {
         let change = |stream: &[f64]| -> f64 {
             let rows = stream.chunks_exact(side);
             rows.flat_map(|row| row.windows(2))
                 .map(|pair| (pair[1] - pair[0]).abs())
                 .sum()
         };
-        let streams = self.0.iter();
+        let streams = self.0.iter().enumerate();
         streams
-            .min_by(|a, b| change(a).total_cmp(&change(b)))
-            .map_or(&[], |stream| stream)
+            .min_by(|(_, a), (_, b)| change(a).total_cmp(&change(b)))
+            .map_or(0, |(nth, _)| nth)
     }
 }
 
 /// Compact(n): the evaluation key names the eigenvalues of the generator Z, and a ciphertext is a
 /// sum of Chebyshev polynomials of Z. So slot k holds the sum of the coordinates times T_j(v_k).
 pub(super) fn by_roots(seen: &Seen) -> Streams {
-    let slot = |root: f64| -> Vec<f64> {
-        let mut weights = vec![1.0, root];
-        while weights.len() < seen.dim() {
-            let [before, last] = [weights[weights.len() - 2], weights[weights.len() - 1]];
-            weights.push(2.0 * root * last - before);
-        }
+    let slot = |root: &f64| -> Vec<f64> {
+        let weights = chebyshev(*root, seen.dim());
         (0..seen.len())
             .map(|i| dot(&weights, &seen.one(i)))
             .collect()
     };
-    Streams(seen.roots.iter().map(|root| slot(*root)).collect())
+    Streams(seen.roots.iter().map(slot).collect())
+}
+
+/// What one in one slot and zero in the others is in coordinates: Compact(n) from the other side, which
+/// is all it takes to change a number in a slot.
+pub(super) fn one_in(slot: usize, roots: &[f64]) -> Vec<f64> {
+    let to_slots: Vec<f64> = roots
+        .iter()
+        .flat_map(|root| chebyshev(*root, roots.len()))
+        .collect();
+    let one = (0..roots.len()).map(|nth| f64::from(u8::from(nth == slot)));
+    solve(&to_slots, &one.collect::<Vec<_>>())
+}
+
+/// T_j(x) for j in 0..count.
+fn chebyshev(x: f64, count: usize) -> Vec<f64> {
+    let mut values = vec![1.0, x];
+    while values.len() < count {
+        let [before, last] = [values[values.len() - 2], values[values.len() - 1]];
+        values.push(2.0 * x * last - before);
+    }
+    values
 }
 
 /// Blocks(2): the eigenvalues of each matrix, the larger first.

@@ -2,14 +2,17 @@
 
 use std::path::PathBuf;
 
+use furthermore::tensor::DType;
+
 use super::WARNING;
-use crate::audit::{self, ATTACKS, Row, SHOWN};
+use crate::audit::{self, ATTACKS, CHECKS, Row, SHOWN};
 use crate::data::{self, SIDE};
 use crate::drawing;
 use crate::environment::Environment;
 use crate::error::{Error, Result};
 use crate::progress;
 use crate::report::{self, Report, Status};
+use crate::workloads::{Sources, Workload};
 
 /// Options of `audit`.
 #[derive(clap::Args, Debug, Clone)]
@@ -30,6 +33,8 @@ pub struct Options {
 
 /// Images whose ciphertexts are attacked.
 const IMAGES: usize = 200;
+/// Networks whose results are verified.
+const NETWORKS: [&str; 2] = ["mnist-mlp", "mnist-lenet"];
 
 /// Runs the command.
 ///
@@ -48,8 +53,17 @@ pub fn run(options: &Options) -> Result<()> {
         None => data::draw(options.seed, 0, IMAGES).test.images,
     };
     let images = &images[..images.len().min(IMAGES * data::PIXELS)];
-    let bar = progress::bar("attacking", ATTACKS);
-    let (rows, sheets) = audit::run(images, options.seed, || bar.inc(1))?;
+    let networks = NETWORKS.iter().filter_map(|name| Workload::named(name));
+    let bar = progress::bar("attacking", ATTACKS + CHECKS * NETWORKS.len());
+    let (mut rows, sheets) = audit::run(images, options.seed, || bar.inc(1))?;
+    let sources = Sources::new(options.data.as_deref(), options.seed, false);
+    for workload in networks {
+        let task = workload.task(&sources, DType::F32)?;
+        audit::verify(&workload, &task, options.seed, |row| {
+            rows.push(row);
+            bar.inc(1);
+        })?;
+    }
     bar.finish_and_clear();
     let isa = furthermore::device::Cpu::new()?.isa();
     let report = Report::new("audit", Environment::here(isa.name(), None), rows);
@@ -97,7 +111,7 @@ fn print(rows: &[Row], images: usize) {
             row.ciphertexts_used.to_string(),
             row.known_plaintexts.to_string(),
             format!("{:.1} %", 100.0 * row.recovered_fraction),
-            report::difference(Some(row.max_abs_error)),
+            report::difference(row.max_abs_error),
             report::seconds(Some(row.seconds)),
         ]);
     }

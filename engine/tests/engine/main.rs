@@ -26,3 +26,4 @@ mod samples;
 mod support;
 mod trainer;
 mod training;
+mod verify;
