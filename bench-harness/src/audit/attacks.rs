@@ -93,12 +93,11 @@ fn eigenvalues_of(c: &[f64]) -> [f64; 2] {
 /// Blocks(2): every ciphertext has the eigenvectors of one of them; the one whose eigenvalues are
 /// furthest apart shows them best.
 pub(super) fn by_eigenvectors(seen: &Seen) -> Streams {
-    let apart = |i: &usize| {
-        let [large, small] = eigenvalues_of(&seen.one(*i));
+    let apart = |i: usize| {
+        let [large, small] = eigenvalues_of(&seen.one(i));
         large - small
     };
-    let widest = (0..seen.len()).max_by(|a, b| apart(a).total_cmp(&apart(b)));
-    let one = seen.one(widest.unwrap_or(0));
+    let one = seen.one(furthest(seen.len(), apart));
     let streams = eigenvalues_of(&one).map(|eigenvalue| by_eigenvalue(seen, &one, eigenvalue));
     Streams(streams.to_vec())
 }
@@ -106,9 +105,14 @@ pub(super) fn by_eigenvectors(seen: &Seen) -> Streams {
 /// Blocks(n): a ciphertext whose message is known. Its left eigenvector for that message is one of
 /// every ciphertext for its own.
 pub(super) fn by_known_block(seen: &Seen, messages: &[f64]) -> Vec<f64> {
-    // A bright pixel, which few masks share.
-    let known = (0..messages.len()).max_by(|a, b| messages[*a].total_cmp(&messages[*b]));
-    let known = known.unwrap_or(0);
+    // A bright pixel with dark masks, as the trace shows: where a mask is the message, two eigenvectors
+    // are for the same number.
+    let n = seen.dim().isqrt();
+    let apart = |i: usize| {
+        let trace: f64 = seen.one(i).iter().step_by(n + 1).sum();
+        n as f64 * messages[i] - trace
+    };
+    let known = furthest(messages.len(), apart);
     by_eigenvalue(seen, &seen.one(known), messages[known])
 }
 
@@ -144,12 +148,11 @@ pub(super) fn by_known(seen: &Seen, messages: &[f64]) -> Vec<f64> {
             }
             row
         };
-        let length = |i: &usize| dot(&rest(*i), &rest(*i));
-        let furthest = (0..seen.len()).max_by(|a, b| length(a).total_cmp(&length(b)));
-        let furthest = furthest.unwrap_or(0);
-        let scale = length(&furthest).sqrt();
-        spanned.push(rest(furthest).iter().map(|x| x / scale).collect());
-        known.push(furthest);
+        let length = |i: usize| dot(&rest(i), &rest(i));
+        let next = furthest(seen.len(), length);
+        let scale = length(next).sqrt();
+        spanned.push(rest(next).iter().map(|x| x / scale).collect());
+        known.push(next);
     }
     let rows: Vec<f64> = known
         .iter()
@@ -163,6 +166,12 @@ pub(super) fn by_known(seen: &Seen, messages: &[f64]) -> Vec<f64> {
     (0..seen.len())
         .map(|i| dot(&weights, &seen.one(i)))
         .collect()
+}
+
+/// Which of `0..count` has most of something.
+pub(super) fn furthest(count: usize, of: impl Fn(usize) -> f64) -> usize {
+    let furthest = (0..count).max_by(|a, b| of(*a).total_cmp(&of(*b)));
+    furthest.unwrap_or(0)
 }
 
 fn dot(a: &[f64], b: &[f64]) -> f64 {

@@ -2,7 +2,7 @@
 //! ciphertexts. The evaluation key's eigenvalues split each coefficient into slots as they do any
 //! ciphertext; in the message's slot and in the mask's the point is the same.
 
-use super::attacks::Streams;
+use super::attacks::{Streams, furthest};
 use super::matrix::solve;
 use super::seen::Seen;
 
@@ -107,12 +107,6 @@ pub(super) fn by_two_known(seen: &Seen, messages: &[f64]) -> Vec<f64> {
     let off = |found: &Vec<f64>| (found[second] - messages[second]).abs();
     let nearest = found.into_iter().min_by(|a, b| off(a).total_cmp(&off(b)));
     nearest.unwrap_or_default()
-}
-
-/// Which of `0..count` has most of something.
-fn furthest(count: usize, of: impl Fn(usize) -> f64) -> usize {
-    let furthest = (0..count).max_by(|a, b| of(*a).total_cmp(&of(*b)));
-    furthest.unwrap_or(0)
 }
 
 /// Reduced polynomials: the secret point is one of the public roots of what they are reduced by, so the

@@ -34,7 +34,7 @@ const EXCHANGED: f64 = 0.9;
 /// Results nearer than this to the right ones, as a part of the largest, are right but for rounding.
 const SAME: f64 = 1e-5;
 /// What part of the wrong weights has to be seen: no check input may reach some that samples do.
-const REACHED: f64 = 0.75;
+const REACHED: f64 = 0.5;
 /// Images by which a forger tells streams apart.
 const LOOKED_AT: usize = 20;
 

@@ -17,7 +17,8 @@ use crate::workloads::{Sources, Workload};
 /// Options of `audit`.
 #[derive(clap::Args, Debug, Clone)]
 pub struct Options {
-    /// Folder for pictures of what was recovered: ciphertexts, and the two streams in them.
+    /// Folder for pictures of what was recovered: ciphertexts and the two streams in them, coefficients
+    /// of hybrid ciphertexts and what black pixels make of them.
     #[arg(long, value_name = "DIR")]
     pub to: Option<PathBuf>,
     /// Folder with MNIST as IDX files, gzip or not [default: digits are drawn].
@@ -80,7 +81,7 @@ pub fn run(options: &Options) -> Result<()> {
         }
         println!(
             "The first {SHOWN} images, as ciphertexts and as what one ciphertext's eigenvectors make \
-             of them: {}",
+             of them, and as coefficients of hybrid ones and as what their black pixels make of those: {}",
             folder.display()
         );
     }
@@ -120,12 +121,17 @@ fn print(rows: &[Row], images: usize) {
         "Of {images} images of digits, with no secret key. Ciphertexts and known plaintexts are what an \
          attack needs before it reads all the others."
     );
+    println!(
+        "Of networks with check inputs it is what part of honest rows or of faults is seen, and what part \
+         of forged rows is not."
+    );
     for row in rows.iter().filter(|row| row.status == Status::Failed) {
         println!(
-            "failed: {} on {} recovers {:.1} %, and should recover all",
+            "failed: {} on {}, {:.1} % ({})",
             row.attack,
             row.scheme,
-            100.0 * row.recovered_fraction
+            100.0 * row.recovered_fraction,
+            row.note
         );
     }
 }

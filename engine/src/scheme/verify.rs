@@ -73,8 +73,8 @@ pub struct Verified {
     pub messages: Plaintext,
     /// Rows whose check is not what it should be, in ascending order.
     pub failed_rows: Vec<usize>,
-    /// The largest distance of a check from what it should be, in multiples of u max|slot| of its row:
-    /// to be compared with [`Verifier::tolerance`].
+    /// The largest distance of a check from what it should be, in the multiples of
+    /// [`Verifier::tolerance`].
     pub largest_deviation: f64,
 }
 
@@ -187,8 +187,10 @@ impl<'k> Verifier<'k> {
         Ok(())
     }
 
-    /// How far a check may be from what it should be, in multiples of u max|slot|, where u is the unit
-    /// roundoff of the results' element type and max|slot| the largest message or check in the row.
+    /// How far a check may be from what it should be, in multiples of u max|slot|: u is the unit roundoff
+    /// of the results' element type, and max|slot| the largest message or check in the row, or the largest
+    /// output of the pool where that is larger. What is rounded is of the size of what goes through a
+    /// network, and a row whose results happen to be small has no less of it.
     pub fn tolerance(&self) -> f64 {
         self.tolerance
     }
@@ -269,12 +271,13 @@ impl<'k> Verifier<'k> {
         let (messages, checks) = (key.decrypt_nth(outputs, 0)?, key.decrypt_nth(outputs, 1)?);
         let (wide, found) = (messages.to_f64(), checks.to_f64());
         let (width, unit) = (row.elements()?, unit_roundoff(outputs.dtype()));
+        let usual = expected.iter().fold(0.0f64, |m, x| m.max(x.abs()));
         let mut failed_rows = Vec::new();
         let mut largest_deviation = 0.0f64;
         for (row, chosen) in self.chosen(receipt).into_iter().enumerate() {
             let at = |row| row * width..(row + 1) * width;
             let (message, check) = (&wide[at(row)], &found[at(row)]);
-            let deviation = deviation(message, check, &expected[at(chosen)], unit);
+            let deviation = deviation(message, check, &expected[at(chosen)], usual) / unit;
             largest_deviation = largest_deviation.max(deviation);
             if deviation > self.tolerance {
                 failed_rows.push(row);
@@ -327,20 +330,19 @@ fn check_means(pool: &Plaintext) -> Result<()> {
     Ok(())
 }
 
-/// How far the numbers of a check are from what they should be, in multiples of `unit` times the
-/// largest message or check; infinite where one is not finite.
-fn deviation(messages: &[f64], checks: &[f64], expected: &[f64], unit: f64) -> f64 {
+/// How far the numbers of a check are from what they should be, as a part of the largest message or
+/// check, or of `usual` where that is larger; infinite where one is not finite.
+fn deviation(messages: &[f64], checks: &[f64], expected: &[f64], usual: f64) -> f64 {
     let both = || messages.iter().chain(checks);
     if both().any(|x| !x.is_finite()) {
         return f64::INFINITY;
     }
-    let largest = both().fold(0.0f64, |m, x| m.max(x.abs()));
     let pairs = checks.iter().zip(expected);
     let furthest = pairs.fold(0.0f64, |m, (x, y)| m.max((x - y).abs()));
     if furthest == 0.0 {
         return 0.0;
     }
-    furthest / (unit * largest)
+    furthest / both().fold(usual, |m, x| m.max(x.abs()))
 }
 
 /// Half the distance from 1 to the next number.
@@ -415,14 +417,14 @@ mod tests {
     }
 
     #[test]
-    fn a_deviation_is_one_of_its_row() {
-        let unit = 0.25;
-        assert_eq!(deviation(&[8.0], &[1.0, 2.0], &[1.0, 4.0], unit), 1.0);
-        assert_eq!(deviation(&[0.0], &[0.0], &[0.0], unit), 0.0);
-        assert_eq!(deviation(&[0.0], &[0.0], &[1.0], unit), f64::INFINITY);
+    fn deviations_are_parts_of_the_largest() {
+        assert_eq!(deviation(&[8.0], &[1.0, 2.0], &[1.0, 4.0], 1.0), 0.25);
+        assert_eq!(deviation(&[8.0], &[1.0, 2.0], &[1.0, 4.0], 16.0), 0.125);
+        assert_eq!(deviation(&[0.0], &[0.0], &[0.0], 0.0), 0.0);
+        assert_eq!(deviation(&[0.0], &[0.0], &[1.0], 1.0), 1.0);
         for odd in [f64::NAN, f64::INFINITY] {
-            assert_eq!(deviation(&[odd], &[1.0], &[1.0], unit), f64::INFINITY);
-            assert_eq!(deviation(&[1.0], &[odd], &[1.0], unit), f64::INFINITY);
+            assert_eq!(deviation(&[odd], &[1.0], &[1.0], 1.0), f64::INFINITY);
+            assert_eq!(deviation(&[1.0], &[odd], &[1.0], 1.0), f64::INFINITY);
         }
     }
 }
