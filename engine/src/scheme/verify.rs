@@ -112,15 +112,18 @@ impl<'k> Verifier<'k> {
         let (elements, width) = (shape.elements()?, shape.row_elements());
         let largest = like.to_f64().iter().fold(0.0f64, |m, x| m.max(x.abs()));
         let range = if largest > 0.0 { largest } else { 1.0 };
-        let drawn = |_| range * (2.0 * encryptor.rng().random::<f64>() - 1.0);
-        let mut pool: Vec<f64> = (0..elements).map(drawn).collect();
+        let mut pool = Plaintext::zeros(shape, DType::F64)?;
+        let numbers = pool.buffer_mut().as_mut_slice::<f64>();
+        numbers.fill_with(|| range * (2.0 * encryptor.rng().random::<f64>() - 1.0));
         for feature in 0..width {
             let column = || (feature..elements).step_by(width);
-            let mean = column().map(|e| pool[e]).sum::<f64>() / count.max(1) as f64;
-            let widest = column().fold(range, |m, e| m.max((pool[e] - mean).abs()));
-            column().for_each(|e| pool[e] = (pool[e] - mean) * (range / widest));
+            let mean = column().map(|e| numbers[e]).sum::<f64>() / count.max(1) as f64;
+            let widest = column().fold(range, |m, e| m.max((numbers[e] - mean).abs()));
+            for e in column() {
+                numbers[e] = (numbers[e] - mean) * (range / widest);
+            }
         }
-        let pool = Plaintext::new(shape, &pool)?.to_dtype(like.dtype())?;
+        let pool = pool.to_dtype(like.dtype())?;
         Self::new(encryptor, pool)
     }
 
@@ -297,7 +300,7 @@ impl<'k> Verifier<'k> {
         stream.set_stream(receipt.encryption);
         let count = self.pool.shape().rows() as u128;
         (0..receipt.rows)
-            .map(|_| (u128::from(stream.next_u64()) * count >> 64) as usize)
+            .map(|_| ((u128::from(stream.next_u64()) * count) >> 64) as usize)
             .collect()
     }
 }

@@ -284,11 +284,13 @@ fn what_does_not_fit_is_refused() {
         Verifier::generate(encryptor(), &number, 4),
         &["a single number has no rows"],
     );
-    refused(
-        "a pool past memory",
-        Verifier::generate(encryptor(), &case.samples, usize::MAX / 2),
-        &["more elements than can be addressed"],
-    );
+    for (count, part) in [
+        (usize::MAX / 2, "more elements than can be addressed"),
+        (1 << 45, "bytes of memory"),
+    ] {
+        let pool = Verifier::generate(encryptor(), &case.samples, count);
+        refused("a pool past memory", pool, &[part]);
+    }
     let plain = SecretKey::from_known_seed(3, 1).expect("a key");
     refused(
         "a key of one message",
