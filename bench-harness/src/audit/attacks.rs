@@ -28,35 +28,52 @@ impl Streams {
         near(&nearest, messages)
     }
 
-    /// The stream whose images of `side` pixels change least from pixel to pixel.
-    pub(super) fn smoothest(&self, side: usize) -> &[f64] {
+    /// Which stream's images of `side` pixels change least from pixel to pixel.
+    pub(super) fn smoothest(&self, side: usize) -> usize {
         let change = |stream: &[f64]| -> f64 {
             let rows = stream.chunks_exact(side);
             rows.flat_map(|row| row.windows(2))
                 .map(|pair| (pair[1] - pair[0]).abs())
                 .sum()
         };
-        let streams = self.0.iter();
+        let streams = self.0.iter().enumerate();
         streams
-            .min_by(|a, b| change(a).total_cmp(&change(b)))
-            .map_or(&[], |stream| stream)
+            .min_by(|(_, a), (_, b)| change(a).total_cmp(&change(b)))
+            .map_or(0, |(nth, _)| nth)
     }
 }
 
 /// Compact(n): the evaluation key names the eigenvalues of the generator Z, and a ciphertext is a
 /// sum of Chebyshev polynomials of Z. So slot k holds the sum of the coordinates times T_j(v_k).
 pub(super) fn by_roots(seen: &Seen) -> Streams {
-    let slot = |root: f64| -> Vec<f64> {
-        let mut weights = vec![1.0, root];
-        while weights.len() < seen.dim() {
-            let [before, last] = [weights[weights.len() - 2], weights[weights.len() - 1]];
-            weights.push(2.0 * root * last - before);
-        }
+    let slot = |root: &f64| -> Vec<f64> {
+        let weights = chebyshev(*root, seen.dim());
         (0..seen.len())
             .map(|i| dot(&weights, &seen.one(i)))
             .collect()
     };
-    Streams(seen.roots.iter().map(|root| slot(*root)).collect())
+    Streams(seen.roots.iter().map(slot).collect())
+}
+
+/// What one in one slot and zero in the others is in coordinates: Compact(n) from the other side, which
+/// is all it takes to change a number in a slot.
+pub(super) fn one_in(slot: usize, roots: &[f64]) -> Vec<f64> {
+    let to_slots: Vec<f64> = roots
+        .iter()
+        .flat_map(|root| chebyshev(*root, roots.len()))
+        .collect();
+    let one = (0..roots.len()).map(|nth| f64::from(u8::from(nth == slot)));
+    solve(&to_slots, &one.collect::<Vec<_>>())
+}
+
+/// T_j(x) for j in 0..count.
+fn chebyshev(x: f64, count: usize) -> Vec<f64> {
+    let mut values = vec![1.0, x];
+    while values.len() < count {
+        let [before, last] = [values[values.len() - 2], values[values.len() - 1]];
+        values.push(2.0 * x * last - before);
+    }
+    values
 }
 
 /// Blocks(2): the eigenvalues of each matrix, the larger first.
@@ -76,12 +93,11 @@ fn eigenvalues_of(c: &[f64]) -> [f64; 2] {
 /// Blocks(2): every ciphertext has the eigenvectors of one of them; the one whose eigenvalues are
 /// furthest apart shows them best.
 pub(super) fn by_eigenvectors(seen: &Seen) -> Streams {
-    let apart = |i: &usize| {
-        let [large, small] = eigenvalues_of(&seen.one(*i));
+    let apart = |i: usize| {
+        let [large, small] = eigenvalues_of(&seen.one(i));
         large - small
     };
-    let widest = (0..seen.len()).max_by(|a, b| apart(a).total_cmp(&apart(b)));
-    let one = seen.one(widest.unwrap_or(0));
+    let one = seen.one(furthest(seen.len(), apart));
     let streams = eigenvalues_of(&one).map(|eigenvalue| by_eigenvalue(seen, &one, eigenvalue));
     Streams(streams.to_vec())
 }
@@ -89,9 +105,14 @@ pub(super) fn by_eigenvectors(seen: &Seen) -> Streams {
 /// Blocks(n): a ciphertext whose message is known. Its left eigenvector for that message is one of
 /// every ciphertext for its own.
 pub(super) fn by_known_block(seen: &Seen, messages: &[f64]) -> Vec<f64> {
-    // A bright pixel, which few masks share.
-    let known = (0..messages.len()).max_by(|a, b| messages[*a].total_cmp(&messages[*b]));
-    let known = known.unwrap_or(0);
+    // A bright pixel with dark masks, as the trace shows: where a mask is the message, two eigenvectors
+    // are for the same number.
+    let n = seen.dim().isqrt();
+    let apart = |i: usize| {
+        let trace: f64 = seen.one(i).iter().step_by(n + 1).sum();
+        n as f64 * messages[i] - trace
+    };
+    let known = furthest(messages.len(), apart);
     by_eigenvalue(seen, &seen.one(known), messages[known])
 }
 
@@ -127,12 +148,11 @@ pub(super) fn by_known(seen: &Seen, messages: &[f64]) -> Vec<f64> {
             }
             row
         };
-        let length = |i: &usize| dot(&rest(*i), &rest(*i));
-        let furthest = (0..seen.len()).max_by(|a, b| length(a).total_cmp(&length(b)));
-        let furthest = furthest.unwrap_or(0);
-        let scale = length(&furthest).sqrt();
-        spanned.push(rest(furthest).iter().map(|x| x / scale).collect());
-        known.push(furthest);
+        let length = |i: usize| dot(&rest(i), &rest(i));
+        let next = furthest(seen.len(), length);
+        let scale = length(next).sqrt();
+        spanned.push(rest(next).iter().map(|x| x / scale).collect());
+        known.push(next);
     }
     let rows: Vec<f64> = known
         .iter()
@@ -146,6 +166,12 @@ pub(super) fn by_known(seen: &Seen, messages: &[f64]) -> Vec<f64> {
     (0..seen.len())
         .map(|i| dot(&weights, &seen.one(i)))
         .collect()
+}
+
+/// Which of `0..count` has most of something.
+pub(super) fn furthest(count: usize, of: impl Fn(usize) -> f64) -> usize {
+    let furthest = (0..count).max_by(|a, b| of(*a).total_cmp(&of(*b)));
+    furthest.unwrap_or(0)
 }
 
 fn dot(a: &[f64], b: &[f64]) -> f64 {

@@ -9,17 +9,31 @@ pub(super) struct Seen {
     planes: Vec<Vec<f64>>,
     /// Eigenvalues of the public generator.
     pub(super) roots: Vec<f64>,
+    /// Roots of the public polynomial, where there is one.
+    pub(super) reduction: Vec<f64>,
 }
 
 impl Seen {
     /// # Errors
     /// When the ciphertexts are not in f32.
     pub(super) fn of(ciphertext: &Ciphertext) -> Result<Self> {
+        Self::of_first(ciphertext, usize::MAX)
+    }
+
+    /// So many of them at most.
+    ///
+    /// # Errors
+    /// When the ciphertexts are not in f32.
+    pub(super) fn of_first(ciphertext: &Ciphertext, count: usize) -> Result<Self> {
         let planes = ciphertext.planes::<f32>()?;
-        let plane = |i: usize| planes.plane(i).iter().map(|x| f64::from(*x)).collect();
+        let plane = |i: usize| {
+            let numbers = planes.plane(i).iter().take(count);
+            numbers.map(|x| f64::from(*x)).collect()
+        };
         Ok(Self {
             planes: (0..planes.count()).map(plane).collect(),
             roots: ciphertext.key().roots().to_vec(),
+            reduction: ciphertext.key().reduction().to_vec(),
         })
     }
 

@@ -61,7 +61,9 @@ pub fn run(options: &Options) -> Result<()> {
     if let Some(graded) = (options.algebra.iter()).find(|a| matches!(a, Algebra::Graded(_))) {
         return Err(Error::Option {
             option: "--algebra",
-            reason: format!("tensors of {graded} are of several degrees, and a case has one algebra"),
+            reason: format!(
+                "tensors of {graded} are of several degrees, and a case has one algebra"
+            ),
         });
     }
     let cpu = Cpu::new()?;

@@ -1,6 +1,6 @@
 //! X-ray coronary angiography: which of the two coronary arteries a frame shows.
 
-use furthermore::network::{Convolution, Optimizer, Pool, Window};
+use furthermore::network::{Convolution, Optimizer, Pool};
 
 use super::examples::{Examples, Judged, Standard, Task, one_hot};
 use super::{Loss, Recipe, Workload};
@@ -32,7 +32,7 @@ pub(super) const ANGIO: Workload = Workload {
             let padded = Convolution::padded(1);
             x = network.conv2d(&format!("conv{nth}"), x, [ins, outs], [3, 3], padded)?;
             x = network.relu(&format!("relu{nth}"), x)?;
-            x = network.pool(&format!("pool{nth}"), Pool::Average, x, Window::tiling(2))?;
+            x = network.pool(&format!("pool{nth}"), Pool::Average, x, 2)?;
         }
         let x = network.flatten("flat", x)?;
         let x = network.linear("fc1", x, 2048, 64)?;

@@ -1,6 +1,6 @@
 //! Handwritten digits: a small perceptron and LeNet-5 with average pooling.
 
-use furthermore::network::{Convolution, Optimizer, Pool, Window};
+use furthermore::network::{Convolution, Optimizer, Pool};
 use furthermore::tensor::DType;
 
 use super::examples::{Examples, Judged, Task, one_hot};
@@ -51,10 +51,10 @@ pub(super) const LENET: Workload = Workload {
         let padded = Convolution::padded(2);
         let x = network.conv2d("conv1", x, [1, 6], [5, 5], padded)?;
         let x = network.relu("relu1", x)?;
-        let x = network.pool("pool1", Pool::Average, x, Window::tiling(2))?;
+        let x = network.pool("pool1", Pool::Average, x, 2)?;
         let x = network.conv2d("conv2", x, [6, 16], [5, 5], Convolution::default())?;
         let x = network.relu("relu2", x)?;
-        let x = network.pool("pool2", Pool::Average, x, Window::tiling(2))?;
+        let x = network.pool("pool2", Pool::Average, x, 2)?;
         let x = network.flatten("flat", x)?;
         let x = network.linear("fc1", x, 400, 120)?;
         let x = network.relu("relu3", x)?;

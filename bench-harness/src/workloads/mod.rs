@@ -2,6 +2,7 @@
 
 mod angio;
 mod examples;
+mod layers;
 mod mnist;
 mod resident;
 mod wbc;
@@ -19,6 +20,8 @@ use crate::scheme::Scheme;
 
 pub use examples::{Examples, Judged, Task, Told};
 pub(crate) use resident::resident;
+
+use layers::Layers;
 
 /// How a network's outputs are judged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,7 +62,7 @@ pub struct Workload {
     pub recipe: Recipe,
     /// Degree of the polynomials that take its activations' places where only sums and products go.
     pub degree: usize,
-    build: fn(&mut Network, Value) -> Result<Value, furthermore::Error>,
+    build: fn(&mut Layers<'_>, Value) -> Result<Value, furthermore::Error>,
     examples: fn(&Sources<'_>, DType) -> Result<Task>,
 }
 
@@ -125,7 +128,16 @@ impl Workload {
     /// # Errors
     /// Never for the workloads here; the engine checks names.
     pub fn inference(&self) -> Result<Network> {
-        let (mut network, _, y) = self.start()?;
+        self.inference_without(None)
+    }
+
+    /// The same without a function, or with a pooling that takes the first number of each window: a
+    /// network that has gone wrong.
+    ///
+    /// # Errors
+    /// As [`Workload::inference`].
+    pub(crate) fn inference_without(&self, layer: Option<&str>) -> Result<Network> {
+        let (mut network, y) = self.start(layer)?;
         network.output("y", y)?;
         Ok(network)
     }
@@ -135,7 +147,7 @@ impl Workload {
     /// # Errors
     /// When a number of the optimizer's is out of range.
     pub fn training(&self, optimizer: Optimizer) -> Result<Network> {
-        let (network, _, y) = self.start()?;
+        let (network, y) = self.start(None)?;
         self.stepping(network, y, optimizer)
     }
 
@@ -165,11 +177,12 @@ impl Workload {
         Ok(network.with_optimizer(loss, optimizer, None)?)
     }
 
-    fn start(&self) -> Result<(Network, Value, Value)> {
+    fn start(&self, left_out: Option<&str>) -> Result<(Network, Value)> {
         let mut network = Network::new();
         let x = network.input("x", self.input)?;
-        let y = (self.build)(&mut network, x)?;
-        Ok((network, x, y))
+        let mut layers = Layers::new(&mut network, left_out);
+        let y = (self.build)(&mut layers, x)?;
+        Ok((network, y))
     }
 }
 

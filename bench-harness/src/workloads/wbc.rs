@@ -1,9 +1,10 @@
 //! The circulation of the whole body: a network that stands for the model, and one that turns it round.
 
-use furthermore::network::{Network, Optimizer, Value};
+use furthermore::network::{Optimizer, Value};
 use furthermore::tensor::DType;
 
 use super::examples::{Examples, Judged, Standard, Task};
+use super::layers::Layers;
 use super::{Loss, Recipe, Sources, Workload};
 use crate::data::circulation::{self, Cases, MEASUREMENTS, PARAMETERS};
 use crate::error::Result;
@@ -67,7 +68,7 @@ const RECIPE: Recipe = Recipe {
 };
 
 fn perceptron(
-    network: &mut Network,
+    network: &mut Layers<'_>,
     x: Value,
     [inputs, outputs]: [usize; 2],
 ) -> Result<Value, furthermore::Error> {

@@ -95,7 +95,8 @@ impl SecretKey {
         }
     }
 
-    fn decrypt_nth(&self, ciphertext: &Ciphertext, nth: usize) -> Result<Plaintext> {
+    /// Decrypts one of the messages.
+    pub(super) fn decrypt_nth(&self, ciphertext: &Ciphertext, nth: usize) -> Result<Plaintext> {
         let found = ciphertext.key().id();
         if found != self.id() {
             let what = format!("ciphertext of shape {}", ciphertext.shape());
@@ -179,7 +180,17 @@ impl SecretKey {
     }
 }
 
-impl Encryptor<'_> {
+impl<'k> Encryptor<'k> {
+    /// The key that it encrypts under.
+    pub(super) fn key(&self) -> &'k SecretKey {
+        self.key
+    }
+
+    /// What its masks are drawn from.
+    pub(super) fn rng(&mut self) -> &mut ChaCha20Rng {
+        &mut self.rng
+    }
+
     /// Encrypts a tensor, with masks in the tensor's range.
     ///
     /// # Errors

@@ -13,6 +13,7 @@ mod evaluation;
 mod key;
 mod mask;
 mod stored;
+mod verify;
 
 pub(crate) use stored::MAGIC as KEY_MAGIC;
 
@@ -20,3 +21,4 @@ pub use encrypt::Encryptor;
 pub use evaluation::{EvaluationKey, KeyId};
 pub use key::{KeyShape, SecretKey};
 pub use mask::{Guard, MaskPolicy};
+pub use verify::{Receipt, Verified, Verifier};

@@ -28,3 +28,4 @@ mod samples;
 mod support;
 mod trainer;
 mod training;
+mod verify;
