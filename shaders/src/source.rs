@@ -48,7 +48,7 @@ pub const FAMILIES: &[Family] = &[
     family!(
         "block_matmul",
         ["block_matmul"],
-        ["elementary", "functions", "epilogue", "gemm"]
+        ["elementary", "functions", "epilogue", "gemm", "parts"]
     ),
     family!(
         "conv2d",
@@ -61,6 +61,7 @@ pub const FAMILIES: &[Family] = &[
             "tiles",
             "windows",
             "scratch",
+            "parts",
             "steps",
             "step_gradient"
         ]
@@ -85,7 +86,7 @@ pub const FAMILIES: &[Family] = &[
     family!(
         "conv2d_sums",
         ["conv2d_gradient_bias", "add_pieces"],
-        ["tiles", "scratch", "steps", "step_gradient"]
+        ["tiles", "scratch", "parts", "steps", "step_gradient"]
     ),
     family!(
         "pool",
@@ -111,7 +112,7 @@ pub const FAMILIES: &[Family] = &[
             "poly_map_coefficient_gradient",
             "poly_map_coefficient_gradient_of_chunks"
         ],
-        []
+        ["parts"]
     ),
     family!("convert", ["linear_map", "transpose", "strided_copy"], []),
     family!(
@@ -132,7 +133,7 @@ pub const FAMILIES: &[Family] = &[
             "binary_cross_entropy_gradient",
             "mean_squared_error",
         ],
-        ["elementary"]
+        ["elementary", "parts"]
     ),
     family!("update", ["sgd", "adam", "clip"], []),
     family!("guard", ["verdict"], []),

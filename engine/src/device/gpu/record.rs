@@ -231,24 +231,26 @@ impl<'a> Recorder<'a> {
         let cutter = Cutter {
             number: transfer::size(self.context.stored) as usize,
             alignment: alignment as usize,
+            binding: self.context.largest_binding,
         };
         let mut views = std::mem::replace(&mut self.views, Views::new(self.buffers.len()));
         let mut left = vec![Part::whole(command)];
         let mut parts = Vec::new();
         while let Some(part) = left.pop() {
             let fits = |region: &Region| self.binds(region, region.elements);
+            let lower = || lowering.lower(&part.command, &part.share);
             let bound = part.operands().all(fits);
-            let lowered = bound.then(|| lowering.lower(&part.command)).transpose()?;
+            let lowered = bound.then(lower).transpose()?;
             let little = |lowered: &Vec<Lowered>| lowered.iter().all(|l| self.leaves_little(l));
-            let halves = match &lowered {
+            let smaller = match &lowered {
                 Some(lowered) if little(lowered) => None,
-                _ => cutter.halves(&part, &mut views, fits),
+                _ => cutter.parts(&part, &mut views, fits),
             };
-            match (halves, lowered) {
-                (Some([first, second]), _) => left.extend([second, first]),
+            match (smaller, lowered) {
+                (Some(smaller), _) => left.extend(smaller.into_iter().rev()),
                 (None, Some(lowered)) => parts.push((part, lowered)),
                 (None, None) => {
-                    let lowered = lowering.lower(&part.command)?;
+                    let lowered = lower()?;
                     parts.push((part, lowered));
                 }
             }

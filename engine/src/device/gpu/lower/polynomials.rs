@@ -2,7 +2,7 @@
 
 use furthermore_kernels_cpu::KernelError;
 
-use super::{Lowered, Lowering, WORKGROUP};
+use super::{Lowered, Lowering, Share, WORKGROUP};
 use crate::error::{Error, Result};
 use crate::plan::Region;
 
@@ -50,6 +50,7 @@ impl Lowering {
         g: Region,
         x: Region,
         y: Region,
+        share: &Share,
     ) -> Result<Vec<Lowered>> {
         let chunks = x
             .elements
@@ -89,7 +90,7 @@ impl Lowering {
             let entry = "poly_map_coefficient_gradient_of_chunks";
             dispatches.push(dispatch(entry, y.elements, work)?);
         }
-        Ok(dispatches)
+        share.keep(dispatches, y.planes * y.elements)
     }
 }
 
