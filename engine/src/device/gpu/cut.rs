@@ -106,25 +106,19 @@ struct Cut {
 }
 
 impl Cutter {
-    /// What takes a command's place, in order: mostly its two halves, about. Operands that `fits` says
-    /// are too large get smaller by that or, where all fit, what it writes. `None` where there is no
-    /// way.
+    /// What takes a command's place, in order: mostly its two halves, about. The operands that are too
+    /// large get smaller by that or, where none is, what it writes. `None` where there is no way.
     pub(super) fn parts(
         self,
         part: &Part,
         views: &mut Views,
-        fits: impl Fn(&Region) -> bool,
+        large: &[usize],
     ) -> Option<Vec<Part>> {
-        let operands = part.operands().enumerate();
-        let large: Vec<usize> = operands
-            .filter(|(_, region)| !fits(region))
-            .map(|(nth, _)| nth)
-            .collect();
         if let Some((copy, rest)) = boxes::copy_of(&part.command.kernel) {
             return self.boxes(part, views, &copy, rest, large.contains(&0));
         }
         let ways = Along::ways(&part.command);
-        let (way, cut) = self.choose(part, &large, &ways)?;
+        let (way, cut) = self.choose(part, large, &ways)?;
         Some(self.halves(part, views, way, &cut).into())
     }
 
@@ -157,11 +151,12 @@ impl Cutter {
         })
     }
 
-    /// The middle of a way, about, where bindings may begin.
+    /// The middle of a way, about: where bindings may begin if there are enough to choose from. Bits have
+    /// to begin there.
     fn cut(self, part: &Part, way: &Along<'_>) -> Option<Cut> {
         let granules = way.count.div_ceil(way.granule);
         let mut extents = Vec::new();
-        let mut step = 1;
+        let (mut step, mut needed) = (1, 1);
         for (nth, region) in part.operands().enumerate() {
             let (all, each, bytes) = match (way.shared.contains(&nth), region.is_bits()) {
                 (true, _) => (region.elements, 0, self.number),
@@ -175,9 +170,16 @@ impl Cutter {
             // Powers of two: the largest is a multiple of all.
             let lowest = (each * bytes).trailing_zeros().min(usize::BITS - 1);
             step = step.max(self.alignment >> lowest);
+            if region.is_bits() {
+                needed = needed.max(self.alignment >> lowest);
+            }
         }
-        let middle = (granules / 2 / step * step).max(step);
-        (middle < granules).then_some(Cut { middle, extents })
+        let middle = |step: usize| {
+            let middle = (granules / 2 / step * step).max(step);
+            (middle < granules).then_some(middle)
+        };
+        let middle = middle(step).or_else(|| middle(needed))?;
+        Some(Cut { middle, extents })
     }
 
     fn halves(self, part: &Part, views: &mut Views, way: &Along<'_>, cut: &Cut) -> [Part; 2] {
@@ -239,13 +241,12 @@ mod tests {
                 binding: 4000,
             };
             let mut views = Views::new(plan.buffers().len());
-            let fits = |region: &Region| region.elements <= 1000;
             let mut left = vec![Part::whole(&plan.commands()[0])];
             let mut next = 0;
             while let Some(part) = left.pop() {
                 let elements = part.command.writes[0].elements;
                 if elements > 1000 {
-                    let parts = cutter.parts(&part, &mut views, fits);
+                    let parts = cutter.parts(&part, &mut views, &[0, 1]);
                     left.extend(parts.expect("elements go by themselves").into_iter().rev());
                     continue;
                 }
