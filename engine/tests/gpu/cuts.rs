@@ -312,8 +312,8 @@ fn what_cannot_be_cut_is_named() {
         (case(softmax, &[2048], &[2048]), "'x'", "8192 bytes"),
         (
             case(weights, &lens, &[conv.weight_len()]),
-            "'y'",
-            "4608 bytes",
+            "'a'",
+            "4480 bytes",
         ),
     ];
     for (case, operand, bytes) in refused {
