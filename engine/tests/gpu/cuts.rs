@@ -159,6 +159,12 @@ fn hold_to_processor(cases: impl Fn(usize) -> Vec<Case>) {
 }
 
 #[test]
+#[should_panic(expected = "control at 1")]
+fn a_number_that_is_off_is_noticed() {
+    expect_near("control", &[1.0, 0.5001], &[1.0, 0.5], 1e-5);
+}
+
+#[test]
 fn products_go_by_products_and_rows() {
     hold_to_processor(|_| cases::products());
 }

@@ -114,7 +114,7 @@ impl Cutter {
         views: &mut Views,
         large: &[usize],
     ) -> Option<Vec<Part>> {
-        if let Some((copy, rest)) = boxes::copy_of(&part.command.kernel) {
+        if let Some((copy, rest)) = boxes::copy_of(&part.command) {
             return self.boxes(part, views, &copy, rest, large.contains(&0));
         }
         let ways = Along::ways(&part.command);

@@ -287,9 +287,11 @@ impl<'a> Recorder<'a> {
             match (smaller, lowered) {
                 (Some(smaller), _) => left.extend(smaller.into_iter().rev()),
                 (None, Some(lowered)) => parts.push((part, lowered)),
+                // What binds it says what is wrong; the others would end no better.
                 (None, None) => {
                     let lowered = lower()?;
-                    parts.push((part, lowered));
+                    parts = vec![(part, lowered)];
+                    break;
                 }
             }
         }

@@ -505,6 +505,11 @@ pub(super) fn boxes() -> Vec<Case> {
         transpose([3, 40, 40]),
         transpose([1, 2, 3001]),
     ]);
+    // A tile is the transpose of its samples.
+    for (batch, into) in [(20, true), (45, false), (45, true)] {
+        let len = batch * 61;
+        cases.push(case(Kernel::Tiles { batch, into }, &[len], &[len]));
+    }
     cases
 }
 

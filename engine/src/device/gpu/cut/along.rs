@@ -91,9 +91,8 @@ impl<'a> Along<'a> {
         }
     }
 
-    /// A convolution, where of its operands one lies in images of its input channels, one in those of its
-    /// output channels, and one has weights. Others but steps belong to output channels. The last
-    /// operand is written.
+    /// A convolution or a gradient by its input or weights. Its input's images and its weights are
+    /// operands of these numbers, as is what is written; all others go by output channels.
     fn convolved(
         shape: &Conv2dShape,
         of_shape: impl Fn(Conv2dShape) -> Kernel + Copy + 'a,
@@ -184,8 +183,8 @@ impl<'a> Along<'a> {
         })
     }
 
-    /// Rows, columns and terms of a product that reads `reads` operands, C and its windows not yet cut
-    /// or cut before.
+    /// Rows, columns and terms of a product that reads `reads` operands, where C in memory has no other
+    /// columns or some.
     fn product(
         shape: MatmulShape,
         of_shape: impl Fn(MatmulShape) -> Kernel + Copy + 'a,

@@ -1,12 +1,13 @@
 //! Boxes carried elsewhere: cut in two along any axis, each half of what it reads and what it writes.
 
+use furthermore_kernels_cpu::TILE_IMAGES;
 use furthermore_kernels_cpu::convert::{CopyAxis, Rest, StridedCopy};
 
 use super::{Cutter, Part, Views};
-use crate::plan::{Kernel, Region};
+use crate::plan::{Command, Kernel, Region};
 
-/// The copy that a kernel is, where it is one that has to be cut as such.
-pub(super) fn copy_of(kernel: &Kernel) -> Option<(StridedCopy, Rest)> {
+/// The copy that a command is, where it is one that has to be cut as such.
+pub(super) fn copy_of(command: &Command) -> Option<(StridedCopy, Rest)> {
     let transpose = |rows: usize, columns: usize| {
         let axis = |size, from, to| CopyAxis {
             size,
@@ -20,11 +21,20 @@ pub(super) fn copy_of(kernel: &Kernel) -> Option<(StridedCopy, Rest)> {
         let copy = StridedCopy::new(len, 0, len, 0, &axes).ok()?;
         Some((copy, Rest::Keep))
     };
-    match *kernel {
+    match command.kernel {
         Kernel::StridedCopy { copy, rest } => Some((copy, rest)),
         Kernel::Transpose {
             sizes: [1, rows, columns],
         } => transpose(rows, columns),
+        Kernel::Tiles { batch, into } if batch <= TILE_IMAGES => {
+            let sample = command.reads[0].elements.checked_div(batch)?;
+            let [rows, columns] = if into {
+                [batch, sample]
+            } else {
+                [sample, batch]
+            };
+            transpose(rows, columns)
+        }
         _ => None,
     }
 }
