@@ -286,13 +286,24 @@ pub(super) fn channels() -> Vec<Case> {
         let lens = [shape.input_len(), shape.weight_len(), shape.out_channels];
         case(kernel, &lens, &[shape.output_len()])
     };
-    let by_input = |shape: Conv2dShape| {
-        let kernel = Kernel::Conv2dGradientInput {
-            shape,
-            pooled: None,
-        };
-        let lens = [shape.output_len(), shape.weight_len()];
-        case(kernel, &lens, &[shape.input_len()])
+    let by_input = |shape: Conv2dShape, pooled: Option<[usize; 2]>| {
+        let kernel = Kernel::Conv2dGradientInput { shape, pooled };
+        let (output, weights) = (shape.output_len(), shape.weight_len());
+        match pooled {
+            None => case(kernel, &[output, weights], &[shape.input_len()]),
+            Some(window) => Case {
+                other: Some((2, 0)),
+                ..case(
+                    kernel,
+                    &[
+                        output / (window[0] * window[1]),
+                        weights,
+                        steps_len(shape.output_sizes()),
+                    ],
+                    &[shape.input_len()],
+                )
+            },
+        }
     };
     let by_weights = |shape: Conv2dShape| {
         let kernel = Kernel::Conv2dGradientWeights {
@@ -339,8 +350,9 @@ pub(super) fn channels() -> Vec<Case> {
         convolution(WIDE),
         convolution(grouped),
         pooled(few, [2, 2]),
-        by_input(WIDE),
-        by_input(grouped),
+        by_input(WIDE, None),
+        by_input(few, Some([2, 2])),
+        by_input(grouped, None),
         by_weights(few),
         case(maximum, &[pool.input_len()], &[pool.output_len()]),
         case(of_bias, &[11 * 12 * 16], &[12]),
