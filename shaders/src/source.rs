@@ -49,7 +49,7 @@ pub const FAMILIES: &[Family] = &[
     family!(
         "block_matmul",
         ["block_matmul"],
-        ["elementary", "functions", "epilogue", "gemm"]
+        ["elementary", "functions", "epilogue", "gemm", "parts"]
     ),
     family!(
         "conv2d",
@@ -62,6 +62,7 @@ pub const FAMILIES: &[Family] = &[
             "tiles",
             "windows",
             "scratch",
+            "parts",
             "steps",
             "step_gradient"
         ]
@@ -86,7 +87,7 @@ pub const FAMILIES: &[Family] = &[
     family!(
         "conv2d_sums",
         ["conv2d_gradient_bias", "add_pieces"],
-        ["tiles", "scratch", "steps", "step_gradient"]
+        ["tiles", "scratch", "parts", "steps", "step_gradient"]
     ),
     family!(
         "pool",
@@ -112,7 +113,7 @@ pub const FAMILIES: &[Family] = &[
             "poly_map_coefficient_gradient",
             "poly_map_coefficient_gradient_of_chunks"
         ],
-        []
+        ["parts"]
     ),
     family!("poly_map_composed", ["poly_map_composed"], []),
     family!("convert", ["linear_map", "transpose", "strided_copy"], []),
@@ -134,7 +135,7 @@ pub const FAMILIES: &[Family] = &[
             "binary_cross_entropy_gradient",
             "mean_squared_error",
         ],
-        ["elementary"]
+        ["elementary", "parts"]
     ),
     family!("update", ["sgd", "adam", "clip"], []),
     family!("guard", ["verdict"], []),

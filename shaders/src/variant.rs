@@ -156,6 +156,9 @@ pub struct Variant {
     pub wide: Vec<&'static str>,
     /// Operands of which each plane is a binding of its own, and how many planes these are.
     pub split: Vec<(&'static str, u32)>,
+    /// Operands whose bindings begin so many numbers before they do: a multiple of 4 where they are
+    /// wide.
+    pub late: Vec<(&'static str, u32)>,
     /// Further constants.
     pub constants: Vec<(&'static str, Constant)>,
 }
@@ -173,6 +176,7 @@ impl Variant {
             planes: Vec::new(),
             wide: Vec::new(),
             split: Vec::new(),
+            late: Vec::new(),
             constants: Vec::new(),
         }
     }
@@ -358,12 +362,14 @@ impl Variant {
     /// The functions that reach into an operand's bindings, `word_` and, of what is written, `put_`.
     fn reach(&self, operand: &str, written: bool) -> String {
         let (word, divided) = self.word(operand);
+        let late = self.late.iter().find(|(name, _)| *name == operand);
+        let late = late.map_or(String::new(), |(_, numbers)| format!(" + {numbers}u"));
         let places: Vec<String> = match self.split(operand) {
             None => vec![format!(
-                "{operand}[(plane * params.{operand}_stride + at){divided}]"
+                "{operand}[(plane * params.{operand}_stride + at{late}){divided}]"
             )],
             Some(planes) => (0..planes)
-                .map(|p| format!("{}[at{divided}]", plane_name(operand, p)))
+                .map(|p| format!("{}[(at{late}){divided}]", plane_name(operand, p)))
                 .collect(),
         };
         let each = |statement: &dyn Fn(&str) -> String| {

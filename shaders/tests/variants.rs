@@ -285,7 +285,8 @@ fn variants(family: &'static str, entry: &'static str, form: Form) -> Vec<Varian
     }
 }
 
-/// A variant with all its operands bound plane by plane is valid, and binds each plane as the operand.
+/// A variant with all its operands bound plane by plane, from before they begin, is valid, and binds each
+/// plane as the operand.
 fn binds_planes(shader: &Shader) {
     let operand = |b: &&Binding| {
         let constants = ["table", "scratch", "steps", "watched"];
@@ -308,6 +309,7 @@ fn binds_planes(shader: &Shader) {
     for name in names.into_iter().chain(more) {
         if whole.iter().any(|b| b.name == name) {
             variant.split.push((name, 3));
+            variant.late.push((name, 12));
         }
     }
     assert_eq!(variant.split.len(), whole.len(), "{}", variant.entry);

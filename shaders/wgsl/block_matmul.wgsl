@@ -1,5 +1,6 @@
 // C = f(op(A) op(B) + bias) for batches of matrices, plaintext or encrypted on either side; op(A) is
-// m x k, op(B) k x n, all row-major.
+// m x k, op(B) k x n, all row-major. Of a part of a product, rows of memory are longer than what it
+// takes of them.
 
 struct Params {
     command: u32,
@@ -14,25 +15,37 @@ struct Params {
     n: u32,
     alpha: f32,
     beta: f32,
+    // Elements from one row in memory to the next, and where in these what is taken begins.
+    a_row: u32,
+    a_start: u32,
+    b_row: u32,
+    b_start: u32,
+    c_row: u32,
+    c_start: u32,
+    kept: u32,
+    part: u32,
 }
 
 @group(0) @binding(0) var<storage, read> a: array<Stored>;
 @group(0) @binding(1) var<storage, read> b: array<Stored>;
 @group(0) @binding(2) var<storage, read> bias: array<Stored>;
 @group(0) @binding(3) var<storage, read_write> c: array<Stored>;
-@group(0) @binding(4) var<uniform> params: Params;
+@group(0) @binding(4) var<storage, read_write> scratch: array<f32>;
+@group(0) @binding(5) var<uniform> params: Params;
 
 const LEFT_ALONG_DEPTH = !TRANSPOSE_A;
 const RIGHT_ALONG_DEPTH = TRANSPOSE_B;
 
 fn left_index(batch: u32, row: u32, depth: u32) -> u32 {
-    let at = select(row * params.k + depth, depth * params.m + row, TRANSPOSE_A);
-    return batch * params.m * params.k + at;
+    let place = select(vec2(row, depth), vec2(depth, row), TRANSPOSE_A);
+    let rows = select(params.m, params.k, TRANSPOSE_A);
+    return (batch * rows + place.x) * params.a_row + params.a_start + place.y;
 }
 
 fn right_index(batch: u32, depth: u32, column: u32) -> u32 {
-    let at = select(depth * params.n + column, column * params.k + depth, TRANSPOSE_B);
-    return batch * params.k * params.n + at;
+    let place = select(vec2(depth, column), vec2(column, depth), TRANSPOSE_B);
+    let rows = select(params.k, params.n, TRANSPOSE_B);
+    return (batch * rows + place.x) * params.b_row + params.b_start + place.y;
 }
 
 fn left_value(element: array<f32, A_PLANES>, batch: u32, row: u32, depth: u32) -> array<f32, A_PLANES> {
@@ -44,7 +57,11 @@ fn right_value(element: array<f32, B_PLANES>, batch: u32, depth: u32, column: u3
 }
 
 fn write(batch: u32, row: u32, column: u32, product: Coordinates) {
-    store_c((batch * params.m + row) * params.n + column, epilogue(product, column));
+    let at = (batch * params.m + row) * params.c_row + params.c_start + column;
+    let sum = element_so_far(at, product);
+    if is_last() {
+        store_c(at, epilogue(sum, column));
+    }
 }
 
 @compute @workgroup_size(GROUP_COLUMNS, GROUP_ROWS)

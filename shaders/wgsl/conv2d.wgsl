@@ -16,6 +16,8 @@ struct Params {
     batch: u32,
     alpha: f32,
     beta: f32,
+    kept: u32,
+    part: u32,
 }
 
 @group(0) @binding(0) var<storage, read> a: array<Stored>;
@@ -88,11 +90,13 @@ fn write(batch: u32, row: u32, column: u32, product: Coordinates) {
     let p = pixel(column, pixels);
     let channel = batch * TARGETS + row;
     let at = element(p, GROUPS * TARGETS * pixels, channel * pixels + p.number);
-    let c = epilogue(product, channel);
     if IN_SCRATCH {
-        store_scratch(at, c);
-    } else {
-        store_y(at, c);
+        store_scratch(at, epilogue(product, channel));
+        return;
+    }
+    let sum = element_so_far(at, product);
+    if is_last() {
+        store_y(at, epilogue(sum, channel));
     }
 }
 

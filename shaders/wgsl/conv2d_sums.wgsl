@@ -15,6 +15,9 @@ struct Params {
     piece: u32,
     count: u32,
     len: u32,
+    // Numbers of scratch before pieces.
+    kept: u32,
+    part: u32,
 }
 
 @group(0) @binding(0) var<storage, read> g: array<Stored>;
@@ -75,7 +78,7 @@ fn conv2d_gradient_bias(
         }
         if local == 0u {
             if IN_PIECES {
-                store_scratch(at, sum);
+                store_scratch(params.kept + at, sum);
             } else {
                 store_y(at, sum);
             }
@@ -94,11 +97,14 @@ fn add_pieces(
     if at < params.len {
         var sum: Coordinates;
         for (var i = 0u; i < params.count; i++) {
-            var piece = load_scratch(i * params.len + at);
+            var piece = load_scratch(params.kept + i * params.len + at);
             for (var k = 0u; k < D; k++) {
                 sum[k] += piece[k];
             }
         }
-        store_y(at, sum);
+        let all = element_so_far(at, sum);
+        if is_last() {
+            store_y(at, all);
+        }
     }
 }

@@ -15,6 +15,8 @@ struct Params {
     // Images times pixels of a piece, and how many pieces there are.
     piece: u32,
     count: u32,
+    // Numbers of scratch before pieces.
+    kept: u32,
 }
 
 @group(0) @binding(0) var<storage, read> a: array<Stored>;
@@ -73,7 +75,7 @@ fn right_index(batch: u32, depth: u32, column: u32) -> u32 {
 fn write(batch: u32, row: u32, column: u32, product: Coordinates) {
     let at = (batch * TARGETS + row) * SOURCES * TAPS + column;
     if IN_PIECES {
-        store_scratch(at, product);
+        store_scratch(params.kept + at, product);
     } else {
         store_y(at, product);
     }

@@ -12,6 +12,9 @@ struct Params {
     terms: u32,
     // Into how many parts elements are cut whose products are summed.
     chunks: u32,
+    // Numbers of scratch before chunks.
+    kept: u32,
+    part: u32,
 }
 
 @group(0) @binding(0) var<storage, read> x: array<Stored>;
@@ -152,6 +155,14 @@ fn sum_of_group(slots: Slots, local: u32) -> Slots {
     return sum;
 }
 
+// Coefficient k's gradient, once all that the command has of it is summed.
+fn finish_term(k: u32, sum: Slots) {
+    let all = element_so_far(k, join(sum));
+    if is_last() {
+        store_y(k, all);
+    }
+}
+
 // Element k of y is the sum over elements of `g x^k`, or scratch its part of one chunk where there
 // are several. A workgroup has BLOCK coefficients of a chunk.
 @compute @workgroup_size(WORKGROUP)
@@ -187,12 +198,13 @@ fn poly_map_coefficient_gradient(
         let sum = sum_of_group(sums[k], local);
         let term = lowest + k;
         if local == 0u && term < params.terms {
-            var coordinates = join(sum);
             if params.chunks == 1u {
-                store_y(term, coordinates);
+                finish_term(term, sum);
             } else {
+                var coordinates = join(sum);
                 for (var p = 0u; p < D; p++) {
-                    scratch[(term * D + p) * params.chunks + chunk] = coordinates[p];
+                    let at = (term * D + p) * params.chunks + chunk;
+                    scratch[params.kept + at] = coordinates[p];
                 }
             }
         }
@@ -211,12 +223,12 @@ fn poly_map_coefficient_gradient_of_chunks(
     if term < params.terms && local < params.chunks {
         var coordinates: Coordinates;
         for (var p = 0u; p < D; p++) {
-            coordinates[p] = scratch[(term * D + p) * params.chunks + local];
+            coordinates[p] = scratch[params.kept + (term * D + p) * params.chunks + local];
         }
         part = split(coordinates);
     }
     let sum = sum_of_group(part, local);
     if local == 0u && term < params.terms {
-        store_y(term, join(sum));
+        finish_term(term, sum);
     }
 }

@@ -23,6 +23,9 @@ struct Params {
     // How much of an axis a piece is.
     piece: u32,
     scale: f32,
+    // Numbers of scratch before those of pieces.
+    kept: u32,
+    part: u32,
 }
 
 @group(0) @binding(0) var<storage, read> x: array<Stored>;
@@ -107,6 +110,14 @@ fn larger(a: f32, b: f32) -> f32 {
 // roundings.
 const CHUNK = 128u;
 
+// The `at`th sum, times `scale`, once all that the command has of it is summed.
+fn finish_sum(at: u32, plane: u32, element: u32, sum: f32) {
+    let all = so_far(at, sum);
+    if is_last() {
+        put_y(plane, element, all * params.scale);
+    }
+}
+
 // The sum along an axis, times `scale`. It is linear, so planes are summed one by one.
 @compute @workgroup_size(WORKGROUP)
 fn sum(
@@ -139,9 +150,9 @@ fn sum(
     let all = fold(all_slots(total), share, false)[0];
     if share.line == 0u && plane < params.planes {
         if params.pieces > 1u {
-            scratch[share.element * params.pieces + piece] = all;
+            scratch[params.kept + share.element * params.pieces + piece] = all;
         } else {
-            put_y(plane, element, all * params.scale);
+            finish_sum(share.element, plane, element, all);
         }
     }
 }
@@ -158,12 +169,29 @@ fn combine(
     var total = 0.0;
     if plane < params.planes {
         for (var i = share.line; i < params.pieces; i += params.lines) {
-            total += scratch[share.element * params.pieces + i];
+            total += scratch[params.kept + share.element * params.pieces + i];
         }
     }
     let all = fold(all_slots(total), share, false)[0];
     if share.line == 0u && plane < params.planes {
-        put_y(plane, share.element % params.len, all * params.scale);
+        finish_sum(share.element, plane, share.element % params.len, all);
+    }
+}
+
+// The largest slots of an element, once the command has looked at all. Parts leave slots to each other.
+fn finish_maximum(element: u32, largest: Slots) {
+    var top = largest;
+    for (var k = 0u; k < N; k++) {
+        let at = k * params.len + element;
+        if (params.part & FOLLOWS) != 0u {
+            top[k] = larger(top[k], scratch[at]);
+        }
+        if !is_last() {
+            scratch[at] = top[k];
+        }
+    }
+    if is_last() {
+        store_y(element, join(top));
     }
 }
 
@@ -188,7 +216,7 @@ fn maximum(
     }
     top = fold(top, share, true);
     if share.line == 0u && share.element < params.len {
-        store_y(share.element, join(top));
+        finish_maximum(share.element, top);
     }
     report(local);
 }
@@ -417,13 +445,12 @@ fn keep_loss(mine: Slots, piece: u32, local: u32) {
     if local == 0u && piece < params.pieces {
         if params.pieces > 1u {
             for (var p = 0u; p < D; p++) {
-                scratch[p * params.pieces + piece] = loss[p];
+                scratch[params.kept + p * params.pieces + piece] = loss[p];
             }
         } else {
             for (var p = 0u; p < D; p++) {
-                loss[p] *= params.scale;
+                finish_sum(p, p, 0u, loss[p]);
             }
-            store_y(0u, loss);
         }
     }
 }

@@ -27,7 +27,7 @@ pub(crate) fn limited(bytes: u64, half: bool) -> Gpu {
     device(Some(if half { bytes / 2 } else { bytes }), half).expect("it was there a moment ago")
 }
 
-fn device(largest_binding: Option<u64>, half: bool) -> Result<Gpu, Error> {
+pub(crate) fn device(largest_binding: Option<u64>, half: bool) -> Result<Gpu, Error> {
     Gpu::with_options(&GpuOptions {
         adapter: std::env::var(ADAPTER_VARIABLE).ok(),
         half,

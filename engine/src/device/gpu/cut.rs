@@ -1,23 +1,23 @@
 //! Commands cut in two, and again, until a device binds what each part takes: most go through rows,
-//! samples or elements, each by itself.
+//! samples or elements, each by itself; some through terms of sums, which parts add up one after the
+//! other.
+
+mod along;
+mod boxes;
 
 use std::collections::HashMap;
 
-use furthermore_kernels_cpu::TILE_IMAGES;
-use furthermore_kernels_cpu::block_matmul::MatmulShape;
-use furthermore_kernels_cpu::conv2d::{Conv2dShape, steps_len};
-use furthermore_kernels_cpu::elementwise::Broadcast;
-use furthermore_kernels_cpu::pool::PoolShape;
-use furthermore_kernels_cpu::reduce::Axis;
-
-use super::lower::Lowered;
-use crate::plan::{Command, Kernel, Region};
+use self::along::Along;
+use super::lower::{Lowered, Share};
+use crate::plan::{Command, Region};
 
 /// A command or a part of one.
 #[derive(Debug, Clone)]
 pub(super) struct Part {
     /// Regions whose buffer is a view's show a range of a tensor.
     pub(super) command: Command,
+    /// What it has of the command's sums, means and rows.
+    pub(super) share: Share,
     /// Of a part, words from one slot's steps to the next: those of the whole command.
     steps_stride: Option<usize>,
 }
@@ -26,6 +26,7 @@ impl Part {
     pub(super) fn whole(command: &Command) -> Self {
         Self {
             command: command.clone(),
+            share: Share::default(),
             steps_stride: None,
         }
     }
@@ -92,32 +93,76 @@ pub(super) struct Cutter {
     pub(super) number: usize,
     /// Bindings begin at multiples of so many bytes, a power of two.
     pub(super) alignment: usize,
+    /// The most bytes that one binding takes.
+    pub(super) binding: u64,
+}
+
+/// Where a command is cut along a way.
+struct Cut {
+    /// Granules of the first half.
+    middle: usize,
+    /// Elements, or words of a slot, that each operand has of the command and of each granule.
+    extents: Vec<(usize, usize)>,
 }
 
 impl Cutter {
-    /// The two halves of a command, about, where each operand that `fits` says is too large gets
-    /// smaller by that.
-    pub(super) fn halves(
+    /// What takes a command's place, in order: mostly its two halves, about. The operands that are too
+    /// large get smaller by that or, where none is, what it writes. `None` where there is no way.
+    pub(super) fn parts(
         self,
         part: &Part,
         views: &mut Views,
-        fits: impl Fn(&Region) -> bool,
-    ) -> Option<[Part; 2]> {
-        let along = Along::of(&part.command)?;
-        let granules = along.count.div_ceil(along.granule);
-        // Elements, or words of a slot, that an operand has of the command and of each granule.
+        large: &[usize],
+    ) -> Option<Vec<Part>> {
+        if let Some((copy, rest)) = boxes::copy_of(&part.command) {
+            return self.boxes(part, views, &copy, rest, large.contains(&0));
+        }
+        let ways = Along::ways(&part.command);
+        let (way, cut) = self.choose(part, large, &ways)?;
+        Some(self.halves(part, views, way, &cut).into())
+    }
+
+    /// The first way that makes an operand of these smaller. What is summed is cut last: until a sum's
+    /// last part no other may write to where its numbers are kept, and these have to fit.
+    fn choose<'w, 'c>(
+        self,
+        part: &Part,
+        large: &[usize],
+        ways: &'w [Along<'c>],
+    ) -> Option<(&'w Along<'c>, Cut)> {
+        let first = |sums: bool, operands: &[usize]| {
+            ways.iter()
+                .filter(|way| way.sums == sums && operands.iter().any(|nth| way.cuts(*nth)))
+                .find_map(|way| Some((way, self.cut(part, way)?)))
+        };
+        if part.share.of_sums() {
+            return first(true, large);
+        }
+        let (reads, writes) = (&part.command.reads, &part.command.writes);
+        let results: Vec<usize> = (reads.len()..reads.len() + writes.len()).collect();
+        if large.is_empty() {
+            return first(false, &results);
+        }
+        let kept: usize = writes.iter().map(|y| y.planes * y.elements).sum();
+        let keeps = (kept as u64).saturating_mul(size_of::<f32>() as u64) <= self.binding;
+        first(false, large).or_else(|| match keeps {
+            true => first(true, large),
+            false => first(false, &results),
+        })
+    }
+
+    /// The middle of a way, about: where bindings may begin if there are enough to choose from. Bits have
+    /// to begin there.
+    fn cut(self, part: &Part, way: &Along<'_>) -> Option<Cut> {
+        let granules = way.count.div_ceil(way.granule);
         let mut extents = Vec::new();
-        let mut step = 1;
+        let (mut step, mut needed) = (1, 1);
         for (nth, region) in part.operands().enumerate() {
-            let whole = along.shared.contains(&nth);
-            if whole && !along.nested && !fits(region) {
-                return None;
-            }
-            let (all, each, bytes) = match (whole, region.is_bits()) {
+            let (all, each, bytes) = match (way.shared.contains(&nth), region.is_bits()) {
                 (true, _) => (region.elements, 0, self.number),
-                (_, true) => (along.words, along.words / granules.max(1), size_of::<u32>()),
+                (_, true) => (way.words, way.words / granules.max(1), size_of::<u32>()),
                 (_, false) => {
-                    let each = region.elements / along.count.max(1) * along.granule;
+                    let each = region.elements / way.count.max(1) * way.granule;
                     (region.elements, each, self.number)
                 }
             };
@@ -125,253 +170,47 @@ impl Cutter {
             // Powers of two: the largest is a multiple of all.
             let lowest = (each * bytes).trailing_zeros().min(usize::BITS - 1);
             step = step.max(self.alignment >> lowest);
+            if region.is_bits() {
+                needed = needed.max(self.alignment >> lowest);
+            }
         }
-        let middle = (granules / 2 / step * step).max(step);
-        if middle >= granules {
-            return None;
-        }
-        let cut = middle * along.granule;
-        let steps_stride = part.steps_stride.or(Some(along.words));
-        let half = |views: &mut Views, first: bool| {
-            let mut command = part.command.clone();
+        let middle = |step: usize| {
+            let middle = (granules / 2 / step * step).max(step);
+            (middle < granules).then_some(middle)
+        };
+        let middle = middle(step).or_else(|| middle(needed))?;
+        Some(Cut { middle, extents })
+    }
+
+    fn halves(self, part: &Part, views: &mut Views, way: &Along<'_>, cut: &Cut) -> [Part; 2] {
+        let count = cut.middle * way.granule;
+        let mut half = |first: bool| {
+            let mut half = part.clone();
+            let command = &mut half.command;
             let regions = command.reads.iter_mut().chain(&mut command.writes);
-            for (region, (all, each)) in regions.zip(&extents) {
-                let at = middle * each;
+            for (region, (all, each)) in regions.zip(&cut.extents) {
+                let at = cut.middle * each;
                 *region = match (*each, first) {
                     (0, _) => *region,
                     (_, true) => views.range(region, 0, region.elements - (all - at)),
                     (_, false) => views.range(region, at, region.elements - at),
                 };
             }
-            command.kernel = (along.of_count)(if first { cut } else { along.count - cut });
-            Part {
-                command,
-                steps_stride,
-            }
-        };
-        Some([half(views, true), half(views, false)])
-    }
-}
-
-/// What a command goes through, each by itself.
-struct Along<'a> {
-    /// How many there are.
-    count: usize,
-    /// So many stay together.
-    granule: usize,
-    /// Operands of which each takes all, by their place among those read and then those written.
-    shared: Vec<usize>,
-    /// Each may be cut further, what it shares with others included.
-    nested: bool,
-    /// Words of a slot's steps, where it has steps.
-    words: usize,
-    /// The kernel for fewer.
-    of_count: Box<dyn Fn(usize) -> Kernel + 'a>,
-}
-
-impl<'a> Along<'a> {
-    fn new(count: usize, of_count: impl Fn(usize) -> Kernel + 'a) -> Self {
-        Self {
-            count,
-            granule: 1,
-            shared: Vec::new(),
-            nested: false,
-            words: 0,
-            of_count: Box::new(of_count),
-        }
-    }
-
-    /// Images, in whole tiles.
-    fn images(count: usize, of_count: impl Fn(usize) -> Kernel + 'a) -> Self {
-        Self {
-            granule: TILE_IMAGES,
-            ..Self::new(count, of_count)
-        }
-    }
-
-    /// Images of a convolution, all with its weights and its bias.
-    fn convolved(shape: &Conv2dShape, of_shape: impl Fn(Conv2dShape) -> Kernel + 'a) -> Self {
-        let shape = *shape;
-        Self {
-            words: steps_len(shape.output_sizes()),
-            ..Self::images(shape.batch, move |batch| {
-                of_shape(Conv2dShape { batch, ..shape })
-            })
-        }
-    }
-
-    fn pooled(shape: &PoolShape, of_shape: impl Fn(PoolShape) -> Kernel + 'a) -> Self {
-        let shape = *shape;
-        Self::images(shape.batch, move |batch| {
-            of_shape(PoolShape { batch, ..shape })
-        })
-    }
-
-    fn outer(axis: Axis, of_axis: impl Fn(Axis) -> Kernel + 'a) -> Self {
-        Self::new(axis.outer, move |outer| of_axis(Axis { outer, ..axis }))
-    }
-
-    /// Places along the outermost axis.
-    fn broadcast(
-        whole: &Broadcast,
-        of_broadcast: impl Fn(Broadcast) -> Kernel + 'a,
-    ) -> Option<Self> {
-        let axes = whole.axes().to_vec();
-        let outermost = *axes.last()?;
-        let repeats = [outermost.a == 0, outermost.b == 0];
-        let nested = axes.len() > 1;
-        let of_count = move |count: usize| {
-            let shape = |repeated: fn(&(usize, usize)) -> bool| -> Vec<usize> {
-                let inner = axes
-                    .iter()
-                    .rev()
-                    .skip(1)
-                    .map(|axis| (axis.size, axis.a, axis.b));
-                let all = std::iter::once((count, outermost.a, outermost.b)).chain(inner);
-                all.map(|(size, a, b)| if repeated(&(a, b)) { 1 } else { size })
-                    .collect()
-            };
-            let part = Broadcast::new(&shape(|axis| axis.0 == 0), &shape(|axis| axis.1 == 0));
-            of_broadcast(part.expect("the axes of a broadcast, one of them shorter"))
-        };
-        Some(Self {
-            shared: (0..2).filter(|nth| repeats[*nth]).collect(),
-            nested,
-            ..Self::new(outermost.size, of_count)
-        })
-    }
-
-    fn sharing(mut self, shared: impl IntoIterator<Item = usize>) -> Self {
-        self.shared.extend(shared);
-        self
-    }
-
-    /// What can be cut of a command; nothing of one that adds up all it reads, or moves elements from
-    /// anywhere to anywhere.
-    fn of(command: &'a Command) -> Option<Self> {
-        let kernel = &command.kernel;
-        let same = move |_: usize| kernel.clone();
-        let last = command.writes.last().or(command.reads.last())?.elements;
-        let reads = command.reads.len();
-        Some(match *kernel {
-            Kernel::FunctionMap { .. }
-            | Kernel::FunctionMapGradient { .. }
-            | Kernel::LinearMap { .. }
-            | Kernel::SlotMaxima
-            | Kernel::Sgd { .. }
-            | Kernel::Adam { .. }
-            | Kernel::Clip { .. } => Self::new(last, same),
-            // Coefficients.
-            Kernel::PolyMap { .. } | Kernel::PolyMapGradient { .. } => {
-                Self::new(last, same).sharing(1..reads)
-            }
-            Kernel::Interleave { into } => {
-                let elements = if into {
-                    command.reads[0].elements
-                } else {
-                    last
-                };
-                Self::new(elements, same)
-            }
-            Kernel::Linear {
-                ref broadcast,
-                alpha,
-                beta,
-            } => Self::broadcast(broadcast, move |broadcast| Kernel::Linear {
-                broadcast,
-                alpha,
-                beta,
-            })?,
-            Kernel::Multiply { ref broadcast } => {
-                Self::broadcast(broadcast, |broadcast| Kernel::Multiply { broadcast })?
-            }
-            Kernel::Divide { ref broadcast } => {
-                Self::broadcast(broadcast, |broadcast| Kernel::Divide { broadcast })?
-            }
-            Kernel::BlockMatmul {
-                shape,
-                bias,
-                activation,
-            } => {
-                let of_shape = move |shape: MatmulShape| Kernel::BlockMatmul {
-                    shape,
-                    bias,
-                    activation,
-                };
-                if shape.batch > 1 {
-                    Self::new(shape.batch, move |batch| {
-                        of_shape(MatmulShape { batch, ..shape })
-                    })
-                    .sharing(2..reads)
-                } else if shape.transpose_a {
-                    return None;
-                } else {
-                    Self::new(shape.m, move |m| of_shape(MatmulShape { m, ..shape }))
-                        .sharing(1..reads)
+            command.kernel = (way.of_count)(if first { count } else { way.count - count });
+            half.steps_stride = part.steps_stride.or(Some(way.words));
+            let share = &mut half.share;
+            share.terms = share.terms.or(way.terms);
+            if first {
+                share.is_followed |= way.sums;
+            } else {
+                share.follows |= way.sums;
+                for nth in &way.windows {
+                    share.starts[*nth] += count;
                 }
             }
-            Kernel::Conv2d {
-                ref shape,
-                bias,
-                activation,
-            } => Self::convolved(shape, move |shape| Kernel::Conv2d {
-                shape,
-                bias,
-                activation,
-            })
-            .sharing(1..reads),
-            Kernel::Conv2dPooled {
-                ref shape,
-                bias,
-                window,
-            } => Self::convolved(shape, move |shape| Kernel::Conv2dPooled {
-                shape,
-                bias,
-                window,
-            })
-            .sharing(1..reads),
-            Kernel::Conv2dGradientInput { ref shape, pooled } => {
-                Self::convolved(shape, move |shape| Kernel::Conv2dGradientInput {
-                    shape,
-                    pooled,
-                })
-                .sharing([1])
-            }
-            Kernel::Pool {
-                pool,
-                ref shape,
-                rectified,
-            } => Self::pooled(shape, move |shape| Kernel::Pool {
-                pool,
-                shape,
-                rectified,
-            }),
-            Kernel::PoolGradient {
-                pool,
-                ref shape,
-                rectified,
-            } => Self::pooled(shape, move |shape| Kernel::PoolGradient {
-                pool,
-                shape,
-                rectified,
-            }),
-            Kernel::Reduce { reduction, axis } => {
-                Self::outer(axis, move |axis| Kernel::Reduce { reduction, axis })
-            }
-            Kernel::MaxGradient { axis } => Self::outer(axis, |axis| Kernel::MaxGradient { axis }),
-            Kernel::Softmax { columns, .. } | Kernel::SoftmaxGradient { columns, .. } => {
-                Self::new(last.checked_div(columns)?, same)
-            }
-            Kernel::Transpose {
-                sizes: [batch, rows, columns],
-            } => Self::new(batch, move |batch| Kernel::Transpose {
-                sizes: [batch, rows, columns],
-            }),
-            Kernel::Tiles { batch, into } => {
-                Self::images(batch, move |batch| Kernel::Tiles { batch, into })
-            }
-            _ => return None,
-        })
+            half
+        };
+        [half(true), half(false)]
     }
 }
 
@@ -380,7 +219,7 @@ mod tests {
     use super::*;
     use crate::algebra::Algebra;
     use crate::network::Function;
-    use crate::plan::{CompileOptions, Operand, Plan};
+    use crate::plan::{CompileOptions, Kernel, Operand, Plan};
     use crate::tensor::DType;
 
     #[test]
@@ -399,17 +238,16 @@ mod tests {
             let cutter = Cutter {
                 number,
                 alignment: 256,
+                binding: 4000,
             };
             let mut views = Views::new(plan.buffers().len());
-            let fits = |region: &Region| region.elements <= 1000;
             let mut left = vec![Part::whole(&plan.commands()[0])];
             let mut next = 0;
             while let Some(part) = left.pop() {
                 let elements = part.command.writes[0].elements;
                 if elements > 1000 {
-                    let halves = cutter.halves(&part, &mut views, fits);
-                    let [first, second] = halves.expect("elements go by themselves");
-                    left.extend([second, first]);
+                    let parts = cutter.parts(&part, &mut views, &[0, 1]);
+                    left.extend(parts.expect("elements go by themselves").into_iter().rev());
                     continue;
                 }
                 let whole = Part::whole(&plan.commands()[0]);

@@ -173,6 +173,43 @@ fn program(
     }
 }
 
+/// What a part of a command is told of the whole; the default is the whole.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Share {
+    /// It adds to the sums, or compares with the maxima, that the part before has left.
+    pub(super) follows: bool,
+    /// It leaves its own to the next part, and writes nothing.
+    pub(super) is_followed: bool,
+    /// How many terms a mean has in all parts together.
+    pub(super) terms: Option<usize>,
+    /// Of a product, where in their rows A, B and C have what the part takes of them.
+    pub(super) starts: [usize; 3],
+}
+
+impl Share {
+    /// Whether other parts have something of the same sums.
+    pub(super) fn of_sums(&self) -> bool {
+        self.follows || self.is_followed
+    }
+
+    /// Has a command's dispatches, of which the last finishes sums, keep `kept` numbers ahead of all
+    /// else in scratch, from part to part.
+    fn keep(&self, mut dispatches: Vec<Lowered>, kept: usize) -> Result<Vec<Lowered>> {
+        if !self.of_sums() {
+            return Ok(dispatches);
+        }
+        let part = u32::from(self.follows) | u32::from(self.is_followed) << 1;
+        if let Some(last) = dispatches.last_mut() {
+            last.parameters.push(("part", Value::U32(part)));
+        }
+        let keep = |mut lowered: Lowered| {
+            lowered.scratch = lowered.scratch.saturating_add(kept);
+            lowered.size("kept", kept)
+        };
+        dispatches.into_iter().map(keep).collect()
+    }
+}
+
 fn too_large(what: &str, size: usize) -> Error {
     Error::Device {
         device: "gpu".to_owned(),
@@ -288,11 +325,11 @@ impl Lowering {
         Lowered::new(variant, elements.div_ceil(WORKGROUP), work)
     }
 
-    /// The dispatches of a command, in order.
+    /// The dispatches of a command, or of a part of one, in order.
     ///
     /// # Errors
     /// When a size passes what shaders count, or a constant what they hold.
-    pub(super) fn lower(&self, command: &Command) -> Result<Vec<Lowered>> {
+    pub(super) fn lower(&self, command: &Command, share: &Share) -> Result<Vec<Lowered>> {
         let (reads, writes) = (&command.reads[..], &command.writes[..]);
         let one = match &command.kernel {
             Kernel::BlockMatmul {
@@ -301,7 +338,8 @@ impl Lowering {
                 activation,
             } => {
                 let bias = bias.then(|| reads[2]);
-                self.block_matmul(shape, reads[0], reads[1], bias, *activation, writes[0])
+                let operands = [reads[0], reads[1], writes[0]];
+                return self.block_matmul(shape, operands, bias, *activation, share);
             }
             Kernel::Conv2d {
                 shape,
@@ -322,15 +360,16 @@ impl Lowering {
             }
             Kernel::Conv2dGradientInput { shape, pooled } => {
                 let gradient = Gradient::new(reads[0], *pooled, reads);
-                self.conv2d_gradient_input(shape, &gradient, reads[1], writes[0])
+                return self.conv2d_gradient_input(shape, &gradient, reads[1], writes[0], share);
             }
             Kernel::Conv2dGradientWeights { shape, pooled } => {
                 let gradient = Gradient::new(reads[1], *pooled, reads);
-                return self.conv2d_gradient_weights(shape, reads[0], &gradient, writes[0]);
+                let images = reads[0];
+                return self.conv2d_gradient_weights(shape, images, &gradient, writes[0], share);
             }
             Kernel::Conv2dGradientBias { sizes, pooled } => {
                 let gradient = Gradient::new(reads[0], *pooled, reads);
-                return self.conv2d_gradient_bias(*sizes, &gradient, writes[0]);
+                return self.conv2d_gradient_bias(*sizes, &gradient, writes[0], share);
             }
             Kernel::Pool {
                 pool,
@@ -358,7 +397,7 @@ impl Lowering {
                 self.poly_map("poly_map_gradient", constants.as_deref(), reads, writes[0])
             }
             Kernel::PolyMapCoefficientGradient => {
-                return self.poly_map_coefficient_gradient(reads[0], reads[1], writes[0]);
+                return self.poly_map_coefficient_gradient(reads[0], reads[1], writes[0], share);
             }
             &Kernel::Linear {
                 ref broadcast,
@@ -382,7 +421,7 @@ impl Lowering {
                 return self.tiles(*batch, *into, reads[0], writes[0]);
             }
             Kernel::Reduce { reduction, axis } => {
-                return self.reduce(*reduction, axis, reads[0], writes[0]);
+                return self.reduce(*reduction, axis, reads[0], writes[0], share);
             }
             Kernel::MaxGradient { axis } => self.max_gradient(axis, reads[0], reads[1], writes[0]),
             Kernel::Softmax { columns, logarithm } => {
@@ -393,19 +432,23 @@ impl Lowering {
             }
             Kernel::SlotMaxima => self.slot_maxima(reads[0]),
             Kernel::SoftmaxCrossEntropy { columns } => {
-                return self.softmax_cross_entropy(*columns, reads[0], reads[1], writes[0]);
+                let operands = [reads[0], reads[1], writes[0]];
+                return self.softmax_cross_entropy(*columns, operands, share);
             }
             Kernel::SoftmaxCrossEntropyGradient { columns } => {
-                self.softmax_cross_entropy_gradient(*columns, reads[0], reads[1], writes[0])
+                let operands = [reads[0], reads[1], writes[0]];
+                self.softmax_cross_entropy_gradient(*columns, operands, share)
             }
             Kernel::BinaryCrossEntropy => {
-                return self.mean_loss("binary_cross_entropy", reads[0], reads[1], writes[0]);
+                let operands = [reads[0], reads[1], writes[0]];
+                return self.mean_loss("binary_cross_entropy", operands, share);
             }
             Kernel::BinaryCrossEntropyGradient => {
-                self.binary_cross_entropy_gradient(reads[0], reads[1], writes[0])
+                self.binary_cross_entropy_gradient([reads[0], reads[1], writes[0]], share)
             }
             Kernel::MeanSquaredError => {
-                return self.mean_loss("mean_squared_error", reads[0], reads[1], writes[0]);
+                let operands = [reads[0], reads[1], writes[0]];
+                return self.mean_loss("mean_squared_error", operands, share);
             }
             &Kernel::Sgd {
                 rate,

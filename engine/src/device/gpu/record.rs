@@ -100,6 +100,15 @@ struct Bound {
     bytes: u64,
 }
 
+/// Where a region's bindings begin.
+struct Start {
+    buffer: usize,
+    /// Bytes.
+    offset: u64,
+    /// Numbers from there to the region's first.
+    late: usize,
+}
+
 struct Pending {
     pipeline: Arc<Pipeline>,
     operands: Vec<(String, Bound)>,
@@ -151,15 +160,38 @@ impl<'a> Recorder<'a> {
         operands.iter().map(stride).collect()
     }
 
-    /// Bytes of so many of a region's numbers in whole vectors, since shaders may read them. What that
-    /// adds is padding.
-    fn bytes(&self, region: &Region, numbers: usize) -> u64 {
-        let size = if region.is_bits() {
+    /// Bindings begin at multiples of so many bytes.
+    fn binding_alignment(&self) -> u64 {
+        let limits = self.context.device.limits();
+        u64::from(limits.min_storage_buffer_offset_alignment).max(VECTOR)
+    }
+
+    /// Bytes of a region's number.
+    fn size(&self, region: &Region) -> u64 {
+        if region.is_bits() {
             size_of::<u32>() as u64
         } else {
             transfer::size(self.context.stored)
-        };
-        let bytes = (numbers as u64).saturating_mul(size);
+        }
+    }
+
+    /// Where bindings of a region begin.
+    fn start(&self, views: &Views, region: &Region) -> Start {
+        let (buffer, first) = views.resolve(region);
+        let size = self.size(region);
+        let first = (first as u64).saturating_mul(size);
+        let before = first % self.binding_alignment();
+        Start {
+            buffer,
+            offset: first - before,
+            late: (before / size) as usize,
+        }
+    }
+
+    /// Bytes of so many of a region's numbers in whole vectors, since shaders may read them. What that
+    /// adds is padding.
+    fn bytes(&self, region: &Region, numbers: usize) -> u64 {
+        let bytes = (numbers as u64).saturating_mul(self.size(region));
         bytes.max(1).next_multiple_of(VECTOR)
     }
 
@@ -178,10 +210,14 @@ impl<'a> Recorder<'a> {
     /// How an operand of the command `name` is bound: whole where one binding takes all of it, else
     /// plane by plane.
     fn bound(&self, name: &str, operand: &str, region: &Region) -> Result<Vec<Bound>> {
-        let span = region.planes.saturating_sub(1) * region.stride + region.elements;
-        let (buffer, first) = self.views.resolve(region);
+        let Start {
+            buffer,
+            offset,
+            late,
+        } = self.start(&self.views, region);
+        let elements = late + region.elements;
+        let span = region.planes.saturating_sub(1) * region.stride + elements;
         let bytes = |numbers: usize| self.bytes(region, numbers);
-        let offset = if first > 0 { bytes(first) } else { 0 };
         if self.binds(region, span) {
             return Ok(vec![Bound {
                 buffer,
@@ -189,18 +225,17 @@ impl<'a> Recorder<'a> {
                 bytes: bytes(span),
             }]);
         }
-        if !self.binds(region, region.elements) {
+        if !self.binds(region, elements) {
             return Err(self.context.error(format!(
                 "'{name}' takes planes of {} bytes of its operand '{operand}' at once, of a tensor of \
                  {}, and one binding takes {} bytes and 2^32 numbers: no smaller part can be bound",
-                bytes(region.elements),
+                bytes(elements),
                 bytes(span),
                 self.context.largest_binding
             )));
         }
         let stride = bytes(region.stride);
-        let limits = self.context.device.limits();
-        let aligned = u64::from(limits.min_storage_buffer_offset_alignment);
+        let aligned = self.binding_alignment();
         if !stride.is_multiple_of(aligned) {
             return Err(self.context.error(format!(
                 "'{name}' binds planes {stride} bytes apart, and bindings start at multiples of \
@@ -210,7 +245,7 @@ impl<'a> Recorder<'a> {
         let plane = |plane: usize| Bound {
             buffer,
             offset: offset + plane as u64 * stride,
-            bytes: bytes(region.elements),
+            bytes: bytes(elements),
         };
         Ok((0..region.planes).map(plane).collect())
     }
@@ -226,30 +261,37 @@ impl<'a> Recorder<'a> {
         command: &Command,
         at: usize,
     ) -> Result<usize> {
-        let limits = self.context.device.limits();
-        let alignment = u64::from(limits.min_storage_buffer_offset_alignment).max(VECTOR);
         let cutter = Cutter {
             number: transfer::size(self.context.stored) as usize,
-            alignment: alignment as usize,
+            alignment: self.binding_alignment() as usize,
+            binding: self.context.largest_binding,
         };
         let mut views = std::mem::replace(&mut self.views, Views::new(self.buffers.len()));
         let mut left = vec![Part::whole(command)];
         let mut parts = Vec::new();
         while let Some(part) = left.pop() {
-            let fits = |region: &Region| self.binds(region, region.elements);
-            let bound = part.operands().all(fits);
-            let lowered = bound.then(|| lowering.lower(&part.command)).transpose()?;
-            let little = |lowered: &Vec<Lowered>| lowered.iter().all(|l| self.leaves_little(l));
-            let halves = match &lowered {
-                Some(lowered) if little(lowered) => None,
-                _ => cutter.halves(&part, &mut views, fits),
+            let fits = |region: &Region| {
+                let start = self.start(&views, region);
+                self.binds(region, start.late + region.elements)
             };
-            match (halves, lowered) {
-                (Some([first, second]), _) => left.extend([second, first]),
+            let operands = part.operands().enumerate();
+            let large = operands.filter(|(_, region)| !fits(region));
+            let large: Vec<usize> = large.map(|(nth, _)| nth).collect();
+            let lower = || lowering.lower(&part.command, &part.share);
+            let lowered = large.is_empty().then(lower).transpose()?;
+            let little = |lowered: &Vec<Lowered>| lowered.iter().all(|l| self.leaves_little(l));
+            let smaller = match &lowered {
+                Some(lowered) if little(lowered) => None,
+                _ => cutter.parts(&part, &mut views, &large),
+            };
+            match (smaller, lowered) {
+                (Some(smaller), _) => left.extend(smaller.into_iter().rev()),
                 (None, Some(lowered)) => parts.push((part, lowered)),
+                // What binds it says what is wrong; the others would end no better.
                 (None, None) => {
-                    let lowered = lowering.lower(&part.command)?;
-                    parts.push((part, lowered));
+                    let lowered = lower()?;
+                    parts = vec![(part, lowered)];
+                    break;
                 }
             }
         }
@@ -277,6 +319,13 @@ impl<'a> Recorder<'a> {
         let mut operands = Vec::new();
         for (operand, region) in &lowered.operands {
             let bound = self.bound(name, operand, region)?;
+            let late = self.start(&self.views, region).late;
+            if late > 0 {
+                lowered.variant.late.push((operand, late as u32));
+            }
+            if !late.is_multiple_of(4) {
+                lowered.variant.wide.retain(|wide| wide != operand);
+            }
             if let [whole] = bound[..] {
                 operands.push(((*operand).to_owned(), whole));
                 continue;

@@ -6,6 +6,7 @@ use furthermore_kernels_cpu::Arithmetic;
 
 use super::Gpu;
 use super::done::Wait;
+use super::lower::Share;
 use super::program::GpuProgram;
 use super::tiles::numbers;
 use crate::device::{Program, RunOptions};
@@ -43,7 +44,7 @@ impl Gpu {
         let lowering = context.lowering(plan, arithmetic, tiles.clone());
         let mut kind = None;
         for command in plan.commands() {
-            for lowered in lowering.lower(command)? {
+            for lowered in lowering.lower(command, &Share::default())? {
                 kind = kind.or(lowered.kind);
             }
         }

@@ -7,7 +7,7 @@ use furthermore_kernels_cpu::pool::{Pool, PoolShape};
 use furthermore_shaders::{Constant, Value, Variant};
 
 use super::products::Runs;
-use super::{Lowered, Lowering, WORKGROUP, too_large};
+use super::{Lowered, Lowering, Share, WORKGROUP, too_large};
 use crate::error::Result;
 use crate::plan::Region;
 
@@ -189,11 +189,17 @@ impl Pieces {
 
 impl Lowering {
     /// A sum in pieces, each of `terms` of its command's terms, and what adds these up.
-    fn in_pieces(&self, lowered: Lowered, pieces: &Pieces, y: Region) -> Result<Vec<Lowered>> {
+    fn in_pieces(
+        &self,
+        lowered: Lowered,
+        pieces: &Pieces,
+        y: Region,
+        share: &Share,
+    ) -> Result<Vec<Lowered>> {
         let mut lowered = lowered
             .size("piece", pieces.terms)?
             .size("count", pieces.count)?;
-        let split = pieces.count > 1;
+        let split = pieces.count > 1 || share.of_sums();
         lowered.variant = lowered.variant.flag("IN_PIECES", split);
         if !split {
             return Ok(vec![lowered.operand("y", y)]);
@@ -213,7 +219,8 @@ impl Lowering {
             .in_scratch(y.planes, stride)
             .size("len", y.elements)?
             .size("count", pieces.count)?;
-        Ok(vec![lowered.in_scratch(y.planes, stride), sum])
+        let dispatches = vec![lowered.in_scratch(y.planes, stride), sum];
+        share.keep(dispatches, y.planes * y.elements)
     }
 
     /// A convolution, or `swapped` its gradient by the images, of so many planes; what takes the
@@ -329,7 +336,8 @@ impl Lowering {
         gradient: &Gradient,
         weights: Region,
         y: Region,
-    ) -> Result<Lowered> {
+        share: &Share,
+    ) -> Result<Vec<Lowered>> {
         let (entry, operands) = ("conv2d_gradient_input", [gradient.region, weights]);
         let runs = images_of(shape.batch, false).unless(gradient.window().is_some());
         let mut lowered = self
@@ -340,7 +348,7 @@ impl Lowering {
         lowered.variant = averaged(lowered.variant, gradient.window())?
             .flag("HAS_BIAS", false)
             .flag("IN_SCRATCH", false);
-        Ok(lowered)
+        share.keep(vec![lowered], y.planes * y.elements)
     }
 
     pub(super) fn conv2d_gradient_weights(
@@ -349,6 +357,7 @@ impl Lowering {
         images: Region,
         gradient: &Gradient,
         y: Region,
+        share: &Share,
     ) -> Result<Vec<Lowered>> {
         let [ins, outs] = [shape.in_channels, shape.out_channels].map(|c| c / shape.groups);
         let axes = Axis::of_convolution(shape);
@@ -372,7 +381,7 @@ impl Lowering {
             .operand("b", images)
             .steps_of(gradient, shape.output_sizes())
             .size("batch", shape.batch)?;
-        self.in_pieces(lowered, &pieces, y)
+        self.in_pieces(lowered, &pieces, y, share)
     }
 
     pub(super) fn conv2d_gradient_bias(
@@ -380,6 +389,7 @@ impl Lowering {
         sizes: [usize; 4],
         gradient: &Gradient,
         y: Region,
+        share: &Share,
     ) -> Result<Vec<Lowered>> {
         let [batch, channels, rows, columns] = sizes;
         let variant = self.variant("conv2d_sums", "conv2d_gradient_bias", y.planes);
@@ -395,7 +405,7 @@ impl Lowering {
             .size("channels", channels)?
             .size("rows", rows)?
             .size("columns", columns)?;
-        self.in_pieces(lowered, &pieces, y)
+        self.in_pieces(lowered, &pieces, y, share)
     }
 
     /// A pooling of `x`, or given its gradient that by `x`.

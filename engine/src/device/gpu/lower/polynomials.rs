@@ -3,7 +3,7 @@
 use furthermore_kernels_cpu::KernelError;
 use furthermore_shaders::Constant;
 
-use super::{Lowered, Lowering, WORKGROUP};
+use super::{Lowered, Lowering, Share, WORKGROUP};
 use crate::error::{Error, Result};
 use crate::plan::Region;
 
@@ -75,6 +75,7 @@ impl Lowering {
         g: Region,
         x: Region,
         y: Region,
+        share: &Share,
     ) -> Result<Vec<Lowered>> {
         let chunks = x
             .elements
@@ -114,7 +115,7 @@ impl Lowering {
             let entry = "poly_map_coefficient_gradient_of_chunks";
             dispatches.push(dispatch(entry, y.elements, work)?);
         }
-        Ok(dispatches)
+        share.keep(dispatches, y.planes * y.elements)
     }
 }
 

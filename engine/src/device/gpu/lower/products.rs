@@ -5,7 +5,7 @@ use furthermore_kernels_cpu::function_map::Function;
 use furthermore_shaders::{Stored, Tile, Variant};
 
 use super::super::tiles::{Kind, Program};
-use super::{Lowered, Lowering};
+use super::{Lowered, Lowering, Share};
 use crate::error::Result;
 use crate::plan::Region;
 
@@ -79,26 +79,44 @@ impl Lowering {
     pub(super) fn block_matmul(
         &self,
         shape: &MatmulShape,
-        a: Region,
-        b: Region,
+        [a, b, c]: [Region; 3],
         bias: Option<Region>,
         activation: Option<Function>,
-        c: Region,
-    ) -> Result<Lowered> {
+        share: &Share,
+    ) -> Result<Vec<Lowered>> {
         let variant = self
             .variant("block_matmul", "block_matmul", c.planes)
             .flag("TRANSPOSE_A", shape.transpose_a)
             .flag("TRANSPOSE_B", shape.transpose_b)
             .flag("HAS_BIAS", bias.is_some())
             .plaintext("bias", bias.is_some_and(|bias| bias.planes < c.planes));
-        let rows = |transposed, [rows, columns]: [usize; 2], along_depth| Runs {
-            length: if transposed { rows } else { columns },
-            along_depth: along_depth != transposed,
+        let turned = |transposed, [rows, columns]: [usize; 2]| {
+            if transposed {
+                [columns, rows]
+            } else {
+                [rows, columns]
+            }
         };
-        let runs = [
-            rows(shape.transpose_a, [shape.m, shape.k], true),
-            rows(shape.transpose_b, [shape.k, shape.n], false),
+        let sizes = [
+            turned(shape.transpose_a, [shape.m, shape.k]),
+            turned(shape.transpose_b, [shape.k, shape.n]),
+            [shape.m, shape.n],
         ];
+        // Elements from one row in memory to the next, of which a part may take some.
+        let row = |region: Region, [rows, _]: [usize; 2]| {
+            let rows = shape.batch.saturating_mul(rows);
+            region.elements.checked_div(rows).unwrap_or(0)
+        };
+        let steps = [row(a, sizes[0]), row(b, sizes[1]), row(c, sizes[2])];
+        let runs = |nth: usize, along_depth| {
+            let all = [sizes[nth][1], steps[nth], share.starts[nth]];
+            let fours = all.iter().all(|size| size.is_multiple_of(4));
+            Runs {
+                length: if fours { sizes[nth][1] } else { 1 },
+                along_depth,
+            }
+        };
+        let runs = [runs(0, !shape.transpose_a), runs(1, shape.transpose_b)];
         let tiled = self.tiled(variant, [a, b], runs, [shape.m, shape.k, shape.n]);
         let groups = shape.batch * tiled.tile.count(shape.m, shape.n);
         let mut lowered = Lowered::tiled(tiled, groups)
@@ -109,10 +127,17 @@ impl Lowering {
         if let Some(bias) = bias {
             lowered = lowered.operand("bias", bias);
         }
-        lowered
+        let lowered = lowered
             .size("batch", shape.batch)?
             .size("m", shape.m)?
             .size("k", shape.k)?
-            .size("n", shape.n)
+            .size("n", shape.n)?
+            .size("a_row", steps[0])?
+            .size("a_start", share.starts[0])?
+            .size("b_row", steps[1])?
+            .size("b_start", share.starts[1])?
+            .size("c_row", steps[2])?
+            .size("c_start", share.starts[2])?;
+        share.keep(vec![lowered], c.planes * c.elements)
     }
 }

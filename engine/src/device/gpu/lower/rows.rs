@@ -3,7 +3,7 @@
 use furthermore_kernels_cpu::reduce::Axis;
 use furthermore_shaders::{Form, Variant};
 
-use super::{Lowered, Lowering, WORKGROUP};
+use super::{Lowered, Lowering, Share, WORKGROUP};
 use crate::error::Result;
 use crate::plan::{Reduction, Region};
 
@@ -54,14 +54,20 @@ impl Lowering {
         axis: &Axis,
         x: Region,
         y: Region,
+        share: &Share,
     ) -> Result<Vec<Lowered>> {
         match reduction {
-            Reduction::Sum => self.sum(axis, 1.0, x, y),
-            Reduction::Mean => self.sum(axis, reciprocal(axis.length), x, y),
+            Reduction::Sum => self.sum(axis, 1.0, x, y, share),
+            Reduction::Mean => {
+                let scale = reciprocal(share.terms.unwrap_or(axis.length));
+                self.sum(axis, scale, x, y, share)
+            }
             Reduction::Max => {
                 let variant = self.variant("reduce", "maximum", y.planes);
+                let slots = variant.form.slots() as usize;
                 let lowered = self.along(variant, axis, axis.reduced(), y.planes)?;
-                Ok(vec![lowered.operand("x", x).operand("y", y)])
+                let lowered = lowered.operand("x", x).operand("y", y);
+                share.keep(vec![lowered], slots * y.elements)
             }
         }
     }
@@ -97,7 +103,14 @@ impl Lowering {
 
     /// Planes one by one, each element of what is left `scale` times its sum. Where few are left of
     /// a long axis, workgroups sum pieces of it.
-    fn sum(&self, axis: &Axis, scale: f64, x: Region, y: Region) -> Result<Vec<Lowered>> {
+    fn sum(
+        &self,
+        axis: &Axis,
+        scale: f64,
+        x: Region,
+        y: Region,
+        share: &Share,
+    ) -> Result<Vec<Lowered>> {
         let items = axis.reduced() * y.planes;
         let mut sum = self.along(self.variant("reduce", "sum", 1), axis, items, 1)?;
         let lines = lines(axis, items);
@@ -114,7 +127,7 @@ impl Lowering {
             .size("planes", y.planes)?
             .size("pieces", pieces)?
             .size("piece", piece)?;
-        self.combined(sum, pieces, scale, y)
+        self.combined(sum, pieces, scale, y, share)
     }
 
     /// A command whose workgroups each leave a sum of a piece, with the one that adds these up.
@@ -124,11 +137,12 @@ impl Lowering {
         pieces: usize,
         scale: f64,
         y: Region,
+        share: &Share,
     ) -> Result<Vec<Lowered>> {
-        if pieces == 1 {
-            return Ok(vec![partial]);
-        }
         let items = y.planes * y.elements;
+        if pieces == 1 {
+            return share.keep(vec![partial], items);
+        }
         partial.scratch = items * pieces;
         let axis = Axis {
             outer: items,
@@ -146,7 +160,7 @@ impl Lowering {
             .size("inner", 1)?
             .size("lines", lines)?
             .size("pieces", pieces)?;
-        Ok(vec![partial, combine])
+        share.keep(vec![partial, combine], items)
     }
 
     pub(super) fn softmax(
@@ -195,9 +209,8 @@ impl Lowering {
     pub(super) fn softmax_cross_entropy(
         &self,
         columns: usize,
-        x: Region,
-        targets: Region,
-        y: Region,
+        [x, targets, y]: [Region; 3],
+        share: &Share,
     ) -> Result<Vec<Lowered>> {
         let axis = along_rows(x.elements, columns);
         let variant = self.targeted("softmax_cross_entropy", x, targets);
@@ -205,15 +218,15 @@ impl Lowering {
         let tiles = loss.groups;
         loss.groups = tiles.clamp(1, BUSY);
         loss.work = loss.work.saturating_mul(tiles.div_ceil(loss.groups));
-        self.loss(loss, reciprocal(axis.outer), [x, targets, y])
+        let terms = share.terms.unwrap_or(axis.outer);
+        self.loss(loss, terms, [x, targets, y], share)
     }
 
     pub(super) fn softmax_cross_entropy_gradient(
         &self,
         columns: usize,
-        x: Region,
-        targets: Region,
-        y: Region,
+        [x, targets, y]: [Region; 3],
+        share: &Share,
     ) -> Result<Lowered> {
         let axis = along_rows(x.elements, columns);
         let variant = self.targeted("softmax_cross_entropy_gradient", x, targets);
@@ -222,54 +235,54 @@ impl Lowering {
             .operand("x", x)
             .operand("targets", targets)
             .operand("y", y)
-            .factor("scale", reciprocal(axis.outer)))
+            .factor("scale", reciprocal(share.terms.unwrap_or(axis.outer))))
     }
 
     /// A loss that is a mean over elements.
     pub(super) fn mean_loss(
         &self,
         entry: &'static str,
-        x: Region,
-        targets: Region,
-        y: Region,
+        [x, targets, y]: [Region; 3],
+        share: &Share,
     ) -> Result<Vec<Lowered>> {
         let groups = x.elements.div_ceil(WORKGROUP * PIECE).clamp(1, BUSY);
         let work = x.elements.div_ceil(groups).saturating_mul(EXP_WORK);
         let variant = self.targeted(entry, x, targets);
         let loss = Lowered::new(variant, groups, work.saturating_mul(x.planes));
         let loss = loss.size("len", x.elements)?;
-        self.loss(loss, reciprocal(x.elements), [x, targets, y])
+        let terms = share.terms.unwrap_or(x.elements);
+        self.loss(loss, terms, [x, targets, y], share)
     }
 
-    /// A loss of which each workgroup has a piece.
+    /// A loss of which each workgroup has a piece: a mean of so many terms.
     fn loss(
         &self,
         loss: Lowered,
-        scale: f64,
+        terms: usize,
         [x, targets, y]: [Region; 3],
+        share: &Share,
     ) -> Result<Vec<Lowered>> {
-        let pieces = loss.groups;
+        let (pieces, scale) = (loss.groups, reciprocal(terms));
         let loss = loss
             .operand("x", x)
             .operand("targets", targets)
             .operand("y", y)
             .factor("scale", scale)
             .size("pieces", pieces)?;
-        self.combined(loss, pieces, scale, y)
+        self.combined(loss, pieces, scale, y, share)
     }
 
     pub(super) fn binary_cross_entropy_gradient(
         &self,
-        x: Region,
-        targets: Region,
-        y: Region,
+        [x, targets, y]: [Region; 3],
+        share: &Share,
     ) -> Result<Lowered> {
         let variant = self.targeted("binary_cross_entropy_gradient", x, targets);
         self.by_element(variant, y.elements, EXP_WORK * y.planes)
             .operand("x", x)
             .operand("targets", targets)
             .operand("y", y)
-            .factor("scale", reciprocal(x.elements))
+            .factor("scale", reciprocal(share.terms.unwrap_or(x.elements)))
             .size("len", y.elements)
     }
 }
