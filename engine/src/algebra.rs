@@ -118,15 +118,15 @@ impl FromStr for Algebra {
     type Err = Error;
 
     fn from_str(name: &str) -> Result<Self, Error> {
-        const SIZED: [(&str, fn(usize) -> Algebra); 4] = [
+        type Sized = (&'static str, fn(usize) -> Algebra);
+        const SIZED: [Sized; 4] = [
             ("compact", Algebra::Compact),
             ("blocks", Algebra::Blocks),
             ("graded", Algebra::Graded),
             ("reduced", Algebra::Reduced),
         ];
-        let sized = |(prefix, algebra): (&str, fn(usize) -> Algebra)| {
-            Some(algebra(name.strip_prefix(prefix)?.parse().ok()?))
-        };
+        let sized =
+            |(prefix, algebra): Sized| Some(algebra(name.strip_prefix(prefix)?.parse().ok()?));
         let named = match name {
             "real" => Some(Algebra::Real),
             _ => SIZED.into_iter().find_map(sized),
