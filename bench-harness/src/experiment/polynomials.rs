@@ -12,6 +12,11 @@ use crate::progress;
 use crate::report::Status;
 use crate::workloads::Judged;
 
+/// What gradients of polynomial networks are limited to. A polynomial grows past its interval, and its
+/// gradient with it: without a limit, squares in the perceptron leave the range of f32 within an epoch,
+/// and in LeNet no answer is left that differs from sample to sample.
+const CLIP: f64 = 0.03;
+
 /// An activation that was replaced, or what a network answers on the test set; a figure that does not
 /// apply is null.
 #[derive(Debug, Clone, Default, Serialize)]
@@ -20,7 +25,8 @@ pub(crate) struct PolynomialRow {
     pub(crate) data: &'static str,
     /// "activation" or "network".
     pub(crate) job: &'static str,
-    /// The activation's name, or which network: "original", "replaced" or "trained".
+    /// The activation's name, or which network: "original", "replaced", "replaced, trained on" or
+    /// "original, trained on".
     pub(crate) name: String,
     /// What takes activations' places: minimax, chebyshev, square or learned.
     pub(crate) method: &'static str,
@@ -48,9 +54,9 @@ pub(crate) struct PolynomialRow {
 }
 
 impl Experiment<'_> {
-    /// Trains in plaintexts, replaces the activations, and trains what came of it anew, from the same
-    /// weights and batches: a row for each activation, and one for each of the three networks. What a
-    /// polynomial network cannot compute becomes a row that says why.
+    /// Trains in plaintexts, replaces the activations, and trains what came of it on for as many epochs,
+    /// and so the original to compare with: a row for each activation, and one for each of these four
+    /// networks. What cannot be computed becomes a row that says why.
     pub(crate) fn polynomials(&self, options: &PolynomialOptions) -> Result<Vec<PolynomialRow>> {
         let (workload, optimizer) = (&self.workload, self.workload.recipe.optimizer);
         let (train, test) = (&self.task.train, &self.task.test);
@@ -74,27 +80,33 @@ impl Experiment<'_> {
         bar.finish_and_clear();
         let made = inference.with_polynomials(&intervals, options)?;
 
-        let replaced = made
-            .parameters(&weights, self.dtype)
-            .map_err(Into::into)
-            .and_then(|weights| self.answers_of(&made.network, self.device, &weights, test));
-        let trained = || {
-            let network = workload.training_of(&made.network, optimizer)?;
-            let start = made.parameters(&start, self.dtype)?;
-            let what = "training with polynomials";
-            let weights = self.train_plain(self.device, &network, &start, train, what)?;
+        let replaced = made.parameters(&weights, self.dtype)?;
+        let replaced_on = || {
+            let network = workload.training_of(&made.network, optimizer, CLIP)?;
+            let what = "training on with polynomials";
+            let weights = self.train_plain(self.device, &network, &replaced, train, what)?;
             self.answers_of(&made.network, self.device, &weights, test)
         };
+        let original_on = || {
+            let what = "training on as it was";
+            let weights = self.train_plain(self.device, &network, &weights, train, what)?;
+            self.answers(self.device, &weights, test)
+        };
+        let judged = [
+            ("original", Ok(original)),
+            (
+                "replaced",
+                self.answers_of(&made.network, self.device, &replaced, test),
+            ),
+            ("replaced, trained on", replaced_on()),
+            ("original, trained on", original_on()),
+        ];
         let mut rows: Vec<PolynomialRow> = made
             .activations
             .iter()
             .map(|activation| self.activation(options, activation))
             .collect();
-        for (name, judged) in [
-            ("original", Ok(original)),
-            ("replaced", replaced),
-            ("trained", trained()),
-        ] {
+        for (name, judged) in judged {
             rows.push(self.network(options, name, judged));
         }
         Ok(rows)
