@@ -160,8 +160,8 @@ fn print(rows: &[PolynomialRow]) {
     }
     println!("{activations}\n\n{networks}\n");
     println!(
-        "Plaintext, on the test set: the network as it is, with its weights and polynomials in place of \
-         its activations, and with polynomials trained from the first weights on for as many epochs."
+        "Plaintext, on the test set: the network as it is, the same weights with polynomials in place of \
+         its activations, and each trained on from there for as many epochs again."
     );
     for row in rows.iter().filter(|row| row.status == Status::Failed) {
         println!("failed: {}: {}", row.name, row.note);

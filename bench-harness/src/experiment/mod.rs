@@ -68,7 +68,7 @@ impl Experiment<'_> {
         for &scheme in schemes {
             let before = rows.len();
             let tried = match (scheme.algebra, scheme.messages) {
-                (Algebra::Graded(_), _) => self.try_polynomials(scheme, rows),
+                (Algebra::Graded(_), _) => self.try_polynomials(scheme, &mut plain, rows),
                 (Algebra::Reduced(_), _) => self.try_squared_error(scheme, rows),
                 (_, 1) => self.try_all(scheme, other.as_ref(), &mut plain, rows),
                 _ => self.try_packed(scheme, &mut plain, rows),
@@ -143,18 +143,20 @@ impl Experiment<'_> {
         plain: &mut Option<Parameters>,
         rows: &mut Vec<Row>,
     ) -> Result<()> {
-        let weights = match plain {
-            Some(weights) => weights,
-            None => plain.insert(self.train_plainly()?),
-        };
+        let weights = self.trained_plainly(plain)?;
         let network = self.workload.inference()?;
         self.infer_all(scheme, &network, weights, rows)
     }
 
-    /// Inference with polynomials in place of activations, which are trained with the network in
+    /// Inference with polynomials in place of activations, which are trained on with the network in
     /// plaintexts.
-    fn try_polynomials(&self, scheme: Scheme, rows: &mut Vec<Row>) -> Result<()> {
-        let original = self.train_plainly()?;
+    fn try_polynomials(
+        &self,
+        scheme: Scheme,
+        plain: &mut Option<Parameters>,
+        rows: &mut Vec<Row>,
+    ) -> Result<()> {
+        let original = self.trained_plainly(plain)?;
         let degree = self.workload.degree;
         let options = PolynomialOptions {
             replacement: Replacement::Learned {
@@ -164,8 +166,9 @@ impl Experiment<'_> {
             margin: POLYNOMIAL_MARGIN,
             average_pooling: false,
         };
-        let made = self.replaced(&original, &options)?;
-        let weights = self.train_polynomials(&made)?;
+        let made = self.replaced(original, &options)?;
+        let start = made.parameters(original, self.dtype)?;
+        let weights = self.train_polynomials(&made, &start)?;
         let before = rows.len();
         self.infer_all(scheme, &made.network, &weights, rows)?;
         let activations = made.activations.len();
@@ -195,6 +198,14 @@ impl Experiment<'_> {
             rows.push(self.infer(regime, batch, &key, &mut encryptor)?);
         }
         Ok(())
+    }
+
+    /// The weights that plaintext training ends with, unless they are there already.
+    fn trained_plainly<'p>(&self, plain: &'p mut Option<Parameters>) -> Result<&'p Parameters> {
+        Ok(match plain {
+            Some(weights) => weights,
+            None => plain.insert(self.train_plainly()?),
+        })
     }
 
     /// The weights that plaintext training ends with.

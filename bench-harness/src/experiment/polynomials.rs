@@ -14,6 +14,11 @@ use crate::progress;
 use crate::report::Status;
 use crate::workloads::Judged;
 
+/// What gradients of polynomial networks are limited to. A polynomial grows past its interval, and its
+/// gradient with it: without a limit, squares in the perceptron leave the range of f32 within an epoch,
+/// and in LeNet no answer is left that differs from sample to sample.
+const CLIP: f64 = 0.03;
+
 /// An activation that was replaced, or what a network answers on the test set; a figure that does not
 /// apply is null.
 #[derive(Debug, Clone, Default, Serialize)]
@@ -22,7 +27,8 @@ pub(crate) struct PolynomialRow {
     pub(crate) data: &'static str,
     /// "activation" or "network".
     pub(crate) job: &'static str,
-    /// The activation's name, or which network: "original", "replaced" or "trained".
+    /// The activation's name, or which network: "original", "replaced", "replaced, trained on" or
+    /// "original, trained on".
     pub(crate) name: String,
     /// What takes activations' places: minimax, chebyshev, square or learned.
     pub(crate) method: &'static str,
@@ -50,32 +56,40 @@ pub(crate) struct PolynomialRow {
 }
 
 impl Experiment<'_> {
-    /// Trains in plaintexts, replaces the activations, and trains what came of it anew, from the same
-    /// weights and batches: a row for each activation, and one for each of the three networks. What a
-    /// polynomial network cannot compute becomes a row that says why.
+    /// Trains in plaintexts, replaces the activations, and trains what came of it on for as many epochs,
+    /// and so the original to compare with: a row for each activation, and one for each of these four
+    /// networks. What cannot be computed becomes a row that says why.
     pub(crate) fn polynomials(&self, options: &PolynomialOptions) -> Result<Vec<PolynomialRow>> {
         let test = &self.task.test;
         let weights = self.train_plainly()?;
         let original = self.answers(self.device, &weights, test)?;
         let made = self.replaced(&weights, options)?;
-        let replaced = made
-            .parameters(&weights, self.dtype)
-            .map_err(Into::into)
-            .and_then(|weights| self.answers_of(&made.network, self.device, &weights, test));
-        let trained = || {
-            let weights = self.train_polynomials(&made)?;
+        let replaced = made.parameters(&weights, self.dtype)?;
+        let replaced_on = || {
+            let weights = self.train_polynomials(&made, &replaced)?;
             self.answers_of(&made.network, self.device, &weights, test)
         };
+        let original_on = || {
+            let network = self.workload.training(self.workload.recipe.optimizer)?;
+            let (set, what) = (&self.task.train, "training on as it was");
+            let weights = self.train_plain(self.device, &network, &weights, set, what)?;
+            self.answers(self.device, &weights, test)
+        };
+        let judged = [
+            ("original", Ok(original)),
+            (
+                "replaced",
+                self.answers_of(&made.network, self.device, &replaced, test),
+            ),
+            ("replaced, trained on", replaced_on()),
+            ("original, trained on", original_on()),
+        ];
         let mut rows: Vec<PolynomialRow> = made
             .activations
             .iter()
             .map(|activation| self.activation(options, activation))
             .collect();
-        for (name, judged) in [
-            ("original", Ok(original)),
-            ("replaced", replaced),
-            ("trained", trained()),
-        ] {
+        for (name, judged) in judged {
             rows.push(self.network(options, name, judged));
         }
         Ok(rows)
@@ -105,15 +119,16 @@ impl Experiment<'_> {
         Ok(inference.with_polynomials(&intervals, options)?)
     }
 
-    /// Trains a network with polynomials, from the weights and batches that the original starts with.
-    pub(super) fn train_polynomials(&self, made: &Polynomials) -> Result<Parameters> {
+    /// Trains a network with polynomials on from these weights, with limited gradients.
+    pub(super) fn train_polynomials(
+        &self,
+        made: &Polynomials,
+        start: &Parameters,
+    ) -> Result<Parameters> {
         let optimizer = self.workload.recipe.optimizer;
-        let original = self.workload.training(optimizer)?;
-        let start = original.initial_parameters(self.seed, self.dtype)?;
-        let start = made.parameters(&start, self.dtype)?;
-        let network = self.workload.training_of(&made.network, optimizer)?;
-        let (set, what) = (&self.task.train, "training with polynomials");
-        self.train_plain(self.device, &network, &start, set, what)
+        let network = self.workload.training_of(&made.network, optimizer, CLIP)?;
+        let (set, what) = (&self.task.train, "training on with polynomials");
+        self.train_plain(self.device, &network, start, set, what)
     }
 
     fn row(&self, options: &PolynomialOptions, job: &'static str, name: &str) -> PolynomialRow {

@@ -148,33 +148,46 @@ impl Workload {
     /// When a number of the optimizer's is out of range.
     pub fn training(&self, optimizer: Optimizer) -> Result<Network> {
         let (network, y) = self.start(None)?;
-        self.stepping(network, y, optimizer)
+        self.stepping(network, y, optimizer, None)
     }
 
-    /// The same of another network with this one's inputs and outputs.
+    /// The same of another network with this one's inputs and outputs, the slots of its gradients
+    /// limited to `-clip..=clip`.
     ///
     /// # Errors
-    /// When it has no output "y", or has no gradient.
-    pub(crate) fn training_of(&self, network: &Network, optimizer: Optimizer) -> Result<Network> {
-        let y = network.outputs().iter().find(|(name, _)| name == "y");
-        let Some(&(_, y)) = y else {
+    /// When it has no output "y" or no gradient, or a number is out of range.
+    pub(crate) fn training_of(
+        &self,
+        network: &Network,
+        optimizer: Optimizer,
+        clip: f64,
+    ) -> Result<Network> {
+        let outputs = network.outputs().iter();
+        let Some(&(_, y)) = outputs.clone().find(|(name, _)| name == "y") else {
+            let names: Vec<&str> = outputs.map(|(name, _)| name.as_str()).collect();
             return Err(Error::from(furthermore::Error::Unknown {
                 what: "output",
                 name: "y".to_owned(),
-                known: "others".to_owned(),
+                known: names.join(", "),
             }));
         };
-        self.stepping(network.clone(), y, optimizer)
+        self.stepping(network.clone(), y, optimizer, Some(clip))
     }
 
-    fn stepping(&self, mut network: Network, y: Value, optimizer: Optimizer) -> Result<Network> {
+    fn stepping(
+        &self,
+        mut network: Network,
+        y: Value,
+        optimizer: Optimizer,
+        clip: Option<f64>,
+    ) -> Result<Network> {
         let target = network.input("target", [self.outputs])?;
         let loss = match self.loss {
             Loss::CrossEntropy => network.softmax_cross_entropy("loss", y, target)?,
             Loss::SquaredError => network.mean_squared_error("loss", y, target)?,
         };
         network.output("loss", loss)?;
-        Ok(network.with_optimizer(loss, optimizer, None)?)
+        Ok(network.with_optimizer(loss, optimizer, clip)?)
     }
 
     fn start(&self, left_out: Option<&str>) -> Result<(Network, Value)> {
