@@ -66,13 +66,20 @@ fn reproduce_reports_what_the_format_says() {
         .map(|r| (text(&r["job"]), text(&r["regime"]), text(&r["algebra"])))
         .collect();
     let mut expected = Vec::new();
-    for algebra in ["compact2", "blocks2"] {
-        let jobs = [
-            ("train", "ct-ct", 1),
-            ("infer", "ct-pt", 3),
-            ("infer", "ct-ct", 3),
-        ];
-        for (job, regime, times) in jobs {
+    let all = [
+        ("train", "ct-ct", 1),
+        ("infer", "ct-pt", 3),
+        ("infer", "ct-ct", 3),
+    ];
+    for (algebra, jobs) in [
+        ("compact2", &all[..]),
+        ("blocks2", &all),
+        // A batch of one is no batch of three messages.
+        ("packed4", &[("infer", "ct-pt", 2)]),
+        ("graded1", &[("infer", "ct-pt", 3)]),
+        ("reduced1", &all),
+    ] {
+        for &(job, regime, times) in jobs {
             for _ in 0..times {
                 expected.push((job.to_owned(), regime.to_owned(), algebra.to_owned()));
             }
@@ -117,7 +124,7 @@ fn reproduce_reports_what_the_format_says() {
         [64, 1, 32, 70]
     );
     let claims = report["conclusions"].as_array().expect("conclusions");
-    assert_eq!(claims.len(), 6);
+    assert_eq!(claims.len(), 11);
     for claim in claims {
         assert_eq!(claim["papers_overhead"], 10.0);
         assert_eq!(
@@ -139,7 +146,7 @@ fn the_use_cases_of_the_papers_run() {
         "--epochs",
         "1",
         "--algebra",
-        "compact2",
+        "compact2,packed4,graded1",
         "--dtype",
         "f64",
         "--data",
@@ -164,6 +171,11 @@ fn the_use_cases_of_the_papers_run() {
         "angio",
     ];
     assert_eq!(names, expected);
+    for row in rows.iter().filter(|row| row["algebra"] != "compact2") {
+        assert_eq!(row["status"], "ok", "{row}");
+        let apart = row["output_max_abs_error"].as_f64().expect("outputs");
+        assert!(apart < 1e-9, "{row}");
+    }
     for row in &trained {
         // In f64 the same computation gives the same weights.
         assert!(
