@@ -1,5 +1,6 @@
 //! Inference on plaintexts and on ciphertexts with the same weights, batch by batch in turn.
 
+use furthermore::Algebra;
 use furthermore::device::Device;
 use furthermore::network::{Network, Parameters};
 use furthermore::plan::CompileOptions;
@@ -15,8 +16,15 @@ use crate::scheme::Scheme;
 use crate::timing::Samples;
 use crate::workloads::Examples;
 
-/// How the masks of samples to infer are drawn, a batch at a time.
-pub(super) const MASKS: MaskPolicy<'static> = MaskPolicy::Uniform;
+/// How the masks of samples to infer are drawn, a batch at a time. What is no sample may leave the
+/// intervals of a network's polynomials, and powers of that drown the message: where they can, masks
+/// of polynomials are other samples.
+pub(super) fn masks(scheme: Scheme, batch: usize) -> MaskPolicy<'static> {
+    match scheme.algebra {
+        Algebra::Graded(_) if batch > 1 => MaskPolicy::PairedRows,
+        _ => MaskPolicy::Uniform,
+    }
+}
 
 /// Fewest alternating repetitions, and most where the whole test set takes no more.
 const MIN_REPETITIONS: usize = 10;
@@ -117,8 +125,8 @@ impl Experiment<'_> {
             }
             if fresh {
                 let samples = self.test(turn * run..(turn + 1) * run)?;
-                let ciphertext =
-                    encrypting.time(|| scheme.encrypt(encryptor, &samples.inputs, MASKS))?;
+                let ciphertext = encrypting
+                    .time(|| scheme.encrypt(encryptor, &samples.inputs, masks(scheme, run)))?;
                 sides.plain.write("x", &samples.inputs)?;
                 sides.encrypted.write("x", &ciphertext)?;
                 // Once untimed: what is written to a graphics processor gets there with the next run,
@@ -143,7 +151,7 @@ impl Experiment<'_> {
             let mut sides = Sides::new(self, &regime, rest.len(), key, &mut Samples::default())?;
             let (count, samples) = (rest.len(), self.test(rest)?);
             sides.plain.write("x", &samples.inputs)?;
-            let ciphertext = scheme.encrypt(encryptor, &samples.inputs, MASKS)?;
+            let ciphertext = scheme.encrypt(encryptor, &samples.inputs, masks(scheme, count))?;
             sides.encrypted.write("x", &ciphertext)?;
             sides.plain.run()?;
             sides.encrypted.run()?;

@@ -86,7 +86,7 @@ impl Row {
             epochs: experiment.epochs,
             masks: match job {
                 "train" => experiment.masks.name(),
-                _ => super::infer::MASKS.name(),
+                _ => super::infer::masks(scheme, batch).name(),
             },
             outputs,
             ..Self::default()

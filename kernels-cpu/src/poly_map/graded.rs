@@ -16,6 +16,8 @@ use crate::threads::Exec;
 
 /// Most coefficients of an argument or an image, over an algebra of two coordinates.
 const MOST: usize = MAX_DIM / 2;
+/// As many as most images have: what registers and the nearest cache hold need not be cleared for all.
+const FEW: usize = 8;
 
 /// `target = p(source)`, both polynomials.
 pub(crate) struct Compose<'a, T> {
@@ -40,6 +42,24 @@ impl<T: Element, S: Simd<T>> WithForm<T, S> for Compose<'_, T> {
     type Output = SlotMaxima;
     #[inline(always)]
     fn run<F: Form<T, S, D, N>, const D: usize, const N: usize>(self, form: F) -> SlotMaxima {
+        if self.target.count <= FEW * form.dim() {
+            self.sweep::<S, F, D, N, FEW>(form)
+        } else {
+            self.sweep::<S, F, D, N, MOST>(form)
+        }
+    }
+}
+
+impl<T: Element> Compose<'_, T> {
+    /// Of images with at most `M` coefficients.
+    #[inline(always)]
+    fn sweep<S: Simd<T>, F, const D: usize, const N: usize, const M: usize>(
+        self,
+        form: F,
+    ) -> SlotMaxima
+    where
+        F: Form<T, S, D, N>,
+    {
         let zero = S::splat(T::zero());
         let (dim, count) = (form.dim(), form.slots());
         let (given, made) = (self.source.count / dim, self.target.count / dim);
@@ -50,7 +70,7 @@ impl<T: Element, S: Simd<T>> WithForm<T, S> for Compose<'_, T> {
             #[inline(always)]
             |i, lanes| {
                 let at = self.at + i;
-                let (mut x, mut y) = ([[zero; N]; MOST], [[zero; N]; MOST]);
+                let (mut x, mut y) = ([[zero; N]; M], [[zero; N]; M]);
                 for (nth, x) in x.iter_mut().enumerate().take(given) {
                     let planes = self.source.some(nth * dim, dim);
                     // SAFETY: whoever made the body owns `at..at + len` of both tensors.
