@@ -183,12 +183,15 @@ impl Arithmetic {
         }
     }
 
-    /// Polynomials over this algebra: elements may have any number of coefficients, from one to
-    /// `most`, lowest first, each with the algebra's coordinates. Their degrees add in a product.
+    /// Polynomials over this algebra of two coordinates: elements may have any number of
+    /// coefficients, from one to `most`, lowest first, each with the algebra's coordinates. Their
+    /// degrees add in a product.
     ///
     /// # Panics
-    /// When elements of `most` coefficients pass [`MAX_DIM`].
+    /// When the algebra has another number of coordinates or slots, or elements of `most` coefficients
+    /// pass [`MAX_DIM`].
     pub fn graded(mut self, most: usize) -> Self {
+        assert_eq!([self.dim, self.slots], [2, 2]);
         assert!((1..=MAX_DIM / self.dim).contains(&most));
         self.one.resize(most * self.dim, 0.0);
         self.most = most;
@@ -265,8 +268,11 @@ impl Arithmetic {
     }
 
     fn product_of_polynomials(&self, left_planes: usize, right_planes: usize) -> &Bilinear {
-        let count = |planes| self.coefficients(planes).unwrap_or(0);
-        let (left, right) = (count(left_planes), count(right_planes));
+        let both = (self.coefficients(left_planes)).zip(self.coefficients(right_planes));
+        // Of what is no element kernels ask for a program too, before they refuse it: any will do.
+        let Some((left, right)) = both.filter(|(left, right)| left + right <= self.most + 1) else {
+            return &self.plain;
+        };
         self.polynomials[left * (self.most + 1) + right].get_or_init(|| {
             if left == 0 || right == 0 {
                 Bilinear::by_plain(left_planes.max(right_planes), left == 0)

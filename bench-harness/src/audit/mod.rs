@@ -17,7 +17,7 @@ mod verification;
 use std::time::Instant;
 
 use furthermore::Algebra;
-use furthermore::scheme::{KeyShape, MaskPolicy, SecretKey};
+use furthermore::scheme::{MaskPolicy, SecretKey};
 use furthermore::tensor::Plaintext;
 use serde::Serialize;
 
@@ -148,11 +148,7 @@ struct Target {
 impl Target {
     /// What an engine sees of them under a key.
     fn see(&self, algebra: Algebra, masks: MaskPolicy<'_>, seed: u64) -> Result<Seen> {
-        let shape = match algebra {
-            Algebra::Reduced(degree) => KeyShape::reduced(degree),
-            _ => algebra.slots().into(),
-        };
-        let key = SecretKey::from_known_seed(shape, seed)?;
+        let key = SecretKey::from_known_seed(algebra, seed)?;
         let mut encryptor = key.encryptor_from_known_seed(algebra, seed)?;
         Seen::of(&encryptor.encrypt_with(&self.plaintext, masks)?)
     }

@@ -29,7 +29,7 @@ pub struct Options {
     pub output: PathBuf,
     /// How ciphertexts are made: compact2 to compact8, blocks2 to blocks8, packed3 to packed8, reduced1
     /// to reduced3, graded1 and up for models that only add and multiply, or real, which encrypts
-    /// nothing.
+    /// nothing. Of packed ones a batch counts ciphertexts, of several samples each.
     #[arg(long, default_value = "compact2")]
     pub algebra: Scheme,
     /// Element type: f32 or f64.
@@ -81,6 +81,15 @@ pub fn run(options: &Options) -> Result<()> {
     let samples = inputs
         .first()
         .map_or(0, |(.., tensor)| tensor.shape().rows());
+    if let Some((_, path, other)) = (inputs.iter()).find(|(.., x)| x.shape().rows() != samples) {
+        return Err(Error::Option {
+            option: "--input",
+            reason: format!(
+                "{path} has {} samples, and the first {samples}",
+                other.shape().rows()
+            ),
+        });
+    }
     let mut encrypting = Samples::default();
     let inputs = encrypting.time(|| {
         let mut taken = Vec::new();

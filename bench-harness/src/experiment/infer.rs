@@ -105,6 +105,7 @@ impl Experiment<'_> {
         };
         let run = batch.min(test.len());
         let all = batch == WHOLE_BATCH;
+        row.masks = masks(scheme, run).name();
         let whole = test.len() / run;
         let batches = if all { whole } else { whole.min(FEW_BATCHES) };
         let (mut encrypting, mut decrypting) = (Samples::default(), Samples::default());

@@ -333,8 +333,7 @@ fn is_ring(op: &Op) -> bool {
         | Op::Slice { .. }
         | Op::SliceGradient { .. }
         | Op::Pad { .. }
-        | Op::Conv2d(_)
-        | Op::Conv2dGradientInput { .. } => true,
+        | Op::Conv2d(_) => true,
         Op::Reduce { reduction, .. } => *reduction != Reduction::Max,
         Op::Pool { pool, .. } => *pool != Pool::Max,
         _ => false,

@@ -190,6 +190,9 @@ impl Rules {
             (None, [tensor]) => {
                 self.terms(tensor.elements)?;
                 self.tensor("coefficients", tensor, tensor.elements)?;
+                if self.graded {
+                    self.is("coefficients", tensor, &[1], tensor.elements)?;
+                }
                 Ok(Some(tensor.planes))
             }
             _ => Ok(None),

@@ -61,6 +61,13 @@ impl Command {
             | Kernel::Conv2dGradientWeights { shape, .. } => {
                 2.0 * multiplications(shape) as f64 * products()
             }
+            // Each step multiplies a polynomial that has grown so far by the argument.
+            Kernel::PolyMap { constants } if arithmetic.is_graded() && reads[0].planes > 1 => {
+                let (steps, numbers) = polynomial(constants);
+                let given = (reads[0].planes / arithmetic.dim()) as f64;
+                let grown = steps + (given - 1.0) * steps * (steps - 1.0) / 2.0;
+                2.0 * given * grown * numbers
+            }
             Kernel::PolyMap { constants } => {
                 let (degree, numbers) = polynomial(constants);
                 2.0 * degree * numbers

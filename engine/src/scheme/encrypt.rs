@@ -143,17 +143,15 @@ impl SecretKey {
     }
 
     /// Which slots of an algebra hold the messages; of graded polynomials, which of a coefficient's.
-    fn slots_of_messages(&self, algebra: Algebra) -> Vec<usize> {
+    fn slots_of_messages(&self, algebra: Algebra) -> Zeroizing<Vec<usize>> {
         let reduction = self.evaluation_key().reduction();
         let root = match algebra {
             Algebra::Reduced(_) => (reduction.iter()).position(|x| Some(*x) == self.point()),
             _ => None,
         };
         let before = 2 * root.unwrap_or(0);
-        self.message_slots()
-            .iter()
-            .map(|slot| before + slot)
-            .collect()
+        let slots = self.message_slots().iter();
+        Zeroizing::new(slots.map(|slot| before + slot).collect())
     }
 
     /// Where polynomials have their messages: every key of two slots has such a point.
@@ -191,7 +189,10 @@ impl<'k> Encryptor<'k> {
         &mut self.rng
     }
 
-    /// Encrypts a tensor, with masks in the tensor's range.
+    /// Encrypts a tensor, with masks in the tensor's range. Samples that go through polynomials in
+    /// place of activations, as graded ciphertexts have to, are better masked by each other
+    /// ([`MaskPolicy::PairedRows`]): what is no sample may leave the polynomials' intervals, and its
+    /// powers drown the message.
     ///
     /// # Errors
     /// When a number is not finite, or the environment forces an instruction set that is not here.

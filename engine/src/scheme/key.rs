@@ -34,8 +34,8 @@ pub(super) const MIN_POINT: f64 = 0.375;
 pub struct KeyShape {
     pub(super) slots: usize,
     pub(super) messages: usize,
-    /// Degree of the polynomials of reduced hybrid ciphertexts; 0 for keys without.
-    pub(super) reduced: usize,
+    /// Degree of the polynomials of reduced hybrid ciphertexts, of keys for them.
+    pub(super) reduced: Option<usize>,
 }
 
 impl From<usize> for KeyShape {
@@ -61,7 +61,7 @@ impl KeyShape {
         Self {
             slots,
             messages,
-            reduced: 0,
+            reduced: None,
         }
     }
 
@@ -71,7 +71,7 @@ impl KeyShape {
         Self {
             slots: 2,
             messages: 1,
-            reduced: degree,
+            reduced: Some(degree),
         }
     }
 
@@ -86,15 +86,16 @@ impl KeyShape {
                 "{} messages in {} slots, of which one at least is a mask",
                 self.messages, self.slots
             )
-        } else if self.reduced > 0 && !(self.slots == 2 && REDUCED.contains(&self.reduced)) {
-            format!(
-                "a public polynomial for degree {} and {} slots, where degrees 1 to {} and 2 slots go",
-                self.reduced,
-                self.slots,
-                REDUCED.end()
-            )
         } else {
-            return Ok(());
+            match self.reduced {
+                Some(degree) if self.slots != 2 || !REDUCED.contains(&degree) => format!(
+                    "a public polynomial for degree {degree} and {} slots, where degrees 1 to {} and \
+                     2 slots go",
+                    self.slots,
+                    REDUCED.end()
+                ),
+                _ => return Ok(()),
+            }
         };
         let operation = "a key".to_owned();
         Err(Error::Operation { operation, reason })
@@ -158,8 +159,8 @@ impl SecretKey {
                 continue;
             }
             let (point, reduction) = match shape.reduced {
-                0 => ((slots == 2).then(|| secret_point(&mut rng)), Vec::new()),
-                degree => {
+                None => ((slots == 2).then(|| secret_point(&mut rng)), Vec::new()),
+                Some(degree) => {
                     let (point, roots) = reduction(degree, &mut rng);
                     (Some(point), roots)
                 }
@@ -267,7 +268,8 @@ fn secret_point(rng: &mut impl Rng) -> f64 {
 
 /// The roots of a public polynomial of which one is the secret point, largest first.
 fn reduction(degree: usize, rng: &mut impl Rng) -> (f64, Vec<f64>) {
-    let roots = eigenvalues(degree + 1, rng);
+    // Which comes first is the secret.
+    let roots = Zeroizing::new(eigenvalues(degree + 1, rng));
     // They come in random order.
     let point = roots.iter().copied().find(|root| root.abs() >= MIN_POINT);
     (point.unwrap_or(roots[0]), descending(&roots))
@@ -452,6 +454,7 @@ mod tests {
             (KeyShape::packed(2, 0), "0 messages"),
             (KeyShape::packed(9, 1), "9 slots"),
             (KeyShape::reduced(4), "for degree 4"),
+            (KeyShape::reduced(0), "for degree 0"),
         ] {
             let error = SecretKey::generate(shape).expect_err(part).to_string();
             assert!(error.contains(part), "{error}");

@@ -127,10 +127,9 @@ fn check_reduction(slots: usize, reduction: &[f64]) -> Result<(), String> {
     let shape = KeyShape {
         slots,
         messages: 1,
-        reduced: reduction.len() - 1,
+        reduced: Some(reduction.len() - 1),
     };
-    let no_such = shape.reduced == 0 || shape.check().is_err();
-    if no_such || !near_nodes(reduction) || !reduction.iter().all(on_grid) {
+    if shape.check().is_err() || !near_nodes(reduction) || !reduction.iter().all(on_grid) {
         return Err("the public polynomial's roots are not where those of a key lie".to_owned());
     }
     Ok(())
@@ -163,13 +162,13 @@ impl SecretKey {
         let shape = KeyShape {
             slots: self.eigenvalues().len(),
             messages: self.messages(),
-            reduced: reduction.len().saturating_sub(1),
+            reduced: reduction.len().checked_sub(1),
         };
         // Of the whole length from the start, so that no part is left behind by growing.
         let mut bytes = Zeroizing::new(Vec::with_capacity(length(shape)));
         bytes.extend(MAGIC);
         bytes.extend(VERSION.to_le_bytes());
-        for count in [shape.slots, shape.messages, shape.reduced] {
+        for count in [shape.slots, shape.messages, shape.reduced.unwrap_or(0)] {
             bytes.extend((count as u32).to_le_bytes());
         }
         bytes.extend(self.id().0.to_le_bytes());
@@ -201,7 +200,7 @@ impl SecretKey {
         let shape = KeyShape {
             slots: n,
             messages: u32_at(8) as usize,
-            reduced: u32_at(12) as usize,
+            reduced: Some(u32_at(12) as usize).filter(|degree| *degree > 0),
         };
         shape.check()?;
         let expected = length(shape);
@@ -252,11 +251,7 @@ fn points(shape: KeyShape) -> usize {
 
 /// Roots of its public polynomial.
 fn reduction_len(shape: KeyShape) -> usize {
-    if shape.reduced == 0 {
-        0
-    } else {
-        shape.reduced + 1
-    }
+    shape.reduced.map_or(0, |degree| degree + 1)
 }
 
 /// Bytes of a key.

@@ -7,9 +7,9 @@ use furthermore::scheme::{KeyShape, MaskPolicy, SecretKey};
 use furthermore::tensor::{Ciphertext, DType, Plaintext};
 
 use crate::support::hybrid::{
-    check_networks, cipher, encrypt, error, key, random, reduced_key, rounding,
+    check_networks, check_products, cipher, encrypt, error, key, random, reduced_key, rounding,
 };
-use crate::support::{DTYPES, cpu, tensor};
+use crate::support::{DTYPES, cpu, devices, tensor};
 
 /// A ciphertext's slots: of each element and eigenvalue the coefficients of its polynomial, straight
 /// from the definition: coefficient i is `a + b v` of planes 2 i and 2 i + 1.
@@ -176,7 +176,10 @@ fn ring_operations_are_those_of_the_messages() {
 
 #[test]
 fn networks_are_those_on_plaintext() {
-    check_networks(&cpu(), &DTYPES);
+    for device in devices() {
+        check_networks(&device, &DTYPES);
+        check_products(&device, &DTYPES);
+    }
 }
 
 /// What a public polynomial leaves of a product decrypts to the same, and stays of its degree.

@@ -9,16 +9,19 @@ use furthermore::tensor::{DType, Tensor};
 
 use std::sync::Arc;
 
+use crate::bindings::limited;
 use crate::gpu;
-use crate::support::hybrid::{check_networks, cipher, encrypt, key, random};
+use crate::support::hybrid::{check_networks, check_products, cipher, encrypt, key, random};
 
 #[test]
 fn networks_are_those_on_plaintext() {
     let Some(gpu) = gpu() else { return };
     check_networks(&gpu, &[DType::F32]);
+    check_products(&gpu, &[DType::F32]);
 }
 
-/// Products of polynomials of several degrees are the processor's, coordinate by coordinate.
+/// Products of polynomials of several degrees are the processor's, coordinate by coordinate, whole and
+/// in the parts that small bindings leave.
 #[test]
 fn products_are_the_processors() {
     let Some(gpu) = gpu() else { return };
@@ -34,17 +37,17 @@ fn products_are_the_processors() {
     for (name, value) in [("c", c), ("d", d), ("e", e)] {
         n.output(name, value).expect("an output");
     }
-    let key = key();
+    let (key, small) = (key(), limited(1024, false));
     for degree in [1, 2] {
         let algebra = Algebra::Graded(degree);
-        let tensors = [("a", [2, 7, 5].as_slice()), ("b", &[5, 3])].map(|(name, shape)| {
+        let tensors = [("a", [40, 7, 5].as_slice()), ("b", &[5, 3])].map(|(name, shape)| {
             let messages = random(shape, -1.0..1.0, DType::F32, 3);
             (name, encrypt(&key, algebra, &messages, 4))
         });
-        let options = CompileOptions::encrypted(2, DType::F32, algebra);
+        let options = CompileOptions::encrypted(40, DType::F32, algebra);
         let plan = Arc::new(Plan::compile(&network, &options).expect("it compiles"));
         let cpu = Cpu::new().expect("an instruction set");
-        let results = [&cpu as &dyn Device, &gpu].map(|device| {
+        let results = [&cpu as &dyn Device, &gpu, &small].map(|device| {
             let public = Some(key.evaluation_key());
             let mut session = Session::new(device, Arc::clone(&plan), public).expect("a session");
             let mut parameters = Parameters::default();
@@ -54,8 +57,10 @@ fn products_are_the_processors() {
             session.run().expect("a run");
             ["c", "d", "e"].map(|name| cipher(session.read(name).expect("an output")))
         });
-        for (nth, (x, y)) in results[0].iter().zip(&results[1]).enumerate() {
-            let grown = if nth == 0 { 2 * degree } else { 4 * degree };
+        let [expected, whole, parts] = &results;
+        let found = expected.iter().zip(whole).chain(expected.iter().zip(parts));
+        for (nth, (x, y)) in found.enumerate() {
+            let grown = if nth % 3 == 0 { 2 * degree } else { 4 * degree };
             assert_eq!(x.algebra(), Algebra::Graded(grown));
             let (x, y) = (x.to_interleaved::<f32>(), y.to_interleaved::<f32>());
             let (x, y) = (x.expect("of f32"), y.expect("of f32"));

@@ -237,6 +237,7 @@ pub fn block_matmul<T: Element>(
     b.expect(NAME, "B", &either(&b), product(&[shape.batch, b_len]))?;
     let planes = arithmetic.result_planes(a.count(), b.count());
     c.expect(NAME, "C", &[planes], product(&[shape.batch, c_len]))?;
+    c.expect(NAME, "C", &[1, arithmetic.ciphertext(planes)], c.len())?;
     if epilogue.activation.is_some() {
         c.expect(NAME, "C", &[1, arithmetic.dim()], c.len())?;
     }

@@ -324,6 +324,14 @@ fn check_operands<T: Element>(
     input.expect(NAME, "input", &either(input), shape.input_len())?;
     weights.expect(NAME, "weights", &either(weights), shape.weight_len())?;
     let planes = arithmetic.result_planes(input.count(), weights.count());
+    if planes > 1 && planes != arithmetic.ciphertext(planes) {
+        return Err(KernelError::PlaneCount {
+            kernel: NAME,
+            operand: "output",
+            needs: arithmetic.dim(),
+            has: planes,
+        });
+    }
     if let Some(bias) = bias {
         bias.expect(NAME, "bias", &[1, planes], shape.out_channels)?;
     }

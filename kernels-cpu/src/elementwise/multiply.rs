@@ -27,6 +27,12 @@ pub fn multiply<T: Element>(
     broadcast.expect(|has| arithmetic.ciphertext(has), &a, &b)?;
     let planes = arithmetic.result_planes(a.count(), b.count());
     output.expect(NAME, "output", &[planes], broadcast.len())?;
+    output.expect(
+        NAME,
+        "output",
+        &[1, arithmetic.ciphertext(planes)],
+        output.len(),
+    )?;
     let rule = if a.count() == 1 || b.count() == 1 {
         Rule::Plain
     } else {

@@ -16,7 +16,7 @@ use crate::threads::Exec;
 
 /// Most coefficients of an argument or an image, over an algebra of two coordinates.
 const MOST: usize = MAX_DIM / 2;
-/// As many as most images have: what registers and the nearest cache hold need not be cleared for all.
+/// As many as most have: what registers and the nearest cache hold need not be cleared for all.
 const FEW: usize = 8;
 
 /// `target = p(source)`, both polynomials.
@@ -42,7 +42,7 @@ impl<T: Element, S: Simd<T>> WithForm<T, S> for Compose<'_, T> {
     type Output = SlotMaxima;
     #[inline(always)]
     fn run<F: Form<T, S, D, N>, const D: usize, const N: usize>(self, form: F) -> SlotMaxima {
-        if self.target.count <= FEW * form.dim() {
+        if self.source.count.max(self.target.count) <= FEW * form.dim() {
             self.sweep::<S, F, D, N, FEW>(form)
         } else {
             self.sweep::<S, F, D, N, MOST>(form)

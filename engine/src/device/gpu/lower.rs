@@ -269,7 +269,11 @@ impl Lowering {
             Algebra::Graded(_) => {
                 let multiplied = plan.commands().iter().filter(|c| c.kernel.is_product());
                 for command in multiplied {
-                    let planes = [command.reads[0].planes, command.reads[1].planes];
+                    let mut planes = [command.reads[0].planes, command.reads[1].planes];
+                    if let Kernel::Conv2d { .. } = command.kernel {
+                        // As a matrix product it has the weights on the left.
+                        planes.reverse();
+                    }
                     if planes.iter().all(|planes| *planes > 1) {
                         products
                             .entry(planes)

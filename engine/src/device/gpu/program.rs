@@ -135,7 +135,7 @@ impl GpuProgram {
         }
         let mut maxima = Vec::new();
         // Planes of another count are those of no tensor with slots.
-        regions.retain(|region| region.planes == 1 || region.planes == arithmetic.dim());
+        regions.retain(|region| arithmetic.coefficients(region.planes).is_some());
         for region in regions {
             let look = Command {
                 name: "slot maxima".to_owned(),

@@ -93,6 +93,59 @@ fn network(coefficients: bool) -> Network {
     network
 }
 
+/// Products of ciphertexts of several degrees, of which a network of squares has some: of matrices, of
+/// images and element by element, with a bias of a degree lower.
+pub(crate) fn check_products(device: &dyn Device, dtypes: &[DType]) {
+    let mut network = Network::new();
+    let n = &mut network;
+    let x = n.input("x", [2, 6, 6]).expect("an input");
+    let square = n
+        .polynomial("square", x, vec![0.1, -0.3, 0.5])
+        .expect("a polynomial");
+    let product = n.multiply("product", square, x).expect("a product");
+    let y = n
+        .conv2d("conv", product, [2, 3], [3, 3], Convolution::default())
+        .expect("a convolution");
+    let flat = n.flatten("flat", y).expect("rows");
+    let y = n.linear("fc", flat, 48, 5).expect("a layer");
+    n.output("y", y).expect("an output");
+    for &dtype in dtypes {
+        let parameters = network.initial_parameters(3, dtype).expect("parameters");
+        let x = random(&[5, 2, 6, 6], -1.0..1.0, dtype, 4);
+        let plain = CompileOptions::plain(5, dtype);
+        let plaintext = Tensor::Plaintext(x.clone());
+        let expected = run(device, &network, &plain, None, &parameters, &plaintext);
+        let expected = expected.into_plaintext().expect("plaintext in").to_f64();
+        for (key, algebra, degree) in [
+            (key(), Algebra::Graded(1), 5),
+            (key(), Algebra::Graded(2), 10),
+            (reduced_key(1), Algebra::Reduced(1), 0),
+            (reduced_key(2), Algebra::Reduced(2), 0),
+        ] {
+            let mut encrypted = Parameters::default();
+            for (name, weight) in parameters.iter() {
+                let Tensor::Plaintext(weight) = weight else {
+                    panic!("{name} is plaintext");
+                };
+                let weight = encrypt(&key, algebra, weight, 6);
+                encrypted.insert(name, Tensor::Ciphertext(weight));
+            }
+            let options = CompileOptions::encrypted(5, dtype, algebra);
+            let c = Tensor::Ciphertext(encrypt(&key, algebra, &x, 5));
+            let y = run(device, &network, &options, Some(&key), &encrypted, &c);
+            let y = cipher(y);
+            if degree > 0 {
+                assert_eq!(y.algebra(), Algebra::Graded(degree));
+            }
+            let worst = error(&key, &y, &expected);
+            assert!(
+                worst <= 3e3 * rounding(dtype),
+                "{algebra} {dtype}: {worst:e}"
+            );
+        }
+    }
+}
+
 fn run(
     device: &dyn Device,
     network: &Network,

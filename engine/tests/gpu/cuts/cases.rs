@@ -9,8 +9,7 @@ use furthermore_kernels_cpu::elementwise::Broadcast;
 use furthermore_kernels_cpu::pool::{Pool, PoolShape};
 use furthermore_kernels_cpu::reduce::Axis;
 
-/// Elements that one binding takes. Sizes are such that parts of these can begin at any multiple of 256
-/// bytes, the most that adapters ask for.
+/// Elements that one binding takes.
 pub(super) const MOST: usize = 1024;
 
 /// A command whose operands have so many elements, or words where they are bits.

@@ -70,7 +70,7 @@ impl Cutter {
             (part.command.reads[0], part.command.writes[0]) = (x, y);
             part
         };
-        let none = |to_len: usize| {
+        let none = |to_len: usize, x: Region| {
             let axis = CopyAxis {
                 size: 0,
                 from: 1,
@@ -80,20 +80,27 @@ impl Cutter {
         };
         let granule = self.alignment / self.number;
         if copy.is_empty() {
+            if rest == Rest::Keep {
+                return Some(Vec::new());
+            }
             let middle = (y.elements / 2).next_multiple_of(granule);
-            if rest == Rest::Keep || middle >= y.elements {
+            // Of what is carried nothing is read.
+            let least = views.range(&x, 0, x.elements.min(granule));
+            if least.elements < x.elements {
+                return Some(vec![of(none(y.elements, least)?, Rest::Zero, least, y)]);
+            }
+            if middle >= y.elements {
                 return None;
             }
-            let least = views.range(&x, 0, x.elements.min(granule));
             let halves = [(0, middle), (middle, y.elements - middle)];
             let half = |(at, len)| {
                 let y = views.range(&y, at, len);
-                Some(of(none(len)?, Rest::Zero, least, y))
+                Some(of(none(len, least)?, Rest::Zero, least, y))
             };
             return halves.map(half).into_iter().collect();
         }
         if rest == Rest::Zero {
-            let zero = of(none(y.elements)?, Rest::Zero, x, y);
+            let zero = of(none(y.elements, x)?, Rest::Zero, x, y);
             return Some(vec![zero, of(*copy, Rest::Keep, x, y)]);
         }
         let mut bound = |from: usize, to: usize, axes: &[CopyAxis]| {
