@@ -47,7 +47,10 @@ fn products_are_the_processors() {
         let options = CompileOptions::encrypted(40, DType::F32, algebra);
         let plan = Arc::new(Plan::compile(&network, &options).expect("it compiles"));
         let cpu = Cpu::new().expect("an instruction set");
-        let results = [&cpu as &dyn Device, &gpu, &small].map(|device| {
+        // More planes than these are more bindings than some adapters have, plane by plane.
+        let third = if degree == 1 { &small } else { &gpu };
+        let devices = [&cpu as &dyn Device, &gpu, third];
+        let results = devices.map(|device| {
             let public = Some(key.evaluation_key());
             let mut session = Session::new(device, Arc::clone(&plan), public).expect("a session");
             let mut parameters = Parameters::default();
