@@ -149,6 +149,16 @@ fn chebyshev(x: f64, count: usize) -> Vec<f64> {
     t
 }
 
+/// The Chebyshev nodes, largest first.
+pub(crate) fn chebyshev_nodes(count: usize) -> Vec<f64> {
+    let node = |j: usize| match 2 * j + 1 == count {
+        // What the cosine comes to but for rounding.
+        true => 0.0,
+        false => (std::f64::consts::PI * (2 * j + 1) as f64 / (2 * count) as f64).cos(),
+    };
+    (0..count).map(node).collect()
+}
+
 /// The arithmetic of Compact(n) over a generator with these eigenvalues.
 pub(crate) fn compact(roots: &[f64]) -> Arithmetic {
     let n = roots.len();
@@ -193,7 +203,7 @@ fn karatsuba(roots: &[f64]) -> Bilinear {
 fn by_interpolation(roots: &[f64], from_slots: &[f64]) -> Bilinear {
     let n = roots.len();
     let count = 2 * n - 1;
-    let node = |j: usize| (std::f64::consts::PI * (2 * j + 1) as f64 / (2 * count) as f64).cos();
+    let nodes = chebyshev_nodes(count);
     // T_l(Z) for l < 2n - 1 in the basis T_0 .. T_{n-1}.
     let reduced = |l: usize| -> Vec<f64> {
         if l < n {
@@ -207,11 +217,11 @@ fn by_interpolation(roots: &[f64], from_slots: &[f64]) -> Bilinear {
     };
     let reductions: Vec<Vec<f64>> = (0..count).map(reduced).collect();
     let evaluations: Vec<Combination> = (0..count)
-        .map(|j| chebyshev(node(j), n).into_iter().enumerate().collect())
+        .map(|j| chebyshev(nodes[j], n).into_iter().enumerate().collect())
         .collect();
     let terms = (0..count)
         .map(|j| {
-            let basis = chebyshev(node(j), count);
+            let basis = chebyshev(nodes[j], count);
             let outputs = (0..n)
                 .map(|i| {
                     let weight = (0..count).map(|l| {
@@ -258,12 +268,7 @@ pub(crate) fn reduced(roots: &[f64], reduction: &[f64]) -> Arithmetic {
 /// keeps digits which sums of coefficients, by Karatsuba's rule, lose.
 fn at_nodes(reduction: &[f64], from_roots: &[f64], inner: &Bilinear) -> Bilinear {
     let (n, count) = (reduction.len(), 2 * reduction.len() - 1);
-    let node = |j: usize| match 2 * j + 1 == count {
-        // What the cosine comes to but for rounding.
-        true => 0.0,
-        false => (std::f64::consts::PI * (2 * j + 1) as f64 / (2 * count) as f64).cos(),
-    };
-    let nodes: Vec<f64> = (0..count).map(node).collect();
+    let nodes = chebyshev_nodes(count);
     let values = powers(&nodes, count);
     let interpolated = linalg::invert(&values, count);
     // x^l modulo the polynomial is what agrees with it at the roots.

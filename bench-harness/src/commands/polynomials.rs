@@ -70,13 +70,7 @@ pub struct Options {
 /// replaced, the report cannot be written, or a row failed.
 pub fn run(options: &Options) -> Result<()> {
     let refuse = |option, reason: String| Err(Error::Option { option, reason });
-    let Some(workload) = Workload::named(&options.workload) else {
-        let reason = format!(
-            "'{}' is not known: there are mlp, lenet, angio, wbc and wbc-inverse",
-            options.workload
-        );
-        return refuse("--workload", reason);
-    };
+    let workload = Workload::of_option(&options.workload)?;
     if options.data.is_some() && !workload.name.starts_with("mnist") {
         let reason = format!("it is for digits, and {} has none", workload.name);
         return refuse("--data", reason);

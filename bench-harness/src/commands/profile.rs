@@ -112,13 +112,7 @@ struct Profile {
 /// When an option cannot be used, the network cannot run, or a file cannot be written.
 pub fn run(options: &Options) -> Result<()> {
     let refuse = |option, reason: String| Err(Error::Option { option, reason });
-    let Some(workload) = Workload::named(&options.workload) else {
-        let reason = format!(
-            "'{}' is not known: there are mlp, lenet, angio, wbc and wbc-inverse",
-            options.workload
-        );
-        return refuse("--workload", reason);
-    };
+    let workload = Workload::of_option(&options.workload)?;
     if options.repetitions == 0 {
         let reason = "at least one repetition is needed".to_owned();
         return refuse("--repetitions", reason);

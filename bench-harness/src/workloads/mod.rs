@@ -89,6 +89,19 @@ impl Workload {
             .find(|workload| workload.name == whole)
     }
 
+    /// The workload that an option names.
+    ///
+    /// # Errors
+    /// When there is none of that name.
+    pub(crate) fn of_option(name: &str) -> Result<Workload> {
+        Self::named(name).ok_or_else(|| Error::Option {
+            option: "--workload",
+            reason: format!(
+                "'{name}' is not known: there are mlp, lenet, angio, wbc and wbc-inverse"
+            ),
+        })
+    }
+
     /// The schemes that it is measured with where none are named.
     pub(crate) fn schemes(&self) -> Vec<Scheme> {
         let mut schemes: Vec<Scheme> = [Algebra::Compact(2), Algebra::Blocks(2)]

@@ -9,7 +9,7 @@ use rand_chacha::ChaCha20Rng;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use super::evaluation::{EvaluationKey, KeyId};
-use crate::algebra::{Algebra, REDUCED, SLOTS};
+use crate::algebra::{self, Algebra, REDUCED, SLOTS};
 use crate::error::{Error, Result};
 use crate::linalg;
 
@@ -284,8 +284,7 @@ pub(super) fn descending(eigenvalues: &[f64]) -> Vec<f64> {
 
 /// The n Chebyshev nodes, largest first, and the smallest gap between two.
 pub(super) fn chebyshev_nodes(n: usize) -> (Vec<f64>, f64) {
-    let node = |i: usize| (std::f64::consts::PI * (2 * i + 1) as f64 / (2 * n) as f64).cos();
-    let nodes: Vec<f64> = (0..n).map(node).collect();
+    let nodes = algebra::chebyshev_nodes(n);
     let gaps = nodes.windows(2).map(|pair| pair[0] - pair[1]);
     let gap = gaps.fold(f64::INFINITY, f64::min);
     (nodes, gap)
