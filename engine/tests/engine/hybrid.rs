@@ -1,10 +1,14 @@
 //! Hybrid MORE: graded polynomials, whose degrees add, and such modulo a public one.
 
+use std::sync::Arc;
+
 use furthermore::Algebra;
+use furthermore::device::{Device, RunOptions};
 use furthermore::network::{Function, Network};
-use furthermore::plan::{CompileOptions, Plan};
-use furthermore::scheme::{KeyShape, MaskPolicy, SecretKey};
+use furthermore::plan::{CompileOptions, Kernel, Operand, Plan};
+use furthermore::scheme::{Guard, KeyShape, MaskPolicy, SecretKey};
 use furthermore::tensor::{Ciphertext, DType, Plaintext};
+use furthermore_kernels_cpu::elementwise::Broadcast;
 
 use crate::support::hybrid::{
     check_networks, check_products, cipher, encrypt, error, key, random, reduced_key, rounding,
@@ -323,6 +327,70 @@ fn what_graded_ciphertexts_do_not_bear_is_refused_by_name() {
     let graded = encrypt(&key(), Algebra::Graded(2), &messages, 1);
     for algebra in [Algebra::Graded(1), Algebra::Compact(2), Algebra::Reduced(1)] {
         assert!(graded.convert(algebra).is_err(), "{algebra}");
+    }
+}
+
+/// Plans of one command, which no network has asked for.
+#[test]
+fn single_commands_are_held_to_what_polynomials_bear() {
+    let algebra = Algebra::Graded(1);
+    let options = CompileOptions::encrypted(1, DType::F32, algebra);
+    let plan = |kernel: Kernel, reads: &[[usize; 2]], written: usize| {
+        let operand = |&[planes, elements]: &[usize; 2]| Operand { planes, elements };
+        let reads: Vec<Operand> = reads.iter().map(operand).collect();
+        Plan::of_command(&options, kernel, &reads, &[operand(&[written, 5])])
+    };
+    // A constant of a long polynomial is a short one.
+    let constant = Kernel::PolyMap {
+        constants: Some(vec![2.0]),
+    };
+    let constant = Arc::new(plan(constant, &[[18, 5]], 2).expect("degrees multiply"));
+    let arithmetic = key().evaluation_key().arithmetic(algebra);
+    let mut program = cpu()
+        .load(constant, arithmetic.expect("its own algebra"))
+        .expect("a program");
+    let run = RunOptions {
+        learning_rate: 0.0,
+        step: 1,
+        guard: Guard::for_dtype(DType::F32),
+        cancel: None,
+    };
+    program.run(&run).expect("a run");
+
+    let broadcast = Broadcast::same(5);
+    for (what, found) in [
+        (
+            "encrypted coefficients",
+            plan(Kernel::PolyMap { constants: None }, &[[4, 5], [4, 3]], 8),
+        ),
+        (
+            "a quotient",
+            plan(Kernel::Divide { broadcast }, &[[4, 5], [4, 5]], 4),
+        ),
+        (
+            "a function",
+            plan(
+                Kernel::FunctionMap {
+                    function: Function::Relu,
+                },
+                &[[4, 5]],
+                4,
+            ),
+        ),
+        (
+            "a product past all planes",
+            plan(Kernel::Multiply { broadcast }, &[[34, 5], [34, 5]], 66),
+        ),
+        (
+            "a product of another degree",
+            plan(Kernel::Multiply { broadcast }, &[[4, 5], [6, 5]], 6),
+        ),
+        (
+            "an odd number of planes",
+            plan(Kernel::Multiply { broadcast }, &[[5, 5], [4, 5]], 7),
+        ),
+    ] {
+        assert!(found.is_err(), "{what}");
     }
 }
 
