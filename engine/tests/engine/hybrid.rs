@@ -133,6 +133,61 @@ fn squarings_keep_their_digits() {
     }
 }
 
+/// Products commute, associate and distribute over sums, and differences undo sums: what either side
+/// decrypts to is the same number within the errors of so many products.
+#[test]
+fn the_laws_of_a_ring_hold() {
+    let cpu = cpu();
+    for dtype in DTYPES {
+        // In single precision: of graded polynomials that of two squarings.
+        for (key, algebra, figure) in [
+            (key(), Algebra::Graded(1), 2e-6),
+            (key(), Algebra::Graded(2), 2e-6),
+            (reduced_key(1), Algebra::Reduced(1), 1e-6),
+            (reduced_key(2), Algebra::Reduced(2), 4e-6),
+            (reduced_key(3), Algebra::Reduced(3), 2e-5),
+        ] {
+            let bound = figure * rounding(dtype) / rounding(DType::F32);
+            let messages = [1, 2, 3].map(|seed| random(&[131], -1.0..1.0, dtype, seed));
+            let [a, b, c] = [0, 1, 2].map(|i| encrypt(&key, algebra, &messages[i], 10 + i as u64));
+            let times =
+                |x: &Ciphertext, y: &Ciphertext| cipher(cpu.multiply(x, y).expect("a product"));
+            let plus = |x: &Ciphertext, y: &Ciphertext| cipher(cpu.add(x, y).expect("a sum"));
+            let [m, n, o] = messages.map(|m| m.to_f64());
+            let numbers = |f: fn(f64, f64, f64) -> f64| -> Vec<f64> {
+                (0..131).map(|i| f(m[i], n[i], o[i])).collect()
+            };
+            let difference = cpu.subtract(&plus(&a, &b), &b).expect("a difference");
+            for (law, sides, expected) in [
+                (
+                    "a b = b a",
+                    [times(&a, &b), times(&b, &a)],
+                    numbers(|a, b, _| a * b),
+                ),
+                (
+                    "(a b) c = a (b c)",
+                    [times(&times(&a, &b), &c), times(&a, &times(&b, &c))],
+                    numbers(|a, b, c| a * b * c),
+                ),
+                (
+                    "a (b + c) = a b + a c",
+                    [
+                        times(&a, &plus(&b, &c)),
+                        plus(&times(&a, &b), &times(&a, &c)),
+                    ],
+                    numbers(|a, b, c| a * (b + c)),
+                ),
+                ("a + b - b = a", [cipher(difference), a.clone()], m.clone()),
+            ] {
+                for side in sides {
+                    let worst = error(&key, &side, &expected);
+                    assert!(worst <= bound, "{law} in {algebra}: {worst:e}");
+                }
+            }
+        }
+    }
+}
+
 /// The value of matrix products, sums and differences with every kind of operand.
 #[test]
 fn ring_operations_are_those_of_the_messages() {

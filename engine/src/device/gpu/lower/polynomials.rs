@@ -36,14 +36,8 @@ impl Lowering {
         let terms = constants.map_or_else(|| reads[1].elements, <[f64]>::len);
         let slots = variant.form.slots() as usize;
         let groups = y.elements.div_ceil(RUN * WORKGROUP);
-        let mut lowered = Lowered::new(variant, groups, RUN * WORKGROUP * terms * slots)
-            .operand("x", x)
-            .operand("y", y);
-        match constants {
-            Some(constants) => lowered = lowered.table(finite(constants)?),
-            None => lowered = lowered.operand("c", reads[1]),
-        }
-        lowered.size("len", y.elements)?.size("terms", terms)
+        let lowered = Lowered::new(variant, groups, RUN * WORKGROUP * terms * slots);
+        evaluated(lowered, constants, reads, y)
     }
 
     /// The polynomial of what is one itself.
@@ -56,15 +50,8 @@ impl Lowering {
             .with_planes("x", planes)
             .with_planes("c", 1);
         let terms = constants.map_or_else(|| reads[1].elements, <[f64]>::len);
-        let mut lowered = self
-            .by_element(variant, y.elements, terms * x.planes * y.planes / 4)
-            .operand("x", x)
-            .operand("y", y);
-        match constants {
-            Some(constants) => lowered = lowered.table(finite(constants)?),
-            None => lowered = lowered.operand("c", reads[1]),
-        }
-        lowered.size("len", y.elements)?.size("terms", terms)
+        let lowered = self.by_element(variant, y.elements, terms * x.planes * y.planes / 4);
+        evaluated(lowered, constants, reads, y)
     }
 
     /// The gradient by the coefficients: one dispatch that sums all elements, or, of many elements,
@@ -117,6 +104,21 @@ impl Lowering {
         }
         share.keep(dispatches, y.planes * y.elements)
     }
+}
+
+/// A polynomial's operands: the argument, coefficients in a table or a tensor, and the result.
+fn evaluated(
+    lowered: Lowered,
+    constants: Option<&[f64]>,
+    reads: &[Region],
+    y: Region,
+) -> Result<Lowered> {
+    let lowered = lowered.operand("x", reads[0]).operand("y", y);
+    let (lowered, terms) = match constants {
+        Some(constants) => (lowered.table(finite(constants)?), constants.len()),
+        None => (lowered.operand("c", reads[1]), reads[1].elements),
+    };
+    lowered.size("len", y.elements)?.size("terms", terms)
 }
 
 /// Constants that are finite in single precision.
