@@ -6,11 +6,13 @@
 //! parameters lie in memory and how large its workgroups are is read back from the compiled module
 //! ([`Shader`]), never repeated by hand.
 
+mod operand;
 mod reflect;
 mod source;
 mod variant;
 
 pub use naga;
+pub use operand::{Split, piece_name};
 pub use reflect::{Access, Binding, Parameter, Shader, ShaderError, Value};
 pub use source::{FAMILIES, Family};
-pub use variant::{Constant, Form, Product, Stored, Tile, Variant, plane_name};
+pub use variant::{Constant, Form, Product, Stored, Tile, Variant};

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use crate::operand::{Operand, Split};
 use crate::source;
 
 /// How numbers lie in buffers; arithmetic is in f32 always.
@@ -154,8 +155,8 @@ pub struct Variant {
     /// Operands of tiled products that are bound as vectors of four numbers, for those are read at a
     /// time.
     pub wide: Vec<&'static str>,
-    /// Operands of which each plane is a binding of its own, and how many planes these are.
-    pub split: Vec<(&'static str, u32)>,
+    /// Operands that are bound as several.
+    pub split: Vec<(&'static str, Split)>,
     /// Operands whose bindings begin so many numbers before they do: a multiple of 4 where they are
     /// wide.
     pub late: Vec<(&'static str, u32)>,
@@ -217,7 +218,7 @@ impl Variant {
         self.constant(name, Constant::Bool(value))
     }
 
-    fn planes(&self, operand: &str) -> u32 {
+    pub(crate) fn planes(&self, operand: &str) -> u32 {
         let own = self.planes.iter().find(|(name, _)| *name == operand);
         own.map_or(self.form.coordinates(), |(_, planes)| *planes)
     }
@@ -316,141 +317,8 @@ impl Variant {
         }
         for operand in family.source.lines().filter_map(Operand::declared_in) {
             text.push('\n');
-            text.push_str(&self.accessors(operand.name, operand.access == "read_write"));
+            text.push_str(&self.accessors(&operand));
         }
         Some(text)
-    }
-
-    /// How many planes an operand has that is bound plane by plane.
-    fn split(&self, operand: &str) -> Option<u32> {
-        let mut splits = self.split.iter();
-        splits.find_map(|&(name, planes)| (name == operand).then_some(planes))
-    }
-
-    /// What an operand's bindings hold, and by what a number's place is divided to find it there.
-    fn word(&self, operand: &str) -> (&'static str, &'static str) {
-        if self.wide.contains(&operand) {
-            ("vec4<Stored>", " / 4u")
-        } else {
-            ("Stored", "")
-        }
-    }
-
-    /// A kernel's file with its operands declared as this variant binds them.
-    fn declared(&self, source: &str) -> String {
-        let declare = |line: &str| {
-            let Some(operand) = Operand::declared_in(line) else {
-                return format!("{line}\n");
-            };
-            let Operand { name, access, .. } = operand;
-            let (word, _) = self.word(name);
-            let declaration = |number: u32, name: &str| {
-                format!(
-                    "@group(0) @binding({number}) var<storage, {access}> {name}: array<{word}>;\n"
-                )
-            };
-            match self.split(name) {
-                None => declaration(operand.number, name),
-                Some(planes) => (0..planes)
-                    .map(|p| declaration(operand.number + p * BINDINGS, &plane_name(name, p)))
-                    .collect(),
-            }
-        };
-        source.lines().map(declare).collect()
-    }
-
-    /// The functions that reach into an operand's bindings, `word_` and, of what is written, `put_`.
-    fn reach(&self, operand: &str, written: bool) -> String {
-        let (word, divided) = self.word(operand);
-        let late = self.late.iter().find(|(name, _)| *name == operand);
-        let late = late.map_or(String::new(), |(_, numbers)| format!(" + {numbers}u"));
-        let places: Vec<String> = match self.split(operand) {
-            None => vec![format!(
-                "{operand}[(plane * params.{operand}_stride + at{late}){divided}]"
-            )],
-            Some(planes) => (0..planes)
-                .map(|p| format!("{}[(at{late}){divided}]", plane_name(operand, p)))
-                .collect(),
-        };
-        let each = |statement: &dyn Fn(&str) -> String| {
-            let Some((last, others)) = places.split_last() else {
-                return String::new();
-            };
-            let cases: String = others
-                .iter()
-                .enumerate()
-                .map(|(p, place)| format!("case {p}u: {{ {} }}\n", statement(place)))
-                .collect();
-            if cases.is_empty() {
-                return statement(last);
-            }
-            format!(
-                "switch plane {{\n{cases}default: {{ {} }}\n}}",
-                statement(last)
-            )
-        };
-        let mut text = format!(
-            "fn word_{operand}(plane: u32, at: u32) -> {word} {{\n{}\n}}\n",
-            each(&|place| format!("return {place};"))
-        );
-        if written {
-            text += &format!(
-                "\nfn put_{operand}(plane: u32, at: u32, number: f32) {{\n{}\n}}\n",
-                each(&|place| format!("{place} = Stored(number);"))
-            );
-        }
-        text
-    }
-
-    /// The functions by which a kernel reads and writes an operand.
-    fn accessors(&self, operand: &str, written: bool) -> String {
-        let planes = self.planes(operand);
-        let kind = if planes == self.form.coordinates() {
-            source::OPERAND_CIPHERTEXT
-        } else {
-            source::OPERAND_PLAINTEXT
-        };
-        let access = if self.wide.contains(&operand) {
-            source::OPERAND_VECTORS
-        } else {
-            source::OPERAND_SCALARS
-        };
-        let write = if written { source::OPERAND_WRITTEN } else { "" };
-        let shared = [source::OPERAND, access, kind, write]
-            .join("\n")
-            .replace("PLANES", &format!("{planes}u"))
-            .replace("NAME", operand);
-        [shared, self.reach(operand, written)].join("\n")
-    }
-}
-
-/// What the numbers of a plane's bindings are apart: more than any kernel has bindings.
-const BINDINGS: u32 = 8;
-
-/// The name of the binding of one plane of an operand that is bound plane by plane.
-pub fn plane_name(operand: &str, plane: u32) -> String {
-    format!("{operand}_{plane}")
-}
-
-/// An operand that a kernel's file declares.
-struct Operand<'a> {
-    number: u32,
-    name: &'a str,
-    access: &'a str,
-}
-
-impl<'a> Operand<'a> {
-    /// The operand declared by `@group(0) @binding(N) var<storage, ACCESS> NAME: array<Stored>;`.
-    fn declared_in(line: &'a str) -> Option<Self> {
-        let (number, rest) = line
-            .strip_prefix("@group(0) @binding(")?
-            .strip_suffix(": array<Stored>;")?
-            .split_once(") var<storage, ")?;
-        let (access, name) = rest.split_once("> ")?;
-        Some(Self {
-            number: number.parse().ok()?,
-            name,
-            access,
-        })
     }
 }

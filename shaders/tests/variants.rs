@@ -1,8 +1,8 @@
 //! Every shader in every variant is valid WGSL. No device is needed.
 
 use furthermore_shaders::{
-    Access, Binding, Constant, FAMILIES, Form, Product, Shader, Stored, Tile, Value, Variant,
-    plane_name,
+    Access, Binding, Constant, FAMILIES, Form, Product, Shader, Split, Stored, Tile, Value,
+    Variant, piece_name,
 };
 
 const TILE: Tile = Tile {
@@ -285,41 +285,71 @@ fn variants(family: &'static str, entry: &'static str, form: Form) -> Vec<Varian
     }
 }
 
-/// A variant with all its operands bound plane by plane, from before they begin, is valid, and binds each
-/// plane as the operand.
-fn binds_planes(shader: &Shader) {
+/// Operands by the names that kernels give them.
+const OPERANDS: [&str; 15] = [
+    "a",
+    "b",
+    "bias",
+    "c",
+    "g",
+    "gradient",
+    "moment",
+    "parameter",
+    "root",
+    "scratch",
+    "steps",
+    "targets",
+    "velocity",
+    "x",
+    "y",
+];
+
+/// A variant is valid with all its operands bound from before they begin, as pieces, plane by plane, or
+/// both, and binds each of these as the operand.
+fn binds_pieces(shader: &Shader) {
     let operand = |b: &&Binding| {
-        let constants = ["table", "scratch", "steps", "watched"];
+        let constants = ["table", "watched"];
         b.group == 0 && b.access != Access::Uniform && !constants.contains(&b.name.as_str())
     };
     let whole: Vec<&Binding> = shader.bindings().iter().filter(operand).collect();
-    let names = [
-        "a",
-        "b",
-        "bias",
-        "c",
-        "g",
-        "gradient",
-        "moment",
-        "parameter",
-        "root",
-    ];
-    let more = ["targets", "velocity", "x", "y"];
+    let names = OPERANDS.iter().copied();
+    let names: Vec<&'static str> = names
+        .filter(|name| whole.iter().any(|b| b.name == *name))
+        .collect();
+    assert_eq!(names.len(), whole.len(), "{}", shader.variant().entry);
     let mut variant = shader.variant().clone();
-    for name in names.into_iter().chain(more) {
-        if whole.iter().any(|b| b.name == name) {
-            variant.split.push((name, 3));
-            variant.late.push((name, 12));
+    variant.late = names.iter().map(|name| (*name, 12)).collect();
+    let late = variant.compile().unwrap_or_else(|e| panic!("{e}"));
+    assert_eq!(late.bindings(), shader.bindings());
+    for pieces in [1, 2] {
+        let split = |name: &&'static str| {
+            let planes = if ["scratch", "steps"].contains(name) {
+                1
+            } else {
+                3
+            };
+            let bits = 5;
+            let split = Split {
+                planes,
+                pieces,
+                bits,
+            };
+            (*name, split)
+        };
+        variant.split = names.iter().map(split).collect();
+        let split = variant.compile().unwrap_or_else(|e| panic!("{e}"));
+        let found: Vec<&Binding> = split.bindings().iter().filter(operand).collect();
+        let bindings = |(_, split): &(_, Split)| split.bindings();
+        let all: u32 = variant.split.iter().map(bindings).sum();
+        assert_eq!(found.len(), all as usize, "{}", variant.entry);
+        for (name, split) in &variant.split {
+            let operand = whole.iter().find(|b| b.name == *name);
+            for number in 0..split.bindings() {
+                let name = piece_name(name, number);
+                let bound = found.iter().find(|b| b.name == name);
+                assert_eq!(bound.map(|b| b.access), operand.map(|b| b.access), "{name}");
+            }
         }
-    }
-    assert_eq!(variant.split.len(), whole.len(), "{}", variant.entry);
-    let split = variant.compile().unwrap_or_else(|e| panic!("{e}"));
-    let found: Vec<&Binding> = split.bindings().iter().filter(operand).collect();
-    assert_eq!(found.len(), 3 * whole.len(), "{}", variant.entry);
-    for (operand, plane) in whole.iter().flat_map(|b| (0..3).map(move |p| (b, p))) {
-        let name = plane_name(&operand.name, plane);
-        let bound = found.iter().find(|b| b.name == name);
-        assert_eq!(bound.map(|b| b.access), Some(operand.access), "{name}");
     }
 }
 
@@ -352,7 +382,7 @@ fn every_variant_is_valid() {
                         compiled += 1;
                         // Peaks are those of plain arrays, no tensors.
                         if stored == Stored::F32 && family.name != "peak" {
-                            binds_planes(&shader);
+                            binds_pieces(&shader);
                         }
                     }
                 }

@@ -71,7 +71,10 @@ fn conv2d_pooled(
                 workgroupBarrier();
                 if image < N && width > 0u {
                     let word = word_at(p, RESULT, channel, row, column);
-                    steps[image * params.steps_stride + word] = atomicExchange(&words[gathered], 0u);
+                    put_steps(
+                        image * params.steps_stride + word,
+                        atomicExchange(&words[gathered], 0u),
+                    );
                 }
                 workgroupBarrier();
             }

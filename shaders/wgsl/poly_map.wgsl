@@ -204,7 +204,7 @@ fn poly_map_coefficient_gradient(
                 var coordinates = join(sum);
                 for (var p = 0u; p < D; p++) {
                     let at = (term * D + p) * params.chunks + chunk;
-                    scratch[params.kept + at] = coordinates[p];
+                    put_scratch(params.kept + at, coordinates[p]);
                 }
             }
         }
@@ -223,7 +223,8 @@ fn poly_map_coefficient_gradient_of_chunks(
     if term < params.terms && local < params.chunks {
         var coordinates: Coordinates;
         for (var p = 0u; p < D; p++) {
-            coordinates[p] = scratch[params.kept + (term * D + p) * params.chunks + local];
+            let at = (term * D + p) * params.chunks + local;
+            coordinates[p] = word_scratch(params.kept + at);
         }
         part = split(coordinates);
     }

@@ -150,7 +150,7 @@ fn sum(
     let all = fold(all_slots(total), share, false)[0];
     if share.line == 0u && plane < params.planes {
         if params.pieces > 1u {
-            scratch[params.kept + share.element * params.pieces + piece] = all;
+            put_scratch(params.kept + share.element * params.pieces + piece, all);
         } else {
             finish_sum(share.element, plane, element, all);
         }
@@ -169,7 +169,7 @@ fn combine(
     var total = 0.0;
     if plane < params.planes {
         for (var i = share.line; i < params.pieces; i += params.lines) {
-            total += scratch[params.kept + share.element * params.pieces + i];
+            total += word_scratch(params.kept + share.element * params.pieces + i);
         }
     }
     let all = fold(all_slots(total), share, false)[0];
@@ -184,10 +184,10 @@ fn finish_maximum(element: u32, largest: Slots) {
     for (var k = 0u; k < N; k++) {
         let at = k * params.len + element;
         if (params.part & FOLLOWS) != 0u {
-            top[k] = larger(top[k], scratch[at]);
+            top[k] = larger(top[k], word_scratch(at));
         }
         if !is_last() {
-            scratch[at] = top[k];
+            put_scratch(at, top[k]);
         }
     }
     if is_last() {
@@ -445,7 +445,7 @@ fn keep_loss(mine: Slots, piece: u32, local: u32) {
     if local == 0u && piece < params.pieces {
         if params.pieces > 1u {
             for (var p = 0u; p < D; p++) {
-                scratch[params.kept + p * params.pieces + piece] = loss[p];
+                put_scratch(params.kept + p * params.pieces + piece, loss[p]);
             }
         } else {
             for (var p = 0u; p < D; p++) {

@@ -13,10 +13,10 @@ fn is_last() -> bool {
 fn so_far(at: u32, sum: f32) -> f32 {
     var all = sum;
     if (params.part & FOLLOWS) != 0u {
-        all += scratch[at];
+        all += word_scratch(at);
     }
     if !is_last() {
-        scratch[at] = all;
+        put_scratch(at, all);
     }
     return all;
 }

@@ -4,14 +4,14 @@
 fn store_scratch(at: u32, written: Coordinates) {
     var coordinates = written;
     for (var p = 0u; p < D; p++) {
-        scratch[p * params.scratch_stride + at] = coordinates[p];
+        put_scratch(p * params.scratch_stride + at, coordinates[p]);
     }
 }
 
 fn load_scratch(at: u32) -> Coordinates {
     var coordinates: Coordinates;
     for (var p = 0u; p < D; p++) {
-        coordinates[p] = scratch[p * params.scratch_stride + at];
+        coordinates[p] = word_scratch(p * params.scratch_stride + at);
     }
     return coordinates;
 }

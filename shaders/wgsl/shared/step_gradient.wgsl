@@ -2,7 +2,7 @@
 // pixel's steps.
 
 fn is_step(slot: u32, word: u32, image: u32) -> bool {
-    return (steps[slot * params.steps_stride + word] >> image & 1u) == 1u;
+    return (word_steps(slot * params.steps_stride + word) >> image & 1u) == 1u;
 }
 
 // GRADIENT_PLANES is those of a ciphertext or, of a plaintext among them, one.

@@ -235,24 +235,31 @@ impl Context {
         Ok(made)
     }
 
-    /// The pipeline of a variant, compiled at first use.
+    /// Whether a shader takes so many bindings for a dispatch of the command `name`.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub(super) fn take(&self, name: &str, bindings: usize) -> Result<()> {
+        let most = self.device.limits().max_storage_buffers_per_shader_stage as usize;
+        if bindings > most {
+            return Err(self.error(format!(
+                "'{name}' binds {bindings} tensors, planes and pieces of planes, and a shader takes {most}"
+            )));
+        }
+        Ok(())
+    }
+
+    /// The pipeline of a variant for the command `name`, compiled at first use.
     ///
     /// # Errors
     /// When the shader or the device refuses it.
-    pub(super) async fn pipeline(&self, variant: &Variant) -> Result<Arc<Pipeline>> {
+    pub(super) async fn pipeline(&self, name: &str, variant: &Variant) -> Result<Arc<Pipeline>> {
         if let Some(found) = locked(&self.pipelines).get(variant) {
             return Ok(Arc::clone(found));
         }
         let shader = variant.compile().map_err(|e| self.error(e.to_string()))?;
         let storage = |b: &&Binding| b.access != Access::Uniform;
-        let bound = shader.bindings().iter().filter(storage).count();
-        let most = self.device.limits().max_storage_buffers_per_shader_stage as usize;
-        if bound > most {
-            return Err(self.error(format!(
-                "{} binds {bound} tensors and planes of tensors, and a shader takes {most}",
-                variant.entry
-            )));
-        }
+        self.take(name, shader.bindings().iter().filter(storage).count())?;
         let label = Some(variant.entry);
         let entries: Vec<BindGroupLayoutEntry> = shader
             .bindings()

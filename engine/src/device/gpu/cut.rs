@@ -123,7 +123,7 @@ impl Cutter {
     }
 
     /// The first way that makes an operand of these smaller. What is summed is cut last: until a sum's
-    /// last part no other may write to where its numbers are kept, and these have to fit.
+    /// last part no other may write to where its numbers are kept, which are best bound as one.
     fn choose<'w, 'c>(
         self,
         part: &Part,
@@ -145,18 +145,18 @@ impl Cutter {
         }
         let kept: usize = writes.iter().map(|y| y.planes * y.elements).sum();
         let keeps = (kept as u64).saturating_mul(size_of::<f32>() as u64) <= self.binding;
+        let sums = || first(true, large);
         first(false, large).or_else(|| match keeps {
-            true => first(true, large),
-            false => first(false, &results),
+            true => sums(),
+            false => first(false, &results).or_else(sums),
         })
     }
 
-    /// The middle of a way, about: where bindings may begin if there are enough to choose from. Bits have
-    /// to begin there.
+    /// The middle of a way, about: where bindings may begin if there are enough to choose from.
     fn cut(self, part: &Part, way: &Along<'_>) -> Option<Cut> {
         let granules = way.count.div_ceil(way.granule);
         let mut extents = Vec::new();
-        let (mut step, mut needed) = (1, 1);
+        let mut step = 1;
         for (nth, region) in part.operands().enumerate() {
             let (all, each, bytes) = match (way.shared.contains(&nth), region.is_bits()) {
                 (true, _) => (region.elements, 0, self.number),
@@ -170,15 +170,12 @@ impl Cutter {
             // Powers of two: the largest is a multiple of all.
             let lowest = (each * bytes).trailing_zeros().min(usize::BITS - 1);
             step = step.max(self.alignment >> lowest);
-            if region.is_bits() {
-                needed = needed.max(self.alignment >> lowest);
-            }
         }
         let middle = |step: usize| {
             let middle = (granules / 2 / step * step).max(step);
             (middle < granules).then_some(middle)
         };
-        let middle = middle(step).or_else(|| middle(needed))?;
+        let middle = middle(step).or_else(|| middle(1))?;
         Some(Cut { middle, extents })
     }
 

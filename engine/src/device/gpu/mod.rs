@@ -49,9 +49,9 @@ pub struct GpuOptions {
     pub patience: Duration,
     /// Where compiled pipelines and tuned tiles are kept between processes.
     pub cache: Option<PathBuf>,
-    /// The most bytes that are bound as one: of larger tensors each plane is a binding of its own, and
-    /// commands on larger planes go through them in parts.
-    /// The adapter's limit without.
+    /// The most bytes that are bound as one: of larger tensors each plane is a binding of its own,
+    /// commands on larger planes go through them in parts, and what no part can be made of is bound in
+    /// pieces. The adapter's limit without.
     pub largest_binding: Option<u64>,
 }
 

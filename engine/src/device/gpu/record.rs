@@ -5,7 +5,7 @@ use std::num::NonZero;
 use std::ops::Range;
 use std::sync::Arc;
 
-use furthermore_shaders::{Access, Binding, Value, plane_name};
+use furthermore_shaders::{Access, Binding, Split, Value, piece_name};
 use wgpu::{
     BindGroup, BindGroupDescriptor, BindGroupEntry, BindingResource, Buffer, BufferBinding,
     BufferUsages, ComputePass, Queue,
@@ -24,6 +24,8 @@ use crate::plan::{Command, Region};
 const DISPATCH_WORK: usize = 1 << 36;
 /// Bytes of four numbers in single precision.
 const VECTOR: u64 = 16;
+/// Bytes of a number of scratch.
+const SCRATCH: u64 = 4;
 /// Most workgroups along one axis of a dispatch.
 const AXIS_GROUPS: usize = 65_535;
 
@@ -92,21 +94,42 @@ pub(super) struct Recorder<'a> {
     pending: Vec<Pending>,
 }
 
-/// What one binding shows of a buffer.
+/// What bindings show a part of.
+#[derive(Debug, Clone, Copy)]
+enum Held {
+    /// The buffer of that number.
+    Tensors(usize),
+    Scratch,
+}
+
+/// What one binding shows.
 #[derive(Debug, Clone, Copy)]
 struct Bound {
-    buffer: usize,
+    held: Held,
     offset: u64,
     bytes: u64,
 }
 
-/// Where a region's bindings begin.
-struct Start {
-    buffer: usize,
-    /// Bytes.
+/// What an operand's bindings have to show.
+#[derive(Debug, Clone, Copy)]
+struct Span {
+    held: Held,
+    /// Where they begin, in bytes.
     offset: u64,
-    /// Numbers from there to the region's first.
-    late: usize,
+    /// Bytes of a number.
+    size: u64,
+    planes: usize,
+    /// Numbers from plane to plane.
+    stride: usize,
+    /// Numbers of each plane.
+    numbers: usize,
+}
+
+/// Bytes of so many numbers of so many bytes in whole vectors, since shaders may read them. What that
+/// adds is padding.
+fn whole_vectors(numbers: usize, size: u64) -> u64 {
+    let bytes = (numbers as u64).saturating_mul(size).max(1);
+    bytes.checked_next_multiple_of(VECTOR).unwrap_or(bytes)
 }
 
 struct Pending {
@@ -175,79 +198,92 @@ impl<'a> Recorder<'a> {
         }
     }
 
-    /// Where bindings of a region begin.
-    fn start(&self, views: &Views, region: &Region) -> Start {
+    /// What bindings of a region show, and how many numbers they begin before it does: bindings do not
+    /// begin everywhere.
+    fn span(&self, views: &Views, region: &Region) -> (Span, usize) {
         let (buffer, first) = views.resolve(region);
         let size = self.size(region);
         let first = (first as u64).saturating_mul(size);
         let before = first % self.binding_alignment();
-        Start {
-            buffer,
+        let late = (before / size) as usize;
+        let span = Span {
+            held: Held::Tensors(buffer),
             offset: first - before,
-            late: (before / size) as usize,
-        }
+            size,
+            planes: region.planes,
+            stride: region.stride,
+            numbers: late + region.elements,
+        };
+        (span, late)
     }
 
-    /// Bytes of so many of a region's numbers in whole vectors, since shaders may read them. What that
-    /// adds is padding.
-    fn bytes(&self, region: &Region, numbers: usize) -> u64 {
-        let bytes = (numbers as u64).saturating_mul(self.size(region));
-        bytes.max(1).next_multiple_of(VECTOR)
-    }
-
-    /// Whether one binding takes so many of a region's numbers, and shaders can count them.
-    fn binds(&self, region: &Region, numbers: usize) -> bool {
-        let fits = self.bytes(region, numbers) <= self.context.largest_binding;
+    /// Whether one binding takes so many numbers of so many bytes, and shaders can count them.
+    fn binds(&self, numbers: usize, size: u64) -> bool {
+        let fits = whole_vectors(numbers, size) <= self.context.largest_binding;
         fits && u32::try_from(numbers).is_ok()
     }
 
     /// Whether one binding takes what a dispatch leaves in scratch.
     fn leaves_little(&self, lowered: &Lowered) -> bool {
-        let bytes = (lowered.scratch as u64).saturating_mul(4);
-        bytes <= self.context.largest_binding && u32::try_from(lowered.scratch).is_ok()
+        self.binds(lowered.scratch, SCRATCH)
     }
 
     /// How an operand of the command `name` is bound: whole where one binding takes all of it, else
-    /// plane by plane.
-    fn bound(&self, name: &str, operand: &str, region: &Region) -> Result<Vec<Bound>> {
-        let Start {
-            buffer,
+    /// plane by plane, and in pieces where one does not take a plane.
+    fn bound(&self, name: &str, operand: &str, span: &Span) -> Result<(Vec<Bound>, Option<Split>)> {
+        let &Span {
+            held,
             offset,
-            late,
-        } = self.start(&self.views, region);
-        let elements = late + region.elements;
-        let span = region.planes.saturating_sub(1) * region.stride + elements;
-        let bytes = |numbers: usize| self.bytes(region, numbers);
-        if self.binds(region, span) {
-            return Ok(vec![Bound {
-                buffer,
-                offset,
-                bytes: bytes(span),
-            }]);
-        }
-        if !self.binds(region, elements) {
-            return Err(self.context.error(format!(
-                "'{name}' takes planes of {} bytes of its operand '{operand}' at once, of a tensor of \
-                 {}, and one binding takes {} bytes and 2^32 numbers: no smaller part can be bound",
-                bytes(elements),
-                bytes(span),
-                self.context.largest_binding
-            )));
-        }
-        let stride = bytes(region.stride);
-        let aligned = self.binding_alignment();
-        if !stride.is_multiple_of(aligned) {
-            return Err(self.context.error(format!(
-                "'{name}' binds planes {stride} bytes apart, and bindings start at multiples of \
-                 {aligned}"
-            )));
-        }
-        let plane = |plane: usize| Bound {
-            buffer,
-            offset: offset + plane as u64 * stride,
-            bytes: bytes(elements),
+            size,
+            planes,
+            stride,
+            numbers,
+        } = span;
+        let bound = |first: usize, numbers: usize| Bound {
+            held,
+            offset: offset + first as u64 * size,
+            bytes: whole_vectors(numbers, size),
         };
-        Ok((0..region.planes).map(plane).collect())
+        let all = planes.saturating_sub(1) * stride + numbers;
+        if self.binds(all, size) {
+            return Ok((vec![bound(0, all)], None));
+        }
+        if u32::try_from(numbers).is_err() {
+            return Err(self.context.error(format!(
+                "'{name}' takes {numbers} numbers of its operand '{operand}' at once, of which no smaller \
+                 part can be made, and shaders count up to 2^32"
+            )));
+        }
+        // Pieces are powers of two.
+        let bits = (self.context.largest_binding / size).max(1).ilog2();
+        let (piece, bits) = match self.binds(numbers, size) {
+            true => (numbers, 0),
+            false => (1 << bits, bits),
+        };
+        let pieces = numbers.div_ceil(piece);
+        let alignment = self.binding_alignment();
+        for (apart, several) in [(stride, planes > 1), (piece, pieces > 1)] {
+            let apart = apart as u64 * size;
+            if several && !apart.is_multiple_of(alignment) {
+                return Err(self.context.error(format!(
+                    "'{name}' binds parts of its operand '{operand}' {apart} bytes apart, and bindings \
+                     start at multiples of {alignment}"
+                )));
+            }
+        }
+        let planes = planes.max(1);
+        let bindings = planes.saturating_mul(pieces);
+        self.context.take(name, bindings)?;
+        let nth = |number: usize| {
+            let (plane, at) = (number / pieces, number % pieces * piece);
+            bound(plane * stride + at, piece.min(numbers - at))
+        };
+        let split = Split {
+            planes: planes as u32,
+            pieces: pieces as u32,
+            bits,
+        };
+        Ok(((0..bindings).map(nth).collect(), Some(split)))
     }
 
     /// Adds the dispatches of a command, of its parts where it is too large for bindings, and returns
@@ -271,8 +307,8 @@ impl<'a> Recorder<'a> {
         let mut parts = Vec::new();
         while let Some(part) = left.pop() {
             let fits = |region: &Region| {
-                let start = self.start(&views, region);
-                self.binds(region, start.late + region.elements)
+                let (span, _) = self.span(&views, region);
+                self.binds(span.numbers, span.size)
             };
             let operands = part.operands().enumerate();
             let large = operands.filter(|(_, region)| !fits(region));
@@ -287,18 +323,20 @@ impl<'a> Recorder<'a> {
             match (smaller, lowered) {
                 (Some(smaller), _) => left.extend(smaller.into_iter().rev()),
                 (None, Some(lowered)) => parts.push((part, lowered)),
-                // What binds it says what is wrong; the others would end no better.
+                // What is still too large is bound in pieces.
                 (None, None) => {
                     let lowered = lower()?;
-                    parts = vec![(part, lowered)];
-                    break;
+                    parts.push((part, lowered));
                 }
             }
         }
         self.views = views;
         let mut count = 0;
         for (part, lowered) in parts {
+            // Some only read what others leave there.
+            let scratch = lowered.iter().map(|l| l.scratch).max().unwrap_or_default();
             for mut lowered in lowered {
+                lowered.scratch = scratch;
                 part.place_steps(&mut lowered);
                 count += self.record(lowered, at, &command.name).await?;
             }
@@ -316,32 +354,42 @@ impl<'a> Recorder<'a> {
         if lowered.groups == 0 {
             return Ok(0);
         }
-        let mut operands = Vec::new();
-        for (operand, region) in &lowered.operands {
-            let bound = self.bound(name, operand, region)?;
-            let late = self.start(&self.views, region).late;
+        let mut spans = Vec::new();
+        for &(operand, ref region) in &lowered.operands {
+            let (span, late) = self.span(&self.views, region);
+            spans.push((operand, span));
             if late > 0 {
                 lowered.variant.late.push((operand, late as u32));
             }
             if !late.is_multiple_of(4) {
-                lowered.variant.wide.retain(|wide| wide != operand);
+                lowered.variant.wide.retain(|wide| *wide != operand);
             }
-            if let [whole] = bound[..] {
-                operands.push(((*operand).to_owned(), whole));
-                continue;
-            }
-            lowered.variant.split.push((operand, bound.len() as u32));
-            let named = |(plane, bound)| (plane_name(operand, plane), bound);
-            operands.extend((0..).zip(bound).map(named));
         }
-        if !self.leaves_little(&lowered) {
-            return Err(self.context.error(format!(
-                "'{name}' leaves {} bytes between its dispatches, and one binding takes {}",
-                (lowered.scratch as u64).saturating_mul(4),
-                self.context.largest_binding
-            )));
+        if lowered.scratch > 0 {
+            let scratch = Span {
+                held: Held::Scratch,
+                offset: 0,
+                size: SCRATCH,
+                planes: 1,
+                stride: 0,
+                numbers: lowered.scratch,
+            };
+            spans.push(("scratch", scratch));
         }
-        let pipeline = self.context.pipeline(&lowered.variant).await?;
+        let mut operands = Vec::new();
+        for (operand, span) in spans {
+            let (bound, split) = self.bound(name, operand, &span)?;
+            let of_split = |number| match split {
+                None => operand.to_owned(),
+                Some(_) => piece_name(operand, number),
+            };
+            operands.extend((0..).map(of_split).zip(bound));
+            lowered
+                .variant
+                .split
+                .extend(split.map(|split| (operand, split)));
+        }
+        let pipeline = self.context.pipeline(name, &lowered.variant).await?;
         let mut most = (DISPATCH_WORK / lowered.work.max(1)).clamp(1, AXIS_GROUPS * AXIS_GROUPS);
         if most > AXIS_GROUPS {
             // Whole rows, or the last would reach into the next dispatch.
@@ -400,10 +448,12 @@ impl<'a> Recorder<'a> {
         let constants = self.context.create(size as u64, usage).await?;
         let queue = &self.context.queue;
         queue.write_buffer(&constants, 0, &self.constants);
-        let scratch_bytes = NonZero::new((self.scratch as u64).saturating_mul(4));
-        let scratch = match scratch_bytes {
-            Some(bytes) => Some(self.context.buffer(bytes.get(), wait).await?),
-            None => None,
+        let scratch = match self.scratch {
+            0 => None,
+            numbers => {
+                let bytes = whole_vectors(numbers, SCRATCH);
+                Some(self.context.buffer(bytes, wait).await?)
+            }
         };
         let constant = |range: &Range<usize>| {
             BindingResource::Buffer(BufferBinding {
@@ -416,18 +466,17 @@ impl<'a> Recorder<'a> {
             let operand = |name: &str| pending.operands.iter().find(|(n, _)| n == name);
             let resource = |binding: &Binding| match (operand(&binding.name), &binding.name[..]) {
                 (Some((_, bound)), _) => BindingResource::Buffer(BufferBinding {
-                    buffer: &self.buffers[bound.buffer],
+                    buffer: match bound.held {
+                        Held::Tensors(number) => &self.buffers[number],
+                        // It is there as soon as one dispatch leaves something.
+                        Held::Scratch => scratch.as_ref().unwrap_or(&self.none[1]),
+                    },
                     offset: bound.offset,
                     size: NonZero::new(bound.bytes),
                 }),
                 (None, "watched") => self.watched.as_entire_binding(),
                 (None, "params") => constant(&pending.parameters),
                 (None, "table") if !pending.table.is_empty() => constant(&pending.table),
-                (None, "scratch") => BindingResource::Buffer(BufferBinding {
-                    buffer: scratch.as_ref().unwrap_or(&self.none[1]),
-                    offset: 0,
-                    size: scratch_bytes,
-                }),
                 (None, _) => {
                     let written = binding.access == Access::ReadWrite;
                     self.none[usize::from(written)].as_entire_binding()

@@ -252,7 +252,7 @@ pub(super) fn rows() -> Vec<Case> {
 }
 
 /// Weights are too large, and channels many.
-pub(super) const WIDE: Conv2dShape = Conv2dShape {
+const WIDE: Conv2dShape = Conv2dShape {
     batch: 70,
     in_channels: 8,
     out_channels: 16,
@@ -463,6 +463,109 @@ pub(super) fn losses() -> Vec<Case> {
         plain(of_binary()),
         mean(Kernel::MeanSquaredError),
         plain(mean(Kernel::MeanSquaredError)),
+    ]
+}
+
+/// What no part can be made of, or of sums what all parts write to: planes are bound in pieces.
+pub(super) fn pieces() -> Vec<Case> {
+    const LEN: usize = 2001;
+    const COLUMNS: usize = 2500;
+    let axis = |length, inner| Axis {
+        outer: 1,
+        length,
+        inner,
+    };
+    let softmax = |logarithm| {
+        let kernel = Kernel::Softmax {
+            columns: COLUMNS,
+            logarithm,
+        };
+        case(kernel, &[2 * COLUMNS], &[2 * COLUMNS])
+    };
+    let of_softmax = Kernel::SoftmaxGradient {
+        columns: LEN,
+        logarithm: true,
+    };
+    let columns = LEN;
+    let of_maximum = Kernel::MaxGradient { axis: axis(LEN, 1) };
+    let reduce = |reduction| {
+        let kernel = Kernel::Reduce {
+            reduction,
+            axis: axis(3, LEN),
+        };
+        case(kernel, &[3 * LEN], &[LEN])
+    };
+    let of_weights = Kernel::Conv2dGradientWeights {
+        shape: WIDE,
+        pooled: None,
+    };
+    // A tile's input is too large, and its result.
+    let tile = Conv2dShape {
+        batch: 33,
+        in_channels: 3,
+        out_channels: 3,
+        input: [4, 4],
+        ..WIDE
+    };
+    let (images, weights, result) = (tile.input_len(), tile.weight_len(), tile.output_len());
+    let pooled = Some([2, 2]);
+    let words = steps_len(tile.output_sizes());
+    let convolution = Kernel::Conv2d {
+        shape: tile,
+        bias: true,
+        activation: Some(Function::Tanh),
+    };
+    let averages = Kernel::Conv2dPooled {
+        shape: tile,
+        bias: true,
+        window: [2, 2],
+    };
+    let by_input = Kernel::Conv2dGradientInput {
+        shape: tile,
+        pooled,
+    };
+    let of_bias = Kernel::Conv2dGradientBias {
+        sizes: tile.output_sizes(),
+        pooled,
+    };
+    let bits = |nth, case| Case {
+        other: Some((nth, 0)),
+        ..case
+    };
+    vec![
+        softmax(false),
+        softmax(true),
+        case(of_softmax, &[LEN, LEN], &[LEN]),
+        case(Kernel::SoftmaxCrossEntropy { columns }, &[LEN; 2], &[1]),
+        case(
+            Kernel::SoftmaxCrossEntropyGradient { columns },
+            &[LEN; 2],
+            &[LEN],
+        ),
+        case(of_maximum, &[LEN, 1], &[LEN]),
+        reduce(Reduction::Sum),
+        reduce(Reduction::Max),
+        product([1, 1, 3, LEN], [false; 2], true),
+        product([1, LEN, 3, 1], [true, false], false),
+        product([1, 1, LEN, 1], [false; 2], false),
+        product([1, 40, LEN, 36], [false; 2], false),
+        // Read four numbers at a time.
+        product([1, 16, 2048, 64], [false; 2], false),
+        case(convolution, &[images, weights, 3], &[result]),
+        bits(
+            4,
+            case(averages, &[images, weights, 3], &[result / 4, words]),
+        ),
+        bits(2, case(by_input, &[result / 4, weights, words], &[images])),
+        case(
+            of_weights,
+            &[WIDE.input_len(), WIDE.output_len()],
+            &[WIDE.weight_len()],
+        ),
+        Case {
+            most: 256,
+            ..bits(1, case(of_bias, &[result / 4, words], &[3]))
+        },
     ]
 }
 
