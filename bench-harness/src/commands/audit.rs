@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use anstream::println;
 use furthermore::tensor::DType;
 
 use super::WARNING;

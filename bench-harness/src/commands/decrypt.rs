@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
+use anstream::println;
 use furthermore::device::Cpu;
 use furthermore::io::{self, TensorFile};
 use furthermore::tensor::{Ciphertext, Tensor};

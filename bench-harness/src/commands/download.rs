@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use anstream::println;
+
 use crate::download::{Fetcher, Outcome, Remote};
 use crate::error::{Error, Result};
 use crate::progress;

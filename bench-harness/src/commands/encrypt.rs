@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
+use anstream::println;
 use furthermore::Algebra;
 use furthermore::device::Cpu;
 use furthermore::io;

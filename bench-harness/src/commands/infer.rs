@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use anstream::println;
 use furthermore::Algebra;
 use furthermore::io;
 use furthermore::network::Parameters;

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use anstream::println;
 use furthermore::scheme::{KeyShape, SecretKey};
 use furthermore::{Algebra, io};
 

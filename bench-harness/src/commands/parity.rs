@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use anstream::println;
 use furthermore::Algebra;
 use furthermore::device::{Cpu, Gpu};
 use regex::Regex;

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use anstream::println;
 use furthermore::network::{FitMethod, PolynomialOptions, Replacement};
 use furthermore::scheme::MaskPolicy;
 use furthermore::tensor::DType;

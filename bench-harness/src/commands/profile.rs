@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use anstream::println;
 use furthermore::network::Optimizer;
 use furthermore::plan::{CompileOptions, Work};
 use serde::Serialize;

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use anstream::println;
 use furthermore::Algebra;
 use furthermore::io;
 use furthermore::scheme::EvaluationKey;

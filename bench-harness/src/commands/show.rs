@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use anstream::println;
 use rand::SeedableRng;
 use rand_chacha::ChaCha20Rng;
 

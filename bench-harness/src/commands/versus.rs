@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use anstream::println;
 use furthermore::network::{Init, Network, Op, Optimizer};
 use furthermore::onnx::OnnxOptions;
 use furthermore::plan::CompileOptions;

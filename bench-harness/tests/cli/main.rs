@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 
@@ -26,6 +26,25 @@ fn refusal(arguments: &[&str]) -> String {
     assert!(!output.status.success(), "{arguments:?} succeeded");
     assert!(!said.contains("panicked"), "{arguments:?}: {said}");
     said
+}
+
+/// What a command prints is read by nobody: `furthermore-bench keygen | head -0`.
+#[test]
+fn a_reader_that_goes_away_is_no_failure() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let key = folder.path().join("key");
+    let mut child = Command::new(env!("CARGO_BIN_EXE_furthermore-bench"))
+        .args(["keygen", "--output"])
+        .arg(&key)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program starts");
+    drop(child.stdout.take());
+    let output = child.wait_with_output().expect("the program ends");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    assert!(key.exists());
 }
 
 /// An IDX file: magic number, sizes, bytes.
