@@ -12,7 +12,7 @@ mod source;
 mod variant;
 
 pub use naga;
-pub use operand::{Split, piece_name};
+pub use operand::{Split, binding_name};
 pub use reflect::{Access, Binding, Parameter, Shader, ShaderError, Value};
 pub use source::{FAMILIES, Family};
 pub use variant::{Constant, Form, Product, Stored, Tile, Variant};

@@ -4,31 +4,34 @@
 use crate::source;
 use crate::variant::Variant;
 
-/// How an operand is bound as several.
+/// How an operand is bound as several: groups of planes, or segments of each plane.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Split {
-    /// Its planes, each of bindings of its own; 1 of what has no planes.
+    /// Its planes; 1 of what has no planes.
     pub planes: u32,
-    /// Pieces of a plane.
-    pub pieces: u32,
-    /// Each piece but a plane's last has two to that many numbers, where there are several.
+    /// So many planes are one binding; 1 where planes are bound in segments.
+    pub together: u32,
+    /// Bindings of a plane where it is too large for one, else 1.
+    pub segments: u32,
+    /// Each segment but a plane's last has two to that many numbers, where there are several.
     pub bits: u32,
 }
 
 impl Split {
     /// Bindings in all.
     pub fn bindings(&self) -> u32 {
-        self.planes * self.pieces
+        self.planes.div_ceil(self.together) * self.segments
     }
 }
 
-/// The name of one of the bindings of an operand that has several: pieces of a plane lie side by side.
-pub fn piece_name(operand: &str, number: u32) -> String {
+/// The name of one of the bindings of an operand that has several, in the order of planes and then of
+/// segments.
+pub fn binding_name(operand: &str, number: u32) -> String {
     format!("{operand}_{number}")
 }
 
 /// The first number of bindings that are several of an operand: more than any kernel has operands.
-const PIECES: u32 = 8;
+const SEVERAL: u32 = 8;
 
 /// An operand that a kernel's file declares.
 pub(crate) struct Operand<'a> {
@@ -74,6 +77,16 @@ impl<'a> Operand<'a> {
 }
 
 impl Variant {
+    /// Storage buffers that its kernel declares, without those that all commands share.
+    pub fn declared_bindings(&self) -> u32 {
+        let family = source::family(self.family);
+        let lines = family.into_iter().flat_map(|family| family.source.lines());
+        lines
+            .filter_map(Operand::declared_in)
+            .map(|operand| self.split(operand.name).map_or(1, |split| split.bindings()))
+            .sum()
+    }
+
     fn split(&self, operand: &str) -> Option<Split> {
         let mut splits = self.split.iter();
         splits.find_map(|&(name, split)| (name == operand).then_some(split))
@@ -88,12 +101,16 @@ impl Variant {
         }
     }
 
-    /// A kernel's file with its operands declared as this variant binds them.
+    /// A kernel's file with its operands declared as this variant binds them, and among its parameters how
+    /// late they begin.
     pub(crate) fn declared(&self, source: &str) -> String {
-        let mut numbers = PIECES..;
+        let mut numbers = SEVERAL..;
         let declare = |line: &str| {
             let Some(operand) = Operand::declared_in(line) else {
-                return format!("{line}\n");
+                let stride = line.trim().strip_suffix("_stride: u32,");
+                let late = stride.filter(|name| self.late.contains(name));
+                let late = late.map_or(String::new(), |name| format!("    {name}_late: u32,\n"));
+                return format!("{line}\n{late}");
             };
             let Operand { name, access, .. } = operand;
             let (word, _) = self.word(&operand);
@@ -106,7 +123,7 @@ impl Variant {
                 None => declaration(operand.number, name),
                 Some(split) => (0..split.bindings())
                     .zip(numbers.by_ref())
-                    .map(|(nth, number)| declaration(number, &piece_name(name, nth)))
+                    .map(|(nth, number)| declaration(number, &binding_name(name, nth)))
                     .collect(),
             }
         };
@@ -117,8 +134,10 @@ impl Variant {
     fn reach(&self, operand: &Operand<'_>) -> String {
         let name = operand.name;
         let (word, divided) = self.word(operand);
-        let late = self.late.iter().find(|(late, _)| *late == name);
-        let at = late.map_or("at".to_owned(), |(_, numbers)| format!("(at + {numbers}u)"));
+        let at = match self.late.contains(&name) {
+            true => format!("(at + params.{name}_late)"),
+            false => "at".to_owned(),
+        };
         let (plane, takes, given) = match operand.kind {
             Kind::Tensor => ("plane", "plane: u32, at: u32", "f32"),
             Kind::Flat(word) => ("0u", "at: u32", word),
@@ -131,17 +150,27 @@ impl Variant {
                 String::new(),
                 format!("(plane * params.{name}_stride + {at})"),
             ),
-            (Some(split), _) if split.pieces == 1 => (plane.to_owned(), at),
-            (Some(Split { pieces, bits, .. }), _) => (
-                format!("{plane} * {pieces}u + ({at} >> {bits}u)"),
-                format!("({at} & {}u)", (1u64 << bits) - 1),
-            ),
+            (Some(split), _) if split.segments > 1 => {
+                let Split { segments, bits, .. } = split;
+                (
+                    format!("{plane} * {segments}u + ({at} >> {bits}u)"),
+                    format!("({at} & {}u)", (1u64 << bits) - 1),
+                )
+            }
+            (Some(split), _) if split.together > 1 => {
+                let together = split.together;
+                (
+                    format!("{plane} / {together}u"),
+                    format!("({plane} % {together}u * params.{name}_stride + {at})"),
+                )
+            }
+            (Some(_), _) => (plane.to_owned(), at),
         };
         let bindings = split.map_or(1, |split| split.bindings());
         let places: Vec<String> = (0..bindings)
             .map(|number| match split {
                 None => format!("{name}[{inside}{divided}]"),
-                Some(_) => format!("{}[{inside}{divided}]", piece_name(name, number)),
+                Some(_) => format!("{}[{inside}{divided}]", binding_name(name, number)),
             })
             .collect();
         let each = |statement: &dyn Fn(&str) -> String| {

@@ -157,9 +157,9 @@ pub struct Variant {
     pub wide: Vec<&'static str>,
     /// Operands that are bound as several.
     pub split: Vec<(&'static str, Split)>,
-    /// Operands whose bindings begin so many numbers before they do: a multiple of 4 where they are
-    /// wide.
-    pub late: Vec<(&'static str, u32)>,
+    /// Operands whose bindings begin before they do, by so many numbers as the parameter `NAME_late` says:
+    /// a multiple of 4 where they are wide.
+    pub late: Vec<&'static str>,
     /// Further constants.
     pub constants: Vec<(&'static str, Constant)>,
 }

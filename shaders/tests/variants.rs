@@ -2,7 +2,7 @@
 
 use furthermore_shaders::{
     Access, Binding, Constant, FAMILIES, Form, Product, Shader, Split, Stored, Tile, Value,
-    Variant, piece_name,
+    Variant, binding_name,
 };
 
 const TILE: Tile = Tile {
@@ -286,7 +286,7 @@ fn variants(family: &'static str, entry: &'static str, form: Form) -> Vec<Varian
 }
 
 /// Operands by the names that kernels give them.
-const OPERANDS: [&str; 15] = [
+const OPERANDS: [&str; 17] = [
     "a",
     "b",
     "bias",
@@ -298,19 +298,18 @@ const OPERANDS: [&str; 15] = [
     "root",
     "scratch",
     "steps",
+    "table",
     "targets",
     "velocity",
+    "watched",
     "x",
     "y",
 ];
 
-/// A variant is valid with all its operands bound from before they begin, as pieces, plane by plane, or
-/// both, and binds each of these as the operand.
-fn binds_pieces(shader: &Shader) {
-    let operand = |b: &&Binding| {
-        let constants = ["table", "watched"];
-        b.group == 0 && b.access != Access::Uniform && !constants.contains(&b.name.as_str())
-    };
+/// A variant is valid with all its operands bound from before they begin, plane by plane, by groups of
+/// planes or in segments, and binds each of these as the operand.
+fn binds_several(shader: &Shader) {
+    let operand = |b: &&Binding| b.group == 0 && b.access != Access::Uniform;
     let whole: Vec<&Binding> = shader.bindings().iter().filter(operand).collect();
     let names = OPERANDS.iter().copied();
     let names: Vec<&'static str> = names
@@ -318,21 +317,24 @@ fn binds_pieces(shader: &Shader) {
         .collect();
     assert_eq!(names.len(), whole.len(), "{}", shader.variant().entry);
     let mut variant = shader.variant().clone();
-    variant.late = names.iter().map(|name| (*name, 12)).collect();
+    // What has a stride, as all tensors and steps do.
+    let parameters = shader.parameters();
+    let stride = |name: &&str| {
+        parameters
+            .iter()
+            .any(|p| p.name == format!("{name}_stride"))
+    };
+    variant.late = names.iter().copied().filter(stride).collect();
     let late = variant.compile().unwrap_or_else(|e| panic!("{e}"));
     assert_eq!(late.bindings(), shader.bindings());
-    for pieces in [1, 2] {
+    for (together, segments) in [(1, 1), (2, 1), (1, 2)] {
         let split = |name: &&'static str| {
-            let planes = if ["scratch", "steps"].contains(name) {
-                1
-            } else {
-                3
-            };
-            let bits = 5;
+            let has_planes = !["scratch", "steps", "table", "watched"].contains(name);
             let split = Split {
-                planes,
-                pieces,
-                bits,
+                planes: if has_planes { 3 } else { 1 },
+                together: if has_planes { together } else { 1 },
+                segments,
+                bits: 5,
             };
             (*name, split)
         };
@@ -342,10 +344,11 @@ fn binds_pieces(shader: &Shader) {
         let bindings = |(_, split): &(_, Split)| split.bindings();
         let all: u32 = variant.split.iter().map(bindings).sum();
         assert_eq!(found.len(), all as usize, "{}", variant.entry);
+        assert!(all <= variant.declared_bindings(), "{}", variant.entry);
         for (name, split) in &variant.split {
             let operand = whole.iter().find(|b| b.name == *name);
             for number in 0..split.bindings() {
-                let name = piece_name(name, number);
+                let name = binding_name(name, number);
                 let bound = found.iter().find(|b| b.name == name);
                 assert_eq!(bound.map(|b| b.access), operand.map(|b| b.access), "{name}");
             }
@@ -380,9 +383,11 @@ fn every_variant_is_valid() {
                         );
                         assert!(shader.workgroup().iter().product::<u32>() > 1, "{entry}");
                         compiled += 1;
-                        // Peaks are those of plain arrays, no tensors.
-                        if stored == Stored::F32 && family.name != "peak" {
-                            binds_pieces(&shader);
+                        // Half precision differs in the words of bindings alone. Peaks are those of
+                        // plain arrays, no tensors.
+                        let every = stored == Stored::F32 || form == FORMS[1];
+                        if every && family.name != "peak" {
+                            binds_several(&shader);
                         }
                     }
                 }

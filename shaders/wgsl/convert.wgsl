@@ -72,7 +72,7 @@ fn linear_map(
             let number = number_x(j, at);
             for (var i = 0u; i < MAP_ROWS; i++) {
                 if row + i < params.rows {
-                    let weight = table[(row + i) * params.columns + j];
+                    let weight = word_table((row + i) * params.columns + j);
                     // Of a plane of weight zero nothing gets through, infinity neither.
                     if weight != 0.0 {
                         sums[i] = fma(weight, number, sums[i]);

@@ -26,7 +26,7 @@ fn verdict(@builtin(local_invocation_index) local: u32) {
             }
         }
         let apart = run.limit >= 0.0 && bitcast<f32>(high) > run.limit * bitcast<f32>(low);
-        if high >= INFINITY_BITS || (watched[i] == 1u && slots > 1u && apart) {
+        if high >= INFINITY_BITS || (word_watched(i) == 1u && slots > 1u && apart) {
             atomicMax(&guard[0], 1u);
         }
     }

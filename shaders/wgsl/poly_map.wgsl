@@ -42,7 +42,7 @@ fn coefficient(k: u32, derivative: bool) -> Slots {
     var slots: Slots;
     if IN_TABLE {
         for (var n = 0u; n < N; n++) {
-            slots[n] = table[k];
+            slots[n] = word_table(k);
         }
     } else {
         slots = slots_c(k);

@@ -24,7 +24,7 @@ const MADE = D / 2u;
 
 fn term(k: u32) -> f32 {
     if IN_TABLE {
-        return table[k];
+        return word_table(k);
     }
     return number_c(0u, k);
 }

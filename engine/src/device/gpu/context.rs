@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use furthermore_kernels_cpu::Arithmetic;
-use furthermore_shaders::{Access, Binding, Shader, Stored, Variant};
+use furthermore_shaders::{Access, Shader, Stored, Variant};
 use wgpu::{
     BindGroupLayout, BindGroupLayoutDescriptor, BindGroupLayoutEntry, BindingType, Buffer,
     BufferBindingType, BufferDescriptor, BufferUsages, CommandEncoder, ComputePipeline,
@@ -18,6 +18,7 @@ use wgpu::{
 
 use super::GpuOptions;
 use super::adapter::AdapterDescription;
+use super::bind::Binder;
 use super::cache::DiskCache;
 use super::done::Wait;
 use super::lower::Lowering;
@@ -43,7 +44,7 @@ pub(super) struct Context {
     /// How long a wait for the device may take.
     pub(super) patience: Duration,
     /// The most bytes of one binding.
-    pub(super) largest_binding: u64,
+    pub(super) binder: Binder,
     pub(super) shared_layout: BindGroupLayout,
     pipelines: Mutex<HashMap<Variant, Arc<Pipeline>>>,
     spare: Mutex<HashMap<u64, Vec<Buffer>>>,
@@ -133,14 +134,17 @@ impl Context {
         });
         let most = device.limits().max_storage_buffer_binding_size;
         Self {
+            binder: Binder::new(
+                options
+                    .largest_binding
+                    .map_or(most, |wanted| wanted.min(most)),
+                device.limits().min_storage_buffer_offset_alignment,
+            ),
             device,
             queue,
             adapter,
             stored,
             patience: options.patience,
-            largest_binding: options
-                .largest_binding
-                .map_or(most, |wanted| wanted.min(most)),
             shared_layout,
             pipelines: Mutex::default(),
             spare: Mutex::default(),
@@ -235,31 +239,15 @@ impl Context {
         Ok(made)
     }
 
-    /// Whether a shader takes so many bindings for a dispatch of the command `name`.
-    ///
-    /// # Errors
-    /// When it does not.
-    pub(super) fn take(&self, name: &str, bindings: usize) -> Result<()> {
-        let most = self.device.limits().max_storage_buffers_per_shader_stage as usize;
-        if bindings > most {
-            return Err(self.error(format!(
-                "'{name}' binds {bindings} tensors, planes and pieces of planes, and a shader takes {most}"
-            )));
-        }
-        Ok(())
-    }
-
-    /// The pipeline of a variant for the command `name`, compiled at first use.
+    /// The pipeline of a variant, compiled at first use.
     ///
     /// # Errors
     /// When the shader or the device refuses it.
-    pub(super) async fn pipeline(&self, name: &str, variant: &Variant) -> Result<Arc<Pipeline>> {
+    pub(super) async fn pipeline(&self, variant: &Variant) -> Result<Arc<Pipeline>> {
         if let Some(found) = locked(&self.pipelines).get(variant) {
             return Ok(Arc::clone(found));
         }
         let shader = variant.compile().map_err(|e| self.error(e.to_string()))?;
-        let storage = |b: &&Binding| b.access != Access::Uniform;
-        self.take(name, shader.bindings().iter().filter(storage).count())?;
         let label = Some(variant.entry);
         let entries: Vec<BindGroupLayoutEntry> = shader
             .bindings()
@@ -285,7 +273,8 @@ impl Context {
             let descriptor = ShaderModuleDescriptor { label, source };
             // SAFETY: the shaders are this project's own. Each compares its element with the sizes
             // it is given before it reads or writes, `Lowered` takes these sizes from regions that
-            // lie in the buffers bound, and no loop is unbounded.
+            // lie in the buffers bound, `Span::bindings` holds each number where the functions of its
+            // split look for it (tested there), and no loop is unbounded.
             let module = unsafe {
                 self.device
                     .create_shader_module_trusted(descriptor, ShaderRuntimeChecks::unchecked())
@@ -323,7 +312,8 @@ impl Context {
     /// # Errors
     /// When one buffer cannot be so large, or there is not that much memory.
     pub(super) async fn buffer(self: &Arc<Self>, bytes: u64, wait: Wait) -> Result<Buffer> {
-        let most = self.device.limits().max_buffer_size;
+        // Whole vectors, as copies and clears take them.
+        let most = self.device.limits().max_buffer_size / 256 * 256;
         if bytes > most {
             return Err(self.error(format!(
                 "a tensor of {bytes} bytes was asked for, and one buffer takes {most}"

@@ -4,6 +4,7 @@
 //! back only what the guard has seen, a few bytes a command, and outputs when they are asked for.
 
 mod adapter;
+mod bind;
 mod cache;
 mod context;
 mod cut;
@@ -49,9 +50,9 @@ pub struct GpuOptions {
     pub patience: Duration,
     /// Where compiled pipelines and tuned tiles are kept between processes.
     pub cache: Option<PathBuf>,
-    /// The most bytes that are bound as one: of larger tensors each plane is a binding of its own,
+    /// The most bytes that are bound as one, 256 or more: larger tensors are bound as groups of planes,
     /// commands on larger planes go through them in parts, and what no part can be made of is bound in
-    /// pieces. The adapter's limit without.
+    /// segments. The adapter's limit without.
     pub largest_binding: Option<u64>,
 }
 
@@ -66,6 +67,9 @@ impl Default for GpuOptions {
         }
     }
 }
+
+/// What bindings may have to be aligned to.
+const LEAST_BINDING: u64 = 256;
 
 /// A graphics processor, through Vulkan, Metal or DX12.
 #[derive(Clone)]
@@ -113,6 +117,11 @@ impl Gpu {
             device: description.to_string(),
             reason,
         };
+        if let Some(bytes) = options.largest_binding.filter(|b| *b < LEAST_BINDING) {
+            return Err(refuse(format!(
+                "bindings of at most {bytes} bytes were asked for, and {LEAST_BINDING} are the least"
+            )));
+        }
         let wanted = Features::TIMESTAMP_QUERY
             | Features::TIMESTAMP_QUERY_INSIDE_ENCODERS
             | Features::TIMESTAMP_QUERY_INSIDE_PASSES

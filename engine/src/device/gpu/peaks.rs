@@ -34,7 +34,7 @@ const REPETITIONS: usize = 5;
 /// When the device fails or has no memory for it.
 pub(super) fn measure(context: &Arc<Context>) -> Result<Peaks> {
     let limits = context.device.limits();
-    let most = context.largest_binding.min(limits.max_buffer_size);
+    let most = context.binder.largest.min(limits.max_buffer_size);
     let wanted = if context.adapter.software {
         COPIED_BY_SOFTWARE
     } else {

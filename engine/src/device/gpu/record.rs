@@ -5,27 +5,31 @@ use std::num::NonZero;
 use std::ops::Range;
 use std::sync::Arc;
 
-use furthermore_shaders::{Access, Binding, Split, Value, piece_name};
+use furthermore_shaders::{Access, Binding, Split, Value, binding_name};
 use wgpu::{
     BindGroup, BindGroupDescriptor, BindGroupEntry, BindingResource, Buffer, BufferBinding,
     BufferUsages, ComputePass, Queue,
 };
 
+use super::bind::{Bound, Held, Span, whole_vectors};
 use super::context::{Context, Pipeline};
 use super::cut::{Cutter, Part, Views};
 use super::done::Wait;
 use super::lower::{AtRun, Lowered, Lowering};
 use super::transfer;
 use crate::device::RunOptions;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::plan::{Command, Region};
 
 /// Multiplications of one dispatch: some tenths of a second on a slow device.
 const DISPATCH_WORK: usize = 1 << 36;
-/// Bytes of four numbers in single precision.
-const VECTOR: u64 = 16;
 /// Bytes of a number of scratch.
 const SCRATCH: u64 = 4;
+/// Storage buffers of what all commands share: the algebra's constants and the guard's record.
+const SHARED_BINDINGS: u32 = 2;
+/// The most storage buffers of a dispatch, even where a device takes more: a kernel looks for its
+/// number among them at each access.
+const MOST_BINDINGS: u32 = 128;
 /// Most workgroups along one axis of a dispatch.
 const AXIS_GROUPS: usize = 65_535;
 
@@ -94,44 +98,6 @@ pub(super) struct Recorder<'a> {
     pending: Vec<Pending>,
 }
 
-/// What bindings show a part of.
-#[derive(Debug, Clone, Copy)]
-enum Held {
-    /// The buffer of that number.
-    Tensors(usize),
-    Scratch,
-}
-
-/// What one binding shows.
-#[derive(Debug, Clone, Copy)]
-struct Bound {
-    held: Held,
-    offset: u64,
-    bytes: u64,
-}
-
-/// What an operand's bindings have to show.
-#[derive(Debug, Clone, Copy)]
-struct Span {
-    held: Held,
-    /// Where they begin, in bytes.
-    offset: u64,
-    /// Bytes of a number.
-    size: u64,
-    planes: usize,
-    /// Numbers from plane to plane.
-    stride: usize,
-    /// Numbers of each plane.
-    numbers: usize,
-}
-
-/// Bytes of so many numbers of so many bytes in whole vectors, since shaders may read them. What that
-/// adds is padding.
-fn whole_vectors(numbers: usize, size: u64) -> u64 {
-    let bytes = (numbers as u64).saturating_mul(size).max(1);
-    bytes.checked_next_multiple_of(VECTOR).unwrap_or(bytes)
-}
-
 struct Pending {
     pipeline: Arc<Pipeline>,
     operands: Vec<(String, Bound)>,
@@ -183,12 +149,6 @@ impl<'a> Recorder<'a> {
         operands.iter().map(stride).collect()
     }
 
-    /// Bindings begin at multiples of so many bytes.
-    fn binding_alignment(&self) -> u64 {
-        let limits = self.context.device.limits();
-        u64::from(limits.min_storage_buffer_offset_alignment).max(VECTOR)
-    }
-
     /// Bytes of a region's number.
     fn size(&self, region: &Region) -> u64 {
         if region.is_bits() {
@@ -200,11 +160,11 @@ impl<'a> Recorder<'a> {
 
     /// What bindings of a region show, and how many numbers they begin before it does: bindings do not
     /// begin everywhere.
-    fn span(&self, views: &Views, region: &Region) -> (Span, usize) {
-        let (buffer, first) = views.resolve(region);
+    fn span(&self, region: &Region) -> (Span, usize) {
+        let (buffer, first) = self.views.resolve(region);
         let size = self.size(region);
         let first = (first as u64).saturating_mul(size);
-        let before = first % self.binding_alignment();
+        let before = first % self.context.binder.alignment;
         let late = (before / size) as usize;
         let span = Span {
             held: Held::Tensors(buffer),
@@ -217,131 +177,132 @@ impl<'a> Recorder<'a> {
         (span, late)
     }
 
-    /// Whether one binding takes so many numbers of so many bytes, and shaders can count them.
-    fn binds(&self, numbers: usize, size: u64) -> bool {
-        let fits = whole_vectors(numbers, size) <= self.context.largest_binding;
-        fits && u32::try_from(numbers).is_ok()
-    }
-
-    /// Whether one binding takes what a dispatch leaves in scratch.
-    fn leaves_little(&self, lowered: &Lowered) -> bool {
-        self.binds(lowered.scratch, SCRATCH)
-    }
-
-    /// How an operand of the command `name` is bound: whole where one binding takes all of it, else
-    /// plane by plane, and in pieces where one does not take a plane.
-    fn bound(&self, name: &str, operand: &str, span: &Span) -> Result<(Vec<Bound>, Option<Split>)> {
-        let &Span {
-            held,
-            offset,
-            size,
-            planes,
-            stride,
-            numbers,
-        } = span;
-        let bound = |first: usize, numbers: usize| Bound {
-            held,
-            offset: offset + first as u64 * size,
-            bytes: whole_vectors(numbers, size),
-        };
-        let all = planes.saturating_sub(1) * stride + numbers;
-        if self.binds(all, size) {
-            return Ok((vec![bound(0, all)], None));
-        }
-        if u32::try_from(numbers).is_err() {
-            return Err(self.context.error(format!(
-                "'{name}' takes {numbers} numbers of its operand '{operand}' at once, of which no smaller \
-                 part can be made, and shaders count up to 2^32"
-            )));
-        }
-        // Pieces are powers of two.
-        let bits = (self.context.largest_binding / size).max(1).ilog2();
-        let (piece, bits) = match self.binds(numbers, size) {
-            true => (numbers, 0),
-            false => (1 << bits, bits),
-        };
-        let pieces = numbers.div_ceil(piece);
-        let alignment = self.binding_alignment();
-        for (apart, several) in [(stride, planes > 1), (piece, pieces > 1)] {
-            let apart = apart as u64 * size;
-            if several && !apart.is_multiple_of(alignment) {
-                return Err(self.context.error(format!(
-                    "'{name}' binds parts of its operand '{operand}' {apart} bytes apart, and bindings \
-                     start at multiples of {alignment}"
-                )));
+    /// The dispatches of a command or of a part of it.
+    fn lowered(&self, lowering: &Lowering, part: &Part) -> Result<Vec<Lowered>> {
+        let named = |error| match error {
+            Error::Device { reason, .. } => {
+                let name = &part.command.name;
+                self.context.error(format!("'{name}': {reason}"))
             }
+            other => other,
+        };
+        let mut lowered = lowering.lower(&part.command, &part.share).map_err(named)?;
+        // Some only read what others leave there.
+        let scratch = lowered.iter().map(|l| l.scratch).max().unwrap_or_default();
+        for lowered in &mut lowered {
+            lowered.scratch = scratch;
+            part.place_steps(lowered);
         }
-        let planes = planes.max(1);
-        let bindings = planes.saturating_mul(pieces);
-        self.context.take(name, bindings)?;
-        let nth = |number: usize| {
-            let (plane, at) = (number / pieces, number % pieces * piece);
-            bound(plane * stride + at, piece.min(numbers - at))
-        };
-        let split = Split {
-            planes: planes as u32,
-            pieces: pieces as u32,
-            bits,
-        };
-        Ok(((0..bindings).map(nth).collect(), Some(split)))
+        Ok(lowered)
     }
 
     /// Adds the dispatches of a command, of its parts where it is too large for bindings, and returns
     /// how many these are.
     ///
     /// # Errors
-    /// When a part that cannot be cut is still too large, or the device refuses a shader.
+    /// When it takes more bindings than a shader does or counts past 32 bits, or the device refuses a
+    /// shader.
     pub(super) async fn command(
         &mut self,
         lowering: &Lowering,
         command: &Command,
         at: usize,
     ) -> Result<usize> {
+        let binder = self.context.binder;
         let cutter = Cutter {
             number: transfer::size(self.context.stored) as usize,
-            alignment: self.binding_alignment() as usize,
-            binding: self.context.largest_binding,
+            alignment: binder.alignment as usize,
+            binding: binder.largest,
         };
-        let mut views = std::mem::replace(&mut self.views, Views::new(self.buffers.len()));
         let mut left = vec![Part::whole(command)];
-        let mut parts = Vec::new();
+        let mut count = 0;
         while let Some(part) = left.pop() {
-            let fits = |region: &Region| {
-                let (span, _) = self.span(&views, region);
-                self.binds(span.numbers, span.size)
+            // Steps are bits, and those of all slots lie as far apart in a part: where one binding does
+            // not take them, no smaller part helps.
+            let too_large = |region: &Region| {
+                let (span, _) = self.span(region);
+                !region.is_bits() && !binder.binds(span.numbers, span.size)
             };
             let operands = part.operands().enumerate();
-            let large = operands.filter(|(_, region)| !fits(region));
+            let large = operands.filter(|(_, region)| too_large(region));
             let large: Vec<usize> = large.map(|(nth, _)| nth).collect();
-            let lower = || lowering.lower(&part.command, &part.share);
-            let lowered = large.is_empty().then(lower).transpose()?;
-            let little = |lowered: &Vec<Lowered>| lowered.iter().all(|l| self.leaves_little(l));
-            let smaller = match &lowered {
-                Some(lowered) if little(lowered) => None,
-                _ => cutter.parts(&part, &mut views, &large),
-            };
-            match (smaller, lowered) {
-                (Some(smaller), _) => left.extend(smaller.into_iter().rev()),
-                (None, Some(lowered)) => parts.push((part, lowered)),
-                // What is still too large is bound in pieces.
-                (None, None) => {
-                    let lowered = lower()?;
-                    parts.push((part, lowered));
+            let mut lowered = None;
+            if large.is_empty() {
+                lowered = Some(self.lowered(lowering, &part)?);
+            }
+            let little = |lowered: &Lowered| binder.binds(lowered.scratch, SCRATCH);
+            if !lowered.as_ref().is_some_and(|l| l.iter().all(little)) {
+                if let Some(smaller) = cutter.parts(&part, &mut self.views, &large) {
+                    left.extend(smaller.into_iter().rev());
+                    continue;
                 }
             }
-        }
-        self.views = views;
-        let mut count = 0;
-        for (part, lowered) in parts {
-            // Some only read what others leave there.
-            let scratch = lowered.iter().map(|l| l.scratch).max().unwrap_or_default();
-            for mut lowered in lowered {
-                lowered.scratch = scratch;
-                part.place_steps(&mut lowered);
+            // What is still too large is bound in segments.
+            let lowered = match lowered {
+                Some(lowered) => lowered,
+                None => self.lowered(lowering, &part)?,
+            };
+            for lowered in lowered {
                 count += self.record(lowered, at, &command.name).await?;
             }
         }
         Ok(count)
+    }
+
+    /// Chooses how the operands of the command `name` are bound, and names their bindings.
+    fn bind(
+        &self,
+        lowered: &mut Lowered,
+        spans: &[(&'static str, Span)],
+        name: &str,
+    ) -> Result<Vec<(String, Bound)>> {
+        let refuse = |operand: &str, why: String| {
+            let all = format!("'{name}' takes operand '{operand}', which {why}");
+            Err(self.context.error(all))
+        };
+        let limits = self.context.device.limits();
+        let mut splits = Vec::new();
+        for (operand, span) in spans {
+            let split = match self.context.binder.split(span) {
+                Ok(split) => split,
+                Err(why) => return refuse(operand, why),
+            };
+            splits.push(split);
+            lowered
+                .variant
+                .split
+                .extend(split.map(|split| (*operand, split)));
+        }
+        let of_split = |split: &Option<Split>| split.map_or(1, |split| split.bindings());
+        let most = limits
+            .max_storage_buffers_per_shader_stage
+            .min(MOST_BINDINGS);
+        let all = lowered.variant.declared_bindings() + SHARED_BINDINGS;
+        let several = spans.iter().zip(&splits);
+        let several = several.max_by_key(|(_, split)| of_split(split));
+        if let (true, Some(((operand, _), split))) = (all > most, several) {
+            let why = format!(
+                "is {} bindings of {all} in all, and a shader takes {most}",
+                of_split(split)
+            );
+            return refuse(operand, why);
+        }
+        if whole_vectors(lowered.scratch, SCRATCH) > limits.max_buffer_size {
+            let why = format!(
+                "has {} numbers, and one buffer takes {} bytes",
+                lowered.scratch, limits.max_buffer_size
+            );
+            return refuse("scratch", why);
+        }
+        let mut operands = Vec::new();
+        for ((operand, span), split) in spans.iter().zip(splits) {
+            let named = |number| match split {
+                None => (*operand).to_owned(),
+                Some(_) => binding_name(operand, number),
+            };
+            operands.extend((0..).map(named).zip(span.bindings(split)));
+        }
+        Ok(operands)
     }
 
     /// Adds a dispatch of the command `name`, several where it is long, and returns how many these are.
@@ -355,11 +316,13 @@ impl<'a> Recorder<'a> {
             return Ok(0);
         }
         let mut spans = Vec::new();
+        let mut starts = self.strides(&lowered.operands);
         for &(operand, ref region) in &lowered.operands {
-            let (span, late) = self.span(&self.views, region);
+            let (span, late) = self.span(region);
             spans.push((operand, span));
             if late > 0 {
-                lowered.variant.late.push((operand, late as u32));
+                lowered.variant.late.push(operand);
+                starts.push((format!("{operand}_late"), Value::U32(late as u32)));
             }
             if !late.is_multiple_of(4) {
                 lowered.variant.wide.retain(|wide| *wide != operand);
@@ -376,20 +339,8 @@ impl<'a> Recorder<'a> {
             };
             spans.push(("scratch", scratch));
         }
-        let mut operands = Vec::new();
-        for (operand, span) in spans {
-            let (bound, split) = self.bound(name, operand, &span)?;
-            let of_split = |number| match split {
-                None => operand.to_owned(),
-                Some(_) => piece_name(operand, number),
-            };
-            operands.extend((0..).map(of_split).zip(bound));
-            lowered
-                .variant
-                .split
-                .extend(split.map(|split| (operand, split)));
-        }
-        let pipeline = self.context.pipeline(name, &lowered.variant).await?;
+        let operands = self.bind(&mut lowered, &spans, name)?;
+        let pipeline = self.context.pipeline(&lowered.variant).await?;
         let mut most = (DISPATCH_WORK / lowered.work.max(1)).clamp(1, AXIS_GROUPS * AXIS_GROUPS);
         if most > AXIS_GROUPS {
             // Whole rows, or the last would reach into the next dispatch.
@@ -397,14 +348,9 @@ impl<'a> Recorder<'a> {
         }
         self.scratch = self.scratch.max(lowered.scratch);
         let table = self.constants(bytemuck::cast_slice(&lowered.table));
-        let strides = self.strides(&lowered.operands);
         let unknown = Value::F32(0.0);
         let mut values: Vec<(&str, Value)> = lowered.parameters.clone();
-        values.extend(
-            strides
-                .iter()
-                .map(|(name, stride)| (name.as_str(), *stride)),
-        );
+        values.extend(starts.iter().map(|(name, stride)| (name.as_str(), *stride)));
         values.extend(lowered.at_run.iter().map(|&(name, _)| (name, unknown)));
         values.push(("command", Value::U32(command as u32)));
         values.push(("first", Value::U32(0)));

@@ -22,8 +22,6 @@ pub(super) struct Case {
     pub(super) other: Option<(usize, usize)>,
     /// Elements that one binding takes.
     pub(super) most: usize,
-    /// Scratch has as many planes as ciphertexts, and is bound as one: that takes as many times more.
-    pub(super) scratch: bool,
 }
 
 pub(super) fn case(kernel: Kernel, reads: &[usize], writes: &[usize]) -> Case {
@@ -33,7 +31,6 @@ pub(super) fn case(kernel: Kernel, reads: &[usize], writes: &[usize]) -> Case {
         writes: writes.to_vec(),
         other: None,
         most: MOST,
-        scratch: false,
     }
 }
 
@@ -124,7 +121,6 @@ pub(super) fn images() -> Vec<Case> {
             window,
         };
         let mut pooled = case(kernel, &[len, weights, 4], &[result / 4]);
-        pooled.scratch = true;
         if steps {
             pooled.other = Some((4, 0));
             pooled.writes.push(words);
@@ -466,8 +462,8 @@ pub(super) fn losses() -> Vec<Case> {
     ]
 }
 
-/// What no part can be made of, or of sums what all parts write to: planes are bound in pieces.
-pub(super) fn pieces() -> Vec<Case> {
+/// What no part can be made of, or of sums what all parts write to: planes are bound in segments.
+pub(super) fn segments() -> Vec<Case> {
     const LEN: usize = 2001;
     const COLUMNS: usize = 2500;
     let axis = |length, inner| Axis {
@@ -567,6 +563,78 @@ pub(super) fn pieces() -> Vec<Case> {
             ..bits(1, case(of_bias, &[result / 4, words], &[3]))
         },
     ]
+}
+
+/// Ten tiles, of 27 words of steps each: their bindings begin late, and those of two slots are too large
+/// for one.
+pub(super) fn late_steps() -> Vec<Case> {
+    let bits = |nth, case| Case {
+        other: Some((nth, 0)),
+        ..case
+    };
+    let late = Conv2dShape {
+        batch: 300,
+        in_channels: 1,
+        out_channels: 3,
+        input: [3, 3],
+        ..WIDE
+    };
+    let [images, weights, averages, words] = [
+        late.input_len(),
+        late.weight_len(),
+        late.output_len() / 9,
+        steps_len(late.output_sizes()),
+    ];
+    let window = [3, 3];
+    let pooled = Some(window);
+    let cases = [
+        bits(
+            4,
+            case(
+                Kernel::Conv2dPooled {
+                    shape: late,
+                    bias: true,
+                    window,
+                },
+                &[images, weights, 3],
+                &[averages, words],
+            ),
+        ),
+        bits(
+            2,
+            case(
+                Kernel::Conv2dGradientInput {
+                    shape: late,
+                    pooled,
+                },
+                &[averages, weights, words],
+                &[images],
+            ),
+        ),
+        bits(
+            2,
+            case(
+                Kernel::Conv2dGradientWeights {
+                    shape: late,
+                    pooled,
+                },
+                &[images, averages, words],
+                &[weights],
+            ),
+        ),
+        bits(
+            1,
+            case(
+                Kernel::Conv2dGradientBias {
+                    sizes: late.output_sizes(),
+                    pooled,
+                },
+                &[averages, words],
+                &[3],
+            ),
+        ),
+    ];
+    cases.map(|case| Case { most: 256, ..case }).into()
 }
 
 pub(super) fn boxes() -> Vec<Case> {
