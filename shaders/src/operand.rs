@@ -2,7 +2,7 @@
 //! functions through which kernels read and write them.
 
 use crate::source;
-use crate::variant::Variant;
+use crate::variant::{Stored, Variant};
 
 /// How an operand is bound as several: groups of planes, or segments of each plane.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -199,8 +199,12 @@ impl Variant {
                 Kind::Tensor => "Stored(number)",
                 Kind::Flat(_) => "number",
             };
+            let seen = match (operand.kind, self.stored) {
+                (Kind::Tensor, Stored::F16) => "see_stored(number);\n",
+                _ => "",
+            };
             text += &format!(
-                "\nfn put_{name}({takes}, number: {given}) {{\n{}\n}}\n",
+                "\nfn put_{name}({takes}, number: {given}) {{\n{seen}{}\n}}\n",
                 each(&|place| format!("{place} = {stored};"))
             );
         }

@@ -39,7 +39,8 @@ pub trait Device: Send + Sync {
     }
 }
 
-/// Raises a flag that a run looks at between commands.
+/// Raises a flag that a run looks at: on the processor between commands, on a graphics processor before it
+/// is submitted.
 #[derive(Debug, Clone, Default)]
 pub struct Cancel(Arc<AtomicBool>);
 
@@ -73,7 +74,7 @@ pub struct RunOptions<'a> {
     pub step: u64,
     /// Limits on how far slots grow apart.
     pub guard: Guard,
-    /// Looked at between commands.
+    /// Looked at between commands, or before all are submitted.
     pub cancel: Option<&'a Cancel>,
 }
 

@@ -155,7 +155,7 @@ impl Session {
         self.steps
     }
 
-    /// Sets a flag that runs look at between commands.
+    /// Sets a flag that runs look at: see [`Cancel`].
     pub fn set_cancel(&mut self, cancel: Option<Cancel>) {
         self.cancel = cancel;
     }

@@ -80,7 +80,8 @@ fn run(device: &dyn Device, plan: &Arc<Plan>, arithmetic: &Arithmetic) -> (Vec<f
     (numbers, words)
 }
 
-fn options() -> RunOptions<'static> {
+/// Nothing is limited.
+pub(crate) fn options() -> RunOptions<'static> {
     RunOptions {
         learning_rate: 0.1,
         step: 2,

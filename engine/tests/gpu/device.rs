@@ -2,16 +2,20 @@
 
 use std::sync::Arc;
 
-use furthermore::Algebra;
-use furthermore::network::{Init, Network};
+use furthermore::network::{Function, Init, Network};
 use furthermore::plan::{CompileOptions, Kernel, Operand, Plan, Region};
 use furthermore::scheme::SecretKey;
 use furthermore::session::Session;
 use furthermore::tensor::{Buffer, DType, Plaintext};
+use furthermore::{Algebra, Error};
 
 use furthermore::device::gpu::GpuOptions;
 use furthermore::device::{Device, Gpu, Source};
+use furthermore_kernels_cpu::block_matmul::MatmulShape;
+use furthermore_kernels_cpu::elementwise::Broadcast;
 
+use crate::bindings::{command, device};
+use crate::cuts::options;
 use crate::gpu;
 
 #[test]
@@ -175,4 +179,122 @@ fn an_adapter_that_is_not_there_is_named() {
         parts.iter().any(|part| error.to_string().contains(part)),
         "{error}"
     );
+}
+
+/// More than 65,535 workgroups, which are folded into rows, and more work than one dispatch does.
+#[test]
+fn large_commands_are_folded_and_cut() {
+    let Some(gpu) = gpu() else { return };
+    let run = |kernel: Kernel, reads: &[(usize, &dyn Fn(usize) -> f32)], written: usize| {
+        let operand = |elements| Operand {
+            planes: 1,
+            elements,
+        };
+        let operands: Vec<Operand> = reads.iter().map(|(len, _)| operand(*len)).collect();
+        let (plan, arithmetic) = command(Algebra::Real, kernel, &operands, &[operand(written)]);
+        let mut program = gpu.load(Arc::clone(&plan), arithmetic).expect("it loads");
+        let command = &plan.commands()[0];
+        for (region, (len, number)) in command.reads.iter().zip(reads) {
+            let mut buffer = Buffer::zeroed(DType::F32, region.stride).expect("memory");
+            for (at, x) in buffer.as_mut_slice::<f32>()[..*len].iter_mut().enumerate() {
+                *x = number(at);
+            }
+            let source = Source {
+                buffer: &buffer,
+                stride: region.stride,
+                row: 1,
+                rows: None,
+                embed: None,
+            };
+            program.upload(region, source).expect("it fits");
+        }
+        program.run(&options()).expect("it runs");
+        let region = command.writes[0];
+        let mut buffer = Buffer::zeroed(DType::F32, region.stride).expect("memory");
+        program.download(&region, &mut buffer).expect("it fits");
+        buffer.as_slice::<f32>()[..written].to_vec()
+    };
+    const LEN: usize = 65_536 * 256 + 77;
+    let number = |at: usize| (at % 1009) as f32 - 500.0;
+    let broadcast = Broadcast::same(LEN);
+    let doubled = Kernel::Linear {
+        broadcast,
+        alpha: 1.0,
+        beta: 1.0,
+    };
+    let found = run(doubled, &[(LEN, &number), (LEN, &number)], LEN);
+    let wrong = found
+        .iter()
+        .enumerate()
+        .find(|(at, x)| **x != 2.0 * number(*at));
+    assert_eq!(wrong, None);
+
+    // Rows and columns of which each has one number.
+    const M: usize = 600;
+    const K: usize = 8192;
+    const N: usize = 1100;
+    let kernel = Kernel::BlockMatmul {
+        shape: MatmulShape {
+            batch: 1,
+            m: M,
+            k: K,
+            n: N,
+            transpose_a: false,
+            transpose_b: false,
+        },
+        bias: false,
+        activation: None,
+    };
+    let row = |at: usize| (at % 61) as f32 / 64.0;
+    let column = |at: usize| (at % 37) as f32 / 32.0;
+    let a = |at: usize| row(at / K);
+    let b = |at: usize| column(at % N);
+    let found = run(kernel, &[(M * K, &a), (K * N, &b)], M * N);
+    for (at, x) in found.iter().enumerate() {
+        let expected = K as f32 * row(at / N) * column(at % N);
+        assert!(
+            (x - expected).abs() <= 1e-5 * expected,
+            "{at}: {x}, {expected}"
+        );
+    }
+}
+
+/// Half precision has no numbers past 65,504: neither written nor computed.
+#[test]
+fn what_half_precision_cannot_store_is_an_error() {
+    if gpu().is_none() {
+        return;
+    }
+    let Ok(half) = device(None, true) else {
+        println!("half precision skipped: the adapter does not store it");
+        return;
+    };
+    let operand = Operand {
+        planes: 2,
+        elements: 5,
+    };
+    let function = Function::Exp;
+    let kernel = Kernel::FunctionMap { function };
+    let (plan, arithmetic) = command(Algebra::Compact(2), kernel, &[operand], &[operand]);
+    let mut program = half.load(Arc::clone(&plan), arithmetic).expect("it loads");
+    let command = &plan.commands()[0];
+    let region = command.reads[0];
+    let mut write = |number: f32| {
+        let mut buffer = Buffer::zeroed(DType::F32, 2 * region.stride).expect("memory");
+        buffer.as_mut_slice::<f32>()[..5].fill(number);
+        let source = Source {
+            buffer: &buffer,
+            stride: region.stride,
+            row: 1,
+            rows: None,
+            embed: None,
+        };
+        program.upload(&region, source)?;
+        program.run(&options())
+    };
+    write(11.0).expect("59,874 is one of its numbers");
+    let error = write(11.2).expect_err("73,130 is none");
+    assert!(matches!(error, Error::RunNotFinite { .. }), "{error}");
+    let error = write(70_000.0).expect_err("none of it").to_string();
+    assert!(error.contains("7e4"), "{error}");
 }

@@ -49,6 +49,13 @@ fn see_finite(slots: Slots) {
     }
 }
 
+// Takes note of a number that is past what half precision rounds to a finite one.
+fn see_stored(number: f32) {
+    if abs(number) >= 65520.0 {
+        seen[0] = max(seen[0], INFINITY_BITS);
+    }
+}
+
 // Adds what the workgroup has seen to the command's record. Every invocation has to get here.
 fn report(local: u32) {
     if local < GUARDED {

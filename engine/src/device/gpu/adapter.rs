@@ -85,6 +85,7 @@ pub(super) async fn choose(wanted: Option<&str>) -> Result<wgpu::Adapter> {
         let reason = "this machine has no adapter for Vulkan, Metal or DX12".to_owned();
         return Err(refuse(reason));
     }
+    let wanted = wanted.filter(|wanted| !wanted.is_empty());
     let wanted = wanted.map(str::to_lowercase);
     let fits = |name: &String| match &wanted {
         Some(wanted) => name.to_lowercase().contains(wanted),

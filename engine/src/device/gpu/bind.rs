@@ -183,7 +183,7 @@ mod tests {
             let binder = Binder::new(largest, 256);
             for size in [2, 4] {
                 for planes in [0, 1, 2, 3, 7, 16] {
-                    for numbers in [1, 63, 64, 127, 500, 1000, 2049] {
+                    for numbers in [1usize, 63, 64, 127, 500, 1000, 2049] {
                         let span = Span {
                             held: Held::Tensors(0),
                             offset: 512,

@@ -1,9 +1,12 @@
 //! Compiled pipelines on disk, so that the next process need not compile them again.
 
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use sha2::{Digest as _, Sha256};
+use tempfile::NamedTempFile;
 use wgpu::{Adapter, Device, Features, PipelineCache, PipelineCacheDescriptor};
 
 /// A driver's pipeline cache with the file it is kept in.
@@ -14,6 +17,15 @@ pub(super) struct DiskCache {
     grown: AtomicBool,
 }
 
+/// Bytes of the digest that a file begins with.
+const DIGEST: usize = 32;
+
+/// What a file holds, where that is what was written to it.
+fn whole(file: &[u8]) -> Option<&[u8]> {
+    let (digest, data) = file.split_at_checked(DIGEST)?;
+    (Sha256::digest(data)[..] == *digest).then_some(data)
+}
+
 impl DiskCache {
     /// The cache of this adapter in `folder`; `None` where the driver has none.
     pub(super) fn open(adapter: &Adapter, device: &Device, folder: &Path) -> Option<Self> {
@@ -22,14 +34,15 @@ impl DiskCache {
         }
         let name = wgpu::util::pipeline_cache_key(&adapter.get_info())?;
         let file = folder.join(name);
-        let data = fs::read(&file).ok();
-        // SAFETY: the data was written by `save` from this driver's cache for this adapter, whose
-        // identity and version the driver's header repeats; anything else in the file is refused by
-        // it, and `fallback` makes an empty cache of it.
+        let kept = fs::read(&file).unwrap_or_default();
+        let data = whole(&kept);
+        // SAFETY: the data is what `save` wrote, to the last bit, from the cache of a driver for this
+        // adapter; if it was another version of the driver, the header that wgpu compares says so, and
+        // `fallback` makes an empty cache of it.
         let cache = unsafe {
             device.create_pipeline_cache(&PipelineCacheDescriptor {
                 label: None,
-                data: data.as_deref(),
+                data,
                 fallback: true,
             })
         };
@@ -49,18 +62,23 @@ impl DiskCache {
         self.grown.store(true, Ordering::Relaxed);
     }
 
-    /// Writes the file under a temporary name and renames it. A cache that cannot be written costs
-    /// time at the next start, nothing else.
+    /// Writes the file under a temporary name and renames it, if there is anything new. A cache that
+    /// cannot be written costs time at the next start, nothing else.
     fn save(&self) -> std::io::Result<()> {
         let Some(data) = self.cache.get_data() else {
             return Ok(());
         };
-        if let Some(folder) = self.file.parent() {
-            fs::create_dir_all(folder)?;
+        let digest = Sha256::digest(&data);
+        if fs::read(&self.file).is_ok_and(|kept| kept.starts_with(&digest)) {
+            return Ok(());
         }
-        let passing = self.file.with_extension(std::process::id().to_string());
-        fs::write(&passing, data)?;
-        fs::rename(&passing, &self.file)
+        let folder = self.file.parent().unwrap_or(Path::new("."));
+        fs::create_dir_all(folder)?;
+        let mut passing = NamedTempFile::new_in(folder)?;
+        passing.write_all(&digest)?;
+        passing.write_all(&data)?;
+        passing.persist(&self.file)?;
+        Ok(())
     }
 }
 
@@ -70,6 +88,27 @@ impl Drop for DiskCache {
             && let Err(error) = self.save()
         {
             tracing::warn!(file = %self.file.display(), %error, "the pipeline cache is not kept");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_was_cut_or_changed_is_not_taken() {
+        let data = b"pipelines";
+        let mut file = Sha256::digest(data).to_vec();
+        file.extend_from_slice(data);
+        assert_eq!(whole(&file), Some(&data[..]));
+        for len in 0..file.len() {
+            assert_eq!(whole(&file[..len]), None, "{len} bytes");
+        }
+        for at in 0..file.len() {
+            let mut changed = file.clone();
+            changed[at] ^= 1;
+            assert_eq!(whole(&changed), None, "byte {at}");
         }
     }
 }

@@ -44,7 +44,8 @@ use crate::plan::Plan;
 pub struct GpuOptions {
     /// A part of the adapter's name; the best adapter without.
     pub adapter: Option<String>,
-    /// Tensors are stored in half precision, and computed with in single precision.
+    /// Tensors are stored in half precision, and computed with in single precision. What that does not
+    /// hold is an error where it is written, and where functions and updates make it.
     pub half: bool,
     /// How long a wait for the device may take before it is given up.
     pub patience: Duration,
@@ -117,6 +118,13 @@ impl Gpu {
             device: description.to_string(),
             reason,
         };
+        let invocations = adapter.limits().max_compute_invocations_per_workgroup;
+        if (invocations as usize) < lower::WORKGROUP {
+            return Err(refuse(format!(
+                "its workgroups have {invocations} invocations at most, and kernels {}",
+                lower::WORKGROUP
+            )));
+        }
         if let Some(bytes) = options.largest_binding.filter(|b| *b < LEAST_BINDING) {
             return Err(refuse(format!(
                 "bindings of at most {bytes} bytes were asked for, and {LEAST_BINDING} are the least"

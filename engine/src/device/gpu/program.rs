@@ -217,7 +217,7 @@ impl Program for GpuProgram {
         }
         let numbers = source.planes::<f32>(region)?;
         self.staging
-            .upload(&self.context, &target, region, numbers, source);
+            .upload(&self.context, &target, region, numbers, source)?;
         self.context.check()
     }
 

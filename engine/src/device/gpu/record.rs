@@ -21,8 +21,9 @@ use crate::device::RunOptions;
 use crate::error::{Error, Result};
 use crate::plan::{Command, Region};
 
-/// Multiplications of one dispatch: some tenths of a second on a slow device.
-const DISPATCH_WORK: usize = 1 << 36;
+/// Multiplications of one dispatch, some tenths of a second: of a slow graphics processor, and of a
+/// software adapter.
+const DISPATCH_WORK: [usize; 2] = [1 << 36, 1 << 32];
 /// Bytes of a number of scratch.
 const SCRATCH: u64 = 4;
 /// Storage buffers of what all commands share: the algebra's constants and the guard's record.
@@ -341,7 +342,8 @@ impl<'a> Recorder<'a> {
         }
         let operands = self.bind(&mut lowered, &spans, name)?;
         let pipeline = self.context.pipeline(&lowered.variant).await?;
-        let mut most = (DISPATCH_WORK / lowered.work.max(1)).clamp(1, AXIS_GROUPS * AXIS_GROUPS);
+        let of_dispatch = DISPATCH_WORK[usize::from(self.context.adapter.software)];
+        let mut most = (of_dispatch / lowered.work.max(1)).clamp(1, AXIS_GROUPS * AXIS_GROUPS);
         if most > AXIS_GROUPS {
             // Whole rows, or the last would reach into the next dispatch.
             most -= most % AXIS_GROUPS;

@@ -37,6 +37,9 @@ pub(super) struct Staging {
 
 impl Staging {
     /// Writes a region from the planes that `source` has of it.
+    ///
+    /// # Errors
+    /// When numbers are past what the device stores; those of planes before them are written.
     pub(super) fn upload(
         &mut self,
         context: &Context,
@@ -44,7 +47,7 @@ impl Staging {
         region: &Region,
         from: Planes<'_, f32>,
         source: Source<'_>,
-    ) {
+    ) -> Result<()> {
         for plane in 0..region.planes {
             self.numbers.clear();
             match (source.embed, source.rows) {
@@ -61,28 +64,38 @@ impl Staging {
                     }
                 }
             }
-            self.write(context, target, plane * region.stride);
+            self.write(context, target, plane * region.stride)?;
         }
+        Ok(())
     }
 
     /// Writes the numbers gathered to `target` from element `at` on.
-    fn write(&mut self, context: &Context, target: &Buffer, at: usize) {
+    fn write(&mut self, context: &Context, target: &Buffer, at: usize) -> Result<()> {
+        /// Half precision rounds it to infinity, and what is smaller to a finite number.
+        const PAST_HALF: f32 = 65520.0;
         let per_unit = (UNIT / size(context.stored)) as usize;
         let padded = self.numbers.len().next_multiple_of(per_unit);
         self.numbers.resize(padded, 0.0);
         let bytes: &[u8] = match context.stored {
             Stored::F32 => bytemuck::cast_slice(&self.numbers),
             Stored::F16 => {
+                let past = |x: &&f32| x.is_finite() && x.abs() >= PAST_HALF;
+                if let Some(past) = self.numbers.iter().find(past) {
+                    return Err(context.error(format!(
+                        "{past:e} was to be written, past what half precision stores"
+                    )));
+                }
                 self.halves.resize(padded, f16::ZERO);
                 self.halves.convert_from_f32_slice(&self.numbers);
                 bytemuck::cast_slice(&self.halves)
             }
         };
         if bytes.is_empty() {
-            return;
+            return Ok(());
         }
         let offset = at as u64 * size(context.stored);
         context.queue.write_buffer(target, offset, bytes);
+        Ok(())
     }
 
     /// Reads a region's planes into `numbers`.

@@ -430,8 +430,19 @@ impl Lowering {
             .flag("MAXIMUM", pool == Pool::Max)
             .flag("WITH_PADDING", pool == Pool::AverageWithPadding);
         let taps: usize = shape.kernel.iter().product();
+        // Of a gradient, each pixel is looked for in all windows over it, and in each of a maximum among
+        // all of its pixels.
+        let axes = shape.kernel.iter().zip(&shape.stride);
+        let windows: usize = axes
+            .map(|(size, step)| size.div_ceil((*step).max(1)))
+            .product();
+        let steps = match (gradient.is_some(), pool) {
+            (false, _) => taps,
+            (true, Pool::Max) => windows.saturating_mul(taps),
+            (true, _) => windows,
+        };
         let lowered = self
-            .by_element(variant, y.elements, taps.saturating_mul(y.planes))
+            .by_element(variant, y.elements, steps.saturating_mul(y.planes))
             .operand("x", x)
             .operand("y", y)
             .size("batch", shape.batch)?
