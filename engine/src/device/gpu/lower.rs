@@ -8,6 +8,8 @@ mod polynomials;
 mod products;
 mod rows;
 mod steps;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 
