@@ -2,7 +2,7 @@
 //! buffers.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -52,6 +52,8 @@ pub(super) struct Context {
     cache: Option<DiskCache>,
     tiles: Mutex<TileTable>,
     counters: [AtomicUsize; 3],
+    /// Bytes handed over that no submit has sent off yet, at most.
+    unsent: AtomicU64,
 }
 
 /// What went wrong outside any call that could have said so.
@@ -152,6 +154,7 @@ impl Context {
             cache,
             tiles: Mutex::new(tiles),
             counters: Default::default(),
+            unsent: AtomicU64::new(0),
         }
     }
 
@@ -183,6 +186,20 @@ impl Context {
     pub(super) fn submit(&self, encoder: CommandEncoder) {
         self.counters[0].fetch_add(1, Ordering::Relaxed);
         self.queue.submit([encoder.finish()]);
+    }
+
+    /// Hands bytes over to be written, and sends off what has gathered before it takes much memory: the
+    /// device needs them with the next submit, and until then there are two of each.
+    pub(super) fn write(&self, target: &Buffer, offset: u64, bytes: &[u8]) {
+        const MOST: u64 = 64 << 20;
+        self.queue.write_buffer(target, offset, bytes);
+        let len = bytes.len() as u64;
+        if self.unsent.fetch_add(len, Ordering::Relaxed) + len >= MOST {
+            self.unsent.store(0, Ordering::Relaxed);
+            self.queue.submit([]);
+            // Frees what is written by now. What goes wrong is told to whoever waits next.
+            let _ = self.device.poll(PollType::Poll);
+        }
     }
 
     pub(super) fn count_pass(&self) {

@@ -211,7 +211,7 @@ impl Program for GpuProgram {
             let words = words(source.buffer.as_words(), region, 1)?.plane(0);
             if !words.is_empty() {
                 let bytes = bytemuck::cast_slice(words);
-                self.context.queue.write_buffer(&target, 0, bytes);
+                self.context.write(&target, 0, bytes);
             }
             return self.context.check();
         }

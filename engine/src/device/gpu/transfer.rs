@@ -94,7 +94,7 @@ impl Staging {
             return Ok(());
         }
         let offset = at as u64 * size(context.stored);
-        context.queue.write_buffer(target, offset, bytes);
+        context.write(target, offset, bytes);
         Ok(())
     }
 
