@@ -8,7 +8,7 @@ use furthermore_kernels_cpu::conv2d::{Conv2dShape, steps_len};
 use super::Parity;
 use super::images::Images;
 use super::noise::Noise;
-use super::products::{EMPTY, NARROW, ODD, WIDE, bound, input, output, products};
+use super::products::{EMPTY, NARROW, ODD, WIDE, bound, input, output, places, products, taps};
 use super::rig::OPTIONS;
 
 /// Shapes with windows that tile their results: a whole and a narrow tile of images; past what a
@@ -52,6 +52,12 @@ fn odd_quarters(noise: &mut Noise, count: usize) -> Vec<f64> {
     (0..count)
         .map(|_| (noise.below(4) as f64 - 1.5) / 2.0)
         .collect()
+}
+
+/// What holds of gradients by each pixel, where each is its average's by so many: one rounding more, of
+/// terms as much smaller.
+fn spread_bound((roundings, size): (usize, f64), window: [usize; 2]) -> (usize, f64) {
+    (roundings + 1, size / (window[0] * window[1]) as f64)
 }
 
 fn words(noise: &mut Noise, count: usize) -> Vec<f64> {
@@ -114,7 +120,7 @@ pub(super) fn conv2d_pooled_gradients(parity: &Parity) {
     parity.everywhere(225, |rig, noise| {
         for (shape, window) in SHAPES {
             let pixels = pixels(&shape, window);
-            let taps = window[0] * window[1];
+            let averaged = window[0] * window[1];
             let (x_len, w_len) = (shape.input_len(), shape.weight_len());
             let (y_len, pooled) = (shape.output_len(), Some(window));
             let len = steps_len(shape.output_sizes());
@@ -123,7 +129,7 @@ pub(super) fn conv2d_pooled_gradients(parity: &Parity) {
                 let mut gradient = vec![0.0; y_len];
                 for &(at, average, word, bit) in &pixels {
                     if steps[word] as u32 & bit != 0 {
-                        gradient[at] = averages[average] / taps as f64;
+                        gradient[at] = averages[average] / averaged as f64;
                     }
                 }
                 gradient
@@ -131,13 +137,14 @@ pub(super) fn conv2d_pooled_gradients(parity: &Parity) {
             for &(first, second) in rig.pairs() {
                 let mut draw =
                     |encrypted, len| rig.tensor(encrypted, || noise.numbers(len, -1.0, 1.0));
-                let (g, w) = (draw(first, y_len / taps), draw(second, w_len));
-                let (x, other) = (draw(first, x_len), draw(second, y_len / taps));
+                let (g, w) = (draw(first, y_len / averaged), draw(second, w_len));
+                let (x, other) = (draw(first, x_len), draw(second, y_len / averaged));
                 let steps = rig.bits(first, || words(noise, len));
                 let by_input = rig.poisoned(first || second, x_len);
                 let kernel = Kernel::Conv2dGradientInput { shape, pooled };
                 let reads = [g, w, steps];
-                rig.check(&kernel, &reads, &[by_input], bound(w_len), |read, _| {
+                let terms = spread_bound(bound(taps(&shape)), window);
+                rig.check(&kernel, &reads, &[by_input], terms, |read, _| {
                     let (g, mut x) = (spread(read[0], read[2]), vec![0.0; x_len]);
                     products(&shape, |to, w, y| x[to] += g[y] * read[1][w]);
                     vec![x]
@@ -145,8 +152,9 @@ pub(super) fn conv2d_pooled_gradients(parity: &Parity) {
                 let steps = rig.bits(second, || words(noise, len));
                 let by_weights = rig.poisoned(first || second, w_len);
                 let kernel = Kernel::Conv2dGradientWeights { shape, pooled };
-                let (reads, terms) = ([x, other, steps], y_len / shape.out_channels);
-                rig.check(&kernel, &reads, &[by_weights], bound(terms), |read, _| {
+                let reads = [x, other, steps];
+                let terms = spread_bound(bound(places(&shape)), window);
+                rig.check(&kernel, &reads, &[by_weights], terms, |read, _| {
                     let (g, mut w) = (spread(read[1], read[2]), vec![0.0; w_len]);
                     products(&shape, |x, to, y| w[to] += read[0][x] * g[y]);
                     vec![w]
@@ -157,10 +165,12 @@ pub(super) fn conv2d_pooled_gradients(parity: &Parity) {
                 pooled,
             };
             for &encrypted in rig.ways() {
-                let g = rig.tensor(encrypted, || noise.numbers(y_len / taps, -1.0, 1.0));
+                let g = rig.tensor(encrypted, || noise.numbers(y_len / averaged, -1.0, 1.0));
                 let steps = rig.bits(encrypted, || words(noise, len));
                 let b = rig.poisoned(encrypted, shape.out_channels);
-                rig.check(&kernel, &[g, steps], &[b], bound(y_len), |read, _| {
+                let places = places(&shape);
+                let terms = spread_bound((places + 4, places as f64), window);
+                rig.check(&kernel, &[g, steps], &[b], terms, |read, _| {
                     let (g, mut b) = (spread(read[0], read[1]), vec![0.0; shape.out_channels]);
                     output(&shape).each(|channel, at| b[channel] += g[at]);
                     vec![b]

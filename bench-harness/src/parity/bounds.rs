@@ -49,13 +49,12 @@ impl Precision {
         }
     }
 
-    /// The relative error of so many roundings on the way to a stored result.
-    fn error(self, roundings: usize) -> f64 {
-        let computed = roundings as f64 * self.dtype().unit_roundoff();
+    /// What is written is rounded once more where it is stored in another precision than it was
+    /// computed in; what is read is as it was stored.
+    fn stored(self) -> f64 {
         match self {
-            // What is read is as it was stored; what is written is rounded once more.
-            Precision::F16 => computed + f64::from(half::f16::EPSILON) / 2.0,
-            _ => computed,
+            Precision::F16 => f64::from(half::f16::EPSILON) / 2.0,
+            _ => 0.0,
         }
     }
 
@@ -75,6 +74,8 @@ impl Precision {
 /// amplification A (the largest row sum of |to_slots| |from_slots|), so after c roundings the error of
 /// a slot is about `(c u + n^2 2^-53) A size`, where `size` is what the magnitudes of the added
 /// numbers come to in the largest slot. The second term is the rounding of the key's own constants.
+/// Storing a result in half precision rounds coordinates of the result once more, however large the
+/// numbers were that were added: by A times the largest slot of the result.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Law {
     precision: Precision,
@@ -102,11 +103,14 @@ impl Law {
         Self::of(&Arithmetic::real(), precision)
     }
 
-    /// The bound after so many roundings of terms that add up to `size` in the largest slot.
-    pub(super) fn bound(self, roundings: usize, size: f64) -> f64 {
-        let relative = self.precision.error(roundings) + self.constants;
+    /// The bound on a result of up to `largest`, after so many roundings of terms that add up to `size`
+    /// in the largest slot.
+    pub(super) fn bound(self, (roundings, size): (usize, f64), largest: f64) -> f64 {
+        let unit = self.precision.dtype().unit_roundoff();
+        let computed = (roundings as f64 * unit + self.constants) * size;
+        let stored = self.precision.stored() * largest;
         // Below the smallest normal number rounding is no longer relative.
-        relative * self.amplification * size + self.precision.least()
+        (computed + stored) * self.amplification + self.precision.least()
     }
 }
 

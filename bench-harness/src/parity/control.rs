@@ -52,6 +52,8 @@ pub(super) struct Subject {
 pub(super) struct Control {
     tried: HashSet<Subject>,
     noticed: usize,
+    /// Results that were all zeros, among those noticed and missed.
+    zeros: usize,
     missed: Vec<String>,
 }
 
@@ -118,6 +120,13 @@ impl Control {
         self.tried.insert(subject);
     }
 
+    /// Whether zeros in place of tensor `nth` were taken to be `right`, of a result at any shape: a
+    /// bound may hold at one and be void at another.
+    pub(super) fn zeros(&mut self, subject: &Subject, shape: &str, nth: usize, right: bool) {
+        self.zeros += 1;
+        self.count(subject, &format!("zeros in tensor {nth} at {shape}"), right);
+    }
+
     /// Whether a guard that is deaf was taken to be `right`.
     pub(super) fn guard(&mut self, subject: Subject, right: bool) {
         self.count(&subject, "a guard that is deaf", right);
@@ -151,7 +160,10 @@ impl Control {
             let note = "no case that was run has a result to make wrong";
             (Status::Skipped, note.to_owned())
         } else {
-            let note = format!("all {noticed} wrong results of {kernels} kernels were noticed");
+            let zeros = self.zeros;
+            let note = format!(
+                "all {noticed} wrong results of {kernels} kernels were noticed, {zeros} of them all zeros"
+            );
             (Status::Ok, note)
         };
         Row {

@@ -4,7 +4,6 @@ use furthermore::plan::Kernel;
 use furthermore_kernels_cpu::convert::{CopyAxis, Rest, StridedCopy};
 
 use super::Parity;
-use super::bounds::Law;
 use super::images::Images;
 use super::noise::Noise;
 use super::rig::Planes;
@@ -32,7 +31,10 @@ pub(super) fn linear_map(parity: &Parity) {
                 let kernel = Kernel::LinearMap {
                     matrix: matrix.clone(),
                 };
-                let bound = Law::plain(rig.precision).bound(columns + 1, 8.0 * columns as f64);
+                let largest = matrix
+                    .iter()
+                    .fold(0.0, |largest: f64, w| largest.max(w.abs()));
+                let bound = Some((columns + 1, largest * columns as f64));
                 rig.check_planes(&kernel, &x, &poisoned(rows, len), bound, |x, _| {
                     let plane = |weights: &[f64]| -> Vec<f64> {
                         let of = |e: usize| weights.iter().zip(x).map(|(w, x)| w * x[e]).sum();
@@ -53,7 +55,7 @@ pub(super) fn linear_map_of_what_is_not_finite(parity: &Parity) {
         let kernel = Kernel::LinearMap {
             matrix: vec![1.0, 0.0],
         };
-        rig.check_planes(&kernel, &x, &poisoned(1, 3), 0.0, |x, _| x[..1].to_vec());
+        rig.check_planes(&kernel, &x, &poisoned(1, 3), None, |x, _| x[..1].to_vec());
     });
 }
 
@@ -78,7 +80,7 @@ pub(super) fn transpose(parity: &Parity) {
             let len = batch * rows * columns;
             let x = planes(count, len, noise);
             let kernel = Kernel::Transpose { sizes };
-            rig.check_planes(&kernel, &x, &poisoned(count, len), 0.0, |x, _| {
+            rig.check_planes(&kernel, &x, &poisoned(count, len), None, |x, _| {
                 moved(x, |i| {
                     let (n, i) = (i / (rows * columns), i % (rows * columns));
                     (n * rows + i % rows) * columns + i / rows
@@ -96,11 +98,11 @@ pub(super) fn interleave(parity: &Parity) {
                 vec![(0..count * len).map(|i| x[i % count][i / count]).collect()]
             };
             let into = Kernel::Interleave { into: true };
-            rig.check_planes(&into, &x, &poisoned(1, count * len), 0.0, |x, _| {
+            rig.check_planes(&into, &x, &poisoned(1, count * len), None, |x, _| {
                 together(x)
             });
             let back = Kernel::Interleave { into: false };
-            rig.check_planes(&back, &together(&x), &poisoned(count, len), 0.0, |x, _| {
+            rig.check_planes(&back, &together(&x), &poisoned(count, len), None, |x, _| {
                 let plane = |p: usize| (0..len).map(|e| x[0][e * count + p]).collect();
                 (0..count).map(plane).collect()
             });
@@ -135,12 +137,14 @@ pub(super) fn tiles(parity: &Parity) {
             }
             let poisoned = poisoned(count, len);
             let into = Kernel::Tiles { batch, into: true };
-            rig.check_planes(&into, &samples, &poisoned, 0.0, |x, _| {
+            rig.check_planes(&into, &samples, &poisoned, None, |x, _| {
                 moved(x, |i| order[i])
             });
             let tiled = moved(&samples, |i| order[i]);
             let back = Kernel::Tiles { batch, into: false };
-            rig.check_planes(&back, &tiled, &poisoned, 0.0, |x, _| moved(x, |i| place[i]));
+            rig.check_planes(&back, &tiled, &poisoned, None, |x, _| {
+                moved(x, |i| place[i])
+            });
         }
     });
 }
@@ -235,7 +239,7 @@ pub(super) fn strided_copy(parity: &Parity) {
                     Rest::Keep => found.clone(),
                     Rest::Zero => poisoned(count, to_len),
                 };
-                rig.check_planes(&kernel, &x, &found, 0.0, |x, found| {
+                rig.check_planes(&kernel, &x, &found, None, |x, found| {
                     let mut expected = match rest {
                         Rest::Keep => found.clone(),
                         Rest::Zero => vec![vec![0.0; to_len]; count],

@@ -150,8 +150,9 @@ impl Parity {
     /// Whether the comparison notices wrong results. Of each kernel, regime, algebra, element type and
     /// device that was run so far, the first result in which there was something was made wrong: each
     /// tensor in one number, by a quarter more than would be within the bound, and with NaN in its
-    /// place; each of bits in one of them; and a word beside the operands. A row of status ok says
-    /// that all of them were noticed.
+    /// place; each of bits in one of them; and a word beside the operands. Of every result, each tensor
+    /// was also made all zeros where the oracle's is not. A row of status ok says that all of them were
+    /// noticed.
     pub fn negative_control(&self) -> Row {
         self.control.borrow().row()
     }

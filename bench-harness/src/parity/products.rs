@@ -261,9 +261,20 @@ pub(super) fn products(s: &Conv2dShape, mut visit: impl FnMut(usize, usize, usiz
     }
 }
 
-/// Terms that add up to one number of the largest sum, and a bound on the sum of their sizes.
+/// Roundings of one number that so many products add up to, and a bound on the sum of their sizes: of
+/// coordinates, which may be several times their slots.
 pub(super) fn bound(terms: usize) -> (usize, f64) {
     (terms + 24, 4.0 * terms as f64)
+}
+
+/// Products of weights and gradients that add up to one number of the input's gradient.
+pub(super) fn taps(s: &Conv2dShape) -> usize {
+    s.out_channels / s.groups * s.kernel[0] * s.kernel[1]
+}
+
+/// Places whose gradients add up to one number of the weights' gradient or of the bias's.
+pub(super) fn places(s: &Conv2dShape) -> usize {
+    s.output_len() / s.out_channels
 }
 
 pub(super) fn conv2d(parity: &Parity) {
@@ -318,7 +329,7 @@ pub(super) fn conv2d_gradients(parity: &Parity) {
                     shape,
                     pooled: None,
                 };
-                rig.check(&kernel, &reads, &[x], bound(w_len), |read, _| {
+                rig.check(&kernel, &reads, &[x], bound(taps(&shape)), |read, _| {
                     let mut x = vec![0.0; x_len];
                     products(&shape, |to, w, y| x[to] += read[0][y] * read[1][w]);
                     vec![x]
@@ -329,8 +340,7 @@ pub(super) fn conv2d_gradients(parity: &Parity) {
                     shape,
                     pooled: None,
                 };
-                let terms = y_len / shape.out_channels;
-                rig.check(&kernel, &reads, &[w], bound(terms), |read, _| {
+                rig.check(&kernel, &reads, &[w], bound(places(&shape)), |read, _| {
                     let mut w = vec![0.0; w_len];
                     products(&shape, |x, to, y| w[to] += read[0][x] * read[1][y]);
                     vec![w]
@@ -343,7 +353,9 @@ pub(super) fn conv2d_gradients(parity: &Parity) {
             for &encrypted in rig.ways() {
                 let g = rig.tensor(encrypted, || noise.numbers(y_len, -1.0, 1.0));
                 let b = rig.poisoned(encrypted, shape.out_channels);
-                rig.check(&kernel, &[g], &[b], bound(y_len), |read, _| {
+                let places = places(&shape);
+                let terms = (places + 4, places as f64);
+                rig.check(&kernel, &[g], &[b], terms, |read, _| {
                     let mut b = vec![0.0; shape.out_channels];
                     output(&shape).each(|channel, at| b[channel] += read[0][at]);
                     vec![b]

@@ -183,14 +183,15 @@ impl<'a> Rig<'a> {
     }
 
     /// Runs a command on each device and compares each slot of what it writes with `oracle` of that
-    /// slot of what it reads and of what it finds where it writes. Numbers of up to `size` are rounded
-    /// `roundings` times on the way. Operands that do not fit have to be refused.
+    /// slot of what it reads and of what it finds where it writes. The terms of one number, how often
+    /// they are rounded on the way and what their sizes add up to at most, say how far it may be off.
+    /// Operands that do not fit have to be refused.
     pub(super) fn check(
         &self,
         kernel: &Kernel,
         reads: &[Tensor],
         writes: &[Tensor],
-        (roundings, size): (usize, f64),
+        terms: (usize, f64),
         oracle: impl Fn(&[&[f64]], &[&[f64]]) -> Vec<Vec<f64>>,
     ) {
         let split = |tensors: &[Tensor], stored: &[Stored]| -> Vec<Planes> {
@@ -206,35 +207,42 @@ impl<'a> Rig<'a> {
             .collect();
         let (read, found) = (self.all_stored(reads), self.all_stored(writes));
         let slots = (split(reads, &read), split(writes, &found));
-        let bound = self.law.bound(roundings, size);
+        let mut expected: Vec<Planes> = Vec::new();
+        for slot in 0..self.arithmetic.slots() {
+            let of_slot = oracle(&arrays(&slots.0, slot), &arrays(&slots.1, slot));
+            expected.resize_with(of_slot.len(), Vec::new);
+            let pairs = expected.iter_mut().zip(of_slot);
+            pairs.for_each(|(slots, tensor)| slots.push(tensor));
+        }
+        let law = if regime.contains(&"ct") {
+            self.law
+        } else {
+            Law::plain(self.precision)
+        };
+        let numbers = writes
+            .iter()
+            .zip(&expected)
+            .filter(|(write, _)| !write.bits)
+            .map(|(_, slots)| largest(slots));
+        let bound = law.bound(terms, numbers.fold(0.0, f64::max));
         self.on_each(
             kernel,
             &regime.join(","),
             (&read, &found),
-            bound,
-            |written| {
-                let written = split(writes, written);
-                let mut largest: f64 = 0.0;
-                for slot in 0..self.arithmetic.slots() {
-                    let expected = oracle(&arrays(&slots.0, slot), &arrays(&slots.1, slot));
-                    for (written, expected) in written.iter().zip(&expected) {
-                        largest = largest.max(distance(&written[slot], expected)?);
-                    }
-                }
-                Ok(largest)
-            },
+            (bound, &expected),
+            |written| split(writes, written),
         );
         self.refuses_others(kernel, reads, writes);
     }
 
     /// As [`Rig::check`], plane by plane, for kernels that know nothing of slots, and the `oracle` of
-    /// what is read and of what is found.
+    /// what is read and of what is found. Without `terms` the result has to be the same in every bit.
     pub(super) fn check_planes(
         &self,
         kernel: &Kernel,
         read: &Planes,
         found: &Planes,
-        bound: f64,
+        terms: Option<(usize, f64)>,
         oracle: impl Fn(&Planes, &Planes) -> Planes,
     ) {
         let rounded = |planes: &Planes| -> Planes {
@@ -243,28 +251,48 @@ impl<'a> Rig<'a> {
         };
         let (read, found) = (rounded(read), rounded(found));
         let expected = oracle(&read, &found);
+        let law = Law::plain(self.precision);
+        let bound = terms.map_or(0.0, |terms| law.bound(terms, largest(&expected)));
         let stored = ([Stored::Numbers(read)], [Stored::Numbers(found)]);
-        self.on_each(kernel, "planes", (&stored.0, &stored.1), bound, |written| {
-            let Stored::Numbers(written) = &written[0] else {
-                return Err("bits where numbers belong".to_owned());
-            };
-            let pairs = written.iter().zip(&expected);
-            pairs
-                .map(|(written, expected)| distance(written, expected))
-                .try_fold(0.0, |largest: f64, next| Ok(largest.max(next?)))
-        });
+        self.on_each(
+            kernel,
+            "planes",
+            (&stored.0, &stored.1),
+            (bound, &[expected]),
+            |written| {
+                let planes = |stored: &Stored| match stored {
+                    Stored::Numbers(planes) => planes.clone(),
+                    Stored::Bits(_) => Vec::new(),
+                };
+                written.iter().map(planes).collect()
+            },
+        );
     }
 
-    /// Runs a command on each device and adds a row with what `compare` finds. The first result of
-    /// its kind is then made wrong in every way there is, which `compare` has to find too.
+    /// Runs a command on each device and adds a row with how far what `view` makes of its tensors is
+    /// from what is `expected`. The first result of its kind is then made wrong in every way there is,
+    /// and every result all zeros, which the comparison has to find too.
     fn on_each(
         &self,
         kernel: &Kernel,
         regime: &str,
         (read, found): (&[Stored], &[Stored]),
-        bound: f64,
-        compare: impl Fn(&[Stored]) -> Result<f64, String>,
+        (bound, expected): (f64, &[Planes]),
+        view: impl Fn(&[Stored]) -> Vec<Planes>,
     ) {
+        let compare = |written: &[Stored]| -> Result<f64, String> {
+            let mut largest: f64 = 0.0;
+            for (written, expected) in view(written).iter().zip(expected) {
+                if written.len() != expected.len() {
+                    let (written, expected) = (written.len(), expected.len());
+                    return Err(format!("{written} planes where {expected} belong"));
+                }
+                for (written, expected) in written.iter().zip(expected) {
+                    largest = largest.max(distance(written, expected)?);
+                }
+            }
+            Ok(largest)
+        };
         let judge = |ran: &Ran| match ran.stray() {
             Some(stray) => Err(stray),
             None => match compare(&ran.written)? {
@@ -284,7 +312,13 @@ impl<'a> Rig<'a> {
                 let subject = self.subject(kernel, regime, *device);
                 let off = (bound + error) / self.least_weight();
                 let right = |wrong: &Ran| matches!(judge(wrong), Ok((_, Ok(()))));
-                self.control.borrow_mut().results(subject, ran, off, right);
+                let mut control = self.control.borrow_mut();
+                for nth in (0..expected.len()).filter(|nth| largest(&expected[*nth]) > 0.0) {
+                    let right =
+                        compare(&zeros(&ran.written, nth)).is_ok_and(|error| error <= bound);
+                    control.zeros(&subject, &shape(kernel, read, found), nth, right);
+                }
+                control.results(subject, ran, off, right);
             }
             self.add(Row {
                 kernel: name(kernel),
@@ -547,6 +581,22 @@ impl<'a> Rig<'a> {
         let plane = |i: usize| numbers[i * region.stride..][..region.elements].to_vec();
         Ok((0..region.planes).map(plane).collect())
     }
+}
+
+/// What a command wrote, one tensor of it all zeros.
+fn zeros(written: &[Stored], nth: usize) -> Vec<Stored> {
+    let mut written = written.to_vec();
+    match &mut written[nth] {
+        Stored::Numbers(planes) => planes.iter_mut().for_each(|plane| plane.fill(0.0)),
+        Stored::Bits(words) => words.fill(0),
+    }
+    written
+}
+
+/// The largest magnitude of any number.
+fn largest(planes: &Planes) -> f64 {
+    let numbers = planes.iter().flatten();
+    numbers.fold(0.0, |largest, x| largest.max(x.abs()))
 }
 
 /// One slot of each tensor.

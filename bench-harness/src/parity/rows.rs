@@ -77,13 +77,20 @@ pub(super) fn reduce(parity: &Parity) {
                     let x = rig.tensor(encrypted, || noise.apart(axis.full()));
                     let y = rig.poisoned(encrypted, axis.reduced());
                     let kernel = Kernel::Reduce { reduction, axis };
-                    let bound = (axis.length + 4, axis.length as f64);
+                    let length = axis.length as f64;
+                    let bound = match reduction {
+                        Reduction::Sum => (axis.length + 4, length),
+                        Reduction::Mean => (axis.length + 4, 1.0),
+                        // A comparison rounds nothing; a ciphertext goes to slots and back.
+                        Reduction::Max if encrypted => (8, 1.0),
+                        Reduction::Max => (0, 0.0),
+                    };
                     rig.check(&kernel, &[x], &[y], bound, |read, _| {
                         let of = |elements: &Vec<usize>| {
                             let sum: f64 = elements.iter().map(|&e| read[0][e]).sum();
                             match reduction {
                                 Reduction::Sum => sum,
-                                Reduction::Mean => sum / axis.length as f64,
+                                Reduction::Mean => sum / length,
                                 Reduction::Max => read[0][largest(read[0], elements)],
                             }
                         };
@@ -181,6 +188,12 @@ pub(super) fn max_gradient(parity: &Parity) {
 /// Rows and columns, within a workgroup and past it.
 const MATRICES: [[usize; 2]; 4] = [[6, 11], [3, 700], [300, 3], [0, 5]];
 
+/// What softmax of numbers from -2 to 2 is at most: `e^2` by as many `e^-2` as the row has, and never
+/// more than 1.
+fn likeliest(columns: usize) -> f64 {
+    (4f64.exp() / columns as f64).min(1.0)
+}
+
 fn softmax(row: &[f64]) -> Vec<f64> {
     let sum: f64 = row.iter().map(|x| x.exp()).sum();
     row.iter().map(|x| x.exp() / sum).collect()
@@ -221,8 +234,13 @@ fn softmax_of(
     let x = rig.tensor(encrypted, || noise.numbers(len, -2.0, 2.0));
     let y = rig.poisoned(encrypted, len);
     let kernel = Kernel::Softmax { columns, logarithm };
-    // Values of up to ln 700 + 4, sums along a row.
-    let bound = (2 * columns + 8, 12.0);
+    // What a sum of exponentials is off by, relative to it, a part of it is off by too, and its
+    // logarithm as it is.
+    let most = likeliest(columns);
+    let bound = match logarithm {
+        true => (columns + 24, (columns as f64).ln() + 4.0),
+        false => (columns + 24, most),
+    };
     rig.check(&kernel, &[x], &[y], bound, |read, _| {
         vec![normalised(read[0])]
     });
@@ -230,7 +248,12 @@ fn softmax_of(
     let g = rig.tensor(encrypted, || noise.numbers(len, -1.0, 1.0));
     let to = rig.poisoned(encrypted, len);
     let kernel = Kernel::SoftmaxGradient { columns, logarithm };
-    let bound = (2 * columns + 8, 2.0 * columns as f64);
+    // A number times a gradient less all gradients' weighted mean, or a gradient less a number times all
+    // gradients' sum.
+    let bound = match logarithm {
+        true => (columns + 24, most * columns as f64 + 1.0),
+        false => (columns + 24, 2.0 * most),
+    };
     rig.check(&kernel, &[y, g], &[to], bound, |read, _| {
         let mut x = Vec::new();
         for (y, g) in read[0].chunks(columns).zip(read[1].chunks(columns)) {
@@ -252,39 +275,51 @@ const WAYS: [(bool, bool); 3] = [(true, true), (true, false), (false, false)];
 
 pub(super) fn losses(parity: &Parity) {
     parity.everywhere(245, |rig, noise| {
-        // Also so many rows that several workgroups add them up.
-        for sizes in [MATRICES[0], MATRICES[1], [2300, 5]] {
-            losses_of(rig, noise, sizes);
+        for sizes in [MATRICES[0], MATRICES[1]] {
+            losses_of(rig, noise, sizes, false);
+            losses_of(rig, noise, sizes, true);
         }
+        // So many rows that several workgroups add them up, or have gradients of their own; these are
+        // divided by as many, and half precision has to hold what is left.
+        losses_of(rig, noise, [2300, 5], false);
+        losses_of(rig, noise, [300, 5], true);
     });
 }
 
-fn losses_of(rig: &Rig<'_>, noise: &mut Noise, [rows, columns]: [usize; 2]) {
-    let kernels = [
-        Kernel::SoftmaxCrossEntropy { columns },
-        Kernel::SoftmaxCrossEntropyGradient { columns },
-        Kernel::BinaryCrossEntropy,
-        Kernel::BinaryCrossEntropyGradient,
-        Kernel::MeanSquaredError,
-    ];
+/// The losses, or those of their gradients that are kernels, each with its bound.
+fn losses_of(rig: &Rig<'_>, noise: &mut Noise, [rows, columns]: [usize; 2], gradient: bool) {
     let len = rows * columns;
+    let kernels = match gradient {
+        // A mean is off by the roundings of its sum, relative to the mean of the terms' sizes:
+        // predictions reach 2 and targets 1, and of a row's columns each has a term of ln columns + 4.
+        false => {
+            let of_row = columns as f64 * ((columns as f64).ln() + 4.0);
+            vec![
+                (Kernel::SoftmaxCrossEntropy { columns }, (len + 24, of_row)),
+                (Kernel::BinaryCrossEntropy, (len + 24, 2.2)),
+                (Kernel::MeanSquaredError, (len + 24, 9.0)),
+            ]
+        }
+        // A number of at most 1 less another, by as many rows or elements.
+        true => vec![
+            (
+                Kernel::SoftmaxCrossEntropyGradient { columns },
+                (columns + 24, 2.0 / rows as f64),
+            ),
+            (Kernel::BinaryCrossEntropyGradient, (24, 2.0 / len as f64)),
+        ],
+    };
     let mean = |terms: Vec<f64>| {
         let count = terms.len() as f64;
         vec![terms.into_iter().sum::<f64>() / count]
     };
     let sigmoid = |x: f64| 1.0 / (1.0 + (-x).exp());
-    for kernel in &kernels {
+    for (kernel, bound) in &kernels {
         for (x_encrypted, t_encrypted) in WAYS {
             let x = rig.tensor(x_encrypted, || noise.numbers(len, -2.0, 2.0));
             let t = rig.tensor(t_encrypted, || noise.numbers(len, 0.0, 1.0));
-            let gradient = matches!(
-                kernel,
-                Kernel::SoftmaxCrossEntropyGradient { .. } | Kernel::BinaryCrossEntropyGradient
-            );
             let y = rig.poisoned(x_encrypted, if gradient { len } else { 1 });
-            // Of a row's loss terms of up to ln 700 + 4; a mean divides what its terms add up to.
-            let bound = (len + 24, 11.0 * columns as f64);
-            rig.check(kernel, &[x, t], &[y], bound, |read, _| {
+            rig.check(kernel, &[x, t], &[y], *bound, |read, _| {
                 let pairs = || read[0].iter().copied().zip(read[1].iter().copied());
                 vec![match kernel {
                     Kernel::SoftmaxCrossEntropy { .. } => {
