@@ -53,6 +53,14 @@ const RUNS: [([bool; 2], [usize; 3]); 10] = [
     ([true, true], [6, 12, 5]),
 ];
 
+/// Results of several of the largest tiles, and a narrow rest along either side, with rows of either kind.
+const LARGE: [([bool; 2], [usize; 3]); 4] = [
+    ([false, false], [131, 37, 259]),
+    ([true, false], [132, 36, 260]),
+    ([false, true], [132, 36, 260]),
+    ([true, true], [131, 37, 259]),
+];
+
 pub(super) fn block_matmul(parity: &Parity) {
     let shape = |batch, m, k, n| MatmulShape {
         batch,
@@ -85,16 +93,18 @@ pub(super) fn block_matmul(parity: &Parity) {
         (shape(1, 3, 0, 2), true, None),
         (shape(1, 0, 4, 2), false, None),
     ];
-    let sizes = RUNS.map(|([transpose_a, transpose_b], [m, k, n])| {
+    let turned = |batch, [transpose_a, transpose_b]: [bool; 2], [m, k, n]: [usize; 3]| {
         let shape = MatmulShape {
             transpose_a,
             transpose_b,
-            ..shape(2, m, k, n)
+            ..shape(batch, m, k, n)
         };
         (shape, false, None)
-    });
+    };
+    let runs = RUNS.map(|(turns, sizes)| turned(2, turns, sizes));
+    let large = LARGE.map(|(turns, sizes)| turned(1, turns, sizes));
     parity.everywhere(221, |rig, noise| {
-        for (shape, bias, activation) in shapes.into_iter().chain(sizes) {
+        for (shape, bias, activation) in shapes.into_iter().chain(runs).chain(large) {
             for &(a_encrypted, b_encrypted) in rig.pairs() {
                 let mut draw =
                     |encrypted, len| rig.tensor(encrypted, || noise.numbers(len, -1.0, 1.0));
@@ -181,7 +191,8 @@ pub(super) const EMPTY: Conv2dShape = Conv2dShape {
 
 /// These, then batches of a multiple of 4 images, which shaders read four at a time: with weights that
 /// are no such multiple beside a narrow tile, and that are one, in less than a tile and in a whole one.
-const SHAPES: [Conv2dShape; 7] = [
+/// The last takes the largest tiles of products, of either kind of channels and of places.
+const SHAPES: [Conv2dShape; 8] = [
     NARROW,
     ODD,
     WIDE,
@@ -213,6 +224,14 @@ const SHAPES: [Conv2dShape; 7] = [
         input: [4, 3],
         kernel: [1, 2],
         padding: [[0, 0], [0, 1]],
+        ..STEADY
+    },
+    Conv2dShape {
+        batch: 37,
+        in_channels: 66,
+        out_channels: 70,
+        input: [3, 3],
+        kernel: [1, 2],
         ..STEADY
     },
 ];
