@@ -17,8 +17,8 @@ use furthermore_kernels_cpu::elementwise::Broadcast;
 use furthermore_kernels_cpu::pool::{Pool, PoolShape};
 use furthermore_kernels_cpu::reduce::Axis;
 
-use crate::gpu;
 use crate::training;
+use crate::{gpu, skipped};
 
 const ALGEBRAS: [Algebra; 2] = [Algebra::Compact(2), Algebra::Blocks(2)];
 
@@ -275,9 +275,7 @@ fn kernels(dim: usize) -> Vec<(Kernel, Vec<usize>, Vec<usize>)> {
 #[test]
 fn kernels_give_the_same_bits_plane_by_plane() {
     let Some(single) = gpu() else { return };
-    let half = device(None, true)
-        .map_err(|e| println!("skipped: {e}"))
-        .ok();
+    let half = device(None, true).map_err(skipped).ok();
     let [compact, blocks] = ALGEBRAS;
     let ways = [
         (compact, Some(single.clone())),

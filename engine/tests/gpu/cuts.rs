@@ -16,7 +16,7 @@ use half::f16;
 
 use self::cases::{Case, MOST, case};
 use crate::bindings::{command, device, largest_plane, limited};
-use crate::gpu;
+use crate::{gpu, skipped};
 
 /// Ciphertexts with slots of either sign, or near 2 where these are divided by; and words.
 fn numbers(region: &Region, nth: usize, arithmetic: &Arithmetic, divided: bool) -> Buffer {
@@ -133,7 +133,7 @@ fn hold_to_processor(cases: impl Fn(usize) -> Vec<Case>) {
     if gpu().is_none() {
         return;
     }
-    let half = device(None, true).map_err(|e| println!("half precision skipped: {e}"));
+    let half = device(None, true).map_err(|e| skipped(format_args!("half precision: {e}")));
     let cpu = Cpu::new().expect("an instruction set of this machine");
     // Kept, and with them their compiled kernels.
     let mut devices: HashMap<(u64, bool), Gpu> = HashMap::new();
