@@ -4,12 +4,13 @@ use std::path::PathBuf;
 
 use anstream::println;
 use furthermore::Algebra;
+use furthermore::device::gpu::AdapterDescription;
 use furthermore::device::{Cpu, Gpu};
 use regex::Regex;
 
 use crate::environment::Environment;
 use crate::error::{Error, Result};
-use crate::parity::{CASES, Parity, Row, support_table};
+use crate::parity::{CASES, NEGATIVE_CONTROL, Parity, Row, support_table};
 use crate::progress;
 use crate::report::{self, Report, Status};
 
@@ -25,11 +26,13 @@ pub struct Options {
     /// Algebras, comma-separated: real, compact2 to compact8, blocks2 to blocks8, reduced1 to reduced3.
     #[arg(long, value_delimiter = ',', default_value = "real,compact2,blocks2")]
     pub algebra: Vec<Algebra>,
-    /// A part of the graphics adapter's name [default: the best adapter].
+    /// A part of the graphics adapter's name, backend or driver [default: FURTHERMORE_ADAPTER, or else the
+    /// best adapter].
     #[arg(long, value_name = "NAME")]
     pub adapter: Option<String>,
     /// Fail where there is no graphics adapter, instead of saying that it is skipped; so does the
-    /// environment variable FURTHERMORE_REQUIRE_GPU=1, and naming an adapter.
+    /// environment variable FURTHERMORE_REQUIRE_GPU=1, and naming an adapter. One that does not store
+    /// half precision is skipped for that alone.
     #[arg(long)]
     pub require_gpu: bool,
     /// Write the report as JSON.
@@ -75,8 +78,8 @@ pub fn run(options: &Options) -> Result<()> {
     let mut gpu = |half: bool| -> Result<Option<Gpu>> {
         match super::gpu(options.adapter.as_deref(), half) {
             Ok(gpu) => Ok(Some(gpu)),
-            // Whoever names an adapter means it, but not all of them store half precision.
-            Err(error) if required || (options.adapter.is_some() && !half) => Err(error),
+            // Not every adapter stores half precision; whoever names one means it.
+            Err(error) if !half && (required || options.adapter.is_some()) => Err(error),
             Err(error) => {
                 let what = if half { "f16 storage" } else { "gpu" };
                 eprintln!("skipped: {what}: {error}");
@@ -86,8 +89,9 @@ pub fn run(options: &Options) -> Result<()> {
         }
     };
     let (single, half) = (gpu(false)?, gpu(true)?);
-    let adapter = single.as_ref().map(|gpu| gpu.adapter().to_string());
-    let environment = Environment::here(isa.name(), adapter);
+    let adapter = single.as_ref().map(|gpu| gpu.adapter().clone());
+    let named = adapter.as_ref().map(AdapterDescription::to_string);
+    let environment = Environment::here(isa.name(), named);
     let parity = Parity::new(&options.algebra, cpu, single, half);
     let bar = progress::bar("parity", cases.len());
     let mut rows = Vec::new();
@@ -100,12 +104,12 @@ pub fn run(options: &Options) -> Result<()> {
     rows.push(parity.negative_control());
     bar.finish_and_clear();
     let report = Report::new("parity", environment, rows);
-    print(report.rows());
+    print(&report);
     if let Some(path) = &options.json {
         report.write(path)?;
     }
     if let Some(path) = &options.table {
-        report::write_file(path, support_table(report.rows()))?;
+        report::write_file(path, support_table(report.rows(), adapter.as_ref()))?;
     }
     report.check(|row| row.status)
 }
@@ -125,8 +129,10 @@ fn skip(what: &str, note: String) -> Row {
     }
 }
 
-/// A line for each kernel, element type and device, and one for each row that failed.
-fn print(rows: &[Row]) {
+/// A line for each kernel, element type and device, what these were, what became of the negative
+/// control, and a line for each row that failed.
+fn print(report: &Report<Row>) {
+    let rows = report.rows();
     let mut table = report::table(
         &[
             "kernel",
@@ -172,6 +178,14 @@ fn print(rows: &[Row]) {
         ]);
     }
     println!("{table}");
+    let environment = report.environment();
+    println!("cpu: {} on {}", environment.isa, environment.cpu);
+    if let Some(adapter) = &environment.adapter {
+        println!("gpu: {adapter}");
+    }
+    for control in rows.iter().filter(|row| row.kernel == NEGATIVE_CONTROL) {
+        println!("{NEGATIVE_CONTROL}: {}", control.note);
+    }
     for row in rows.iter().filter(|row| row.status == Status::Failed) {
         println!(
             "failed: {} {} {} {} {} on {}: error {}, bound {}: {}",

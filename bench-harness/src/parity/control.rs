@@ -6,6 +6,9 @@ use super::Row;
 use super::rig::{Planes, Stored};
 use crate::report::Status;
 
+/// What its row is called.
+pub const NEGATIVE_CONTROL: &str = "negative-control";
+
 /// What a run left.
 #[derive(Debug, Clone)]
 pub(super) struct Ran {
@@ -167,7 +170,7 @@ impl Control {
             (Status::Ok, note)
         };
         Row {
-            kernel: "negative-control".to_owned(),
+            kernel: NEGATIVE_CONTROL.to_owned(),
             algebra: "all".to_owned(),
             regime: String::new(),
             dtype: "all",

@@ -34,6 +34,7 @@ use furthermore::Algebra;
 use furthermore::device::{Cpu, Device, Gpu};
 use serde::Serialize;
 
+pub use self::control::NEGATIVE_CONTROL;
 pub use self::support::{support_table, table_supports};
 pub use crate::report::Status;
 

@@ -1,5 +1,7 @@
 //! The table of what runs where, drawn from a parity report.
 
+use furthermore::device::gpu::AdapterDescription;
+
 use super::{Row, Status};
 
 /// The columns: device and element type.
@@ -11,8 +13,8 @@ const COLUMNS: [(&str, &str); 4] = [
 ];
 
 /// A Markdown document with a line for each kernel: on which device and in which element type all its
-/// cases agree with the oracle.
-pub fn support_table(rows: &[Row]) -> String {
+/// cases agree with the oracle. Where the adapter is no graphics processor, the head says so.
+pub fn support_table(rows: &[Row], adapter: Option<&AdapterDescription>) -> String {
     let mut kernels: Vec<&str> = Vec::new();
     for row in rows.iter().filter(|row| !row.shape.is_empty()) {
         if !kernels.contains(&row.kernel.as_str()) {
@@ -23,8 +25,18 @@ pub fn support_table(rows: &[Row]) -> String {
         "# What runs where\n\n\
          Kernels whose results agree with an oracle in f64 within what rounding explains, for \
          plaintexts and ciphertexts. Written by `furthermore-bench parity --table`; the tests hold \
-         every kernel to its line.\n\n| kernel |",
+         every kernel to its line.",
     );
+    if let Some(adapter) = adapter.filter(|adapter| adapter.software) {
+        let whose = match adapter.driver.contains("Mesa") {
+            true => "Mesa's software adapter",
+            false => "a software adapter",
+        };
+        text += &format!(
+            " Columns marked gpu are shown on {whose}, which runs the shaders on the processor."
+        );
+    }
+    text += "\n\n| kernel |";
     for (device, dtype) in COLUMNS {
         text += &format!(" {device} {dtype} |");
     }
