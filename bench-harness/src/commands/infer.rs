@@ -136,9 +136,11 @@ pub fn run(options: &Options) -> Result<()> {
         }
     };
     io::write_npy(&options.output, &output)?;
-    execute::report("infer", engine.environment(), &row, options.json.as_ref())?;
+    let environment = engine.environment();
+    let computing = environment.computing();
+    execute::report("infer", environment, &row, options.json.as_ref())?;
     println!(
-        "{} of {} samples, {regime} {} {}: encrypt {}, run {}, decrypt {}",
+        "{} of {} samples, {regime} {} {}: encrypt {}, run {}, decrypt {} ({computing})",
         job.output(),
         row.samples,
         row.algebra,

@@ -150,7 +150,8 @@ pub fn run(options: &Options) -> Result<()> {
     }
     println!("{}", peaks.describe(&chosen.engine.environment()));
     if let Some(path) = &options.trace {
-        report::write_file(path, trace(&profiles))?;
+        let computing = chosen.engine.environment().computing();
+        report::write_file(path, trace(&profiles, &computing))?;
     }
     let rows = profiles.into_iter().flat_map(|p| p.rows).collect();
     let report = Report::new("profile", chosen.engine.environment(), rows);
@@ -251,9 +252,12 @@ fn profile(
     })
 }
 
-/// The trace event format: a track for each algebra, its commands one after the other.
-fn trace(profiles: &[Profile]) -> String {
-    let mut events = Vec::new();
+/// The trace event format: a process that is called what computed, in it a track for each algebra, its
+/// commands one after the other.
+fn trace(profiles: &[Profile], computing: &str) -> String {
+    let mut events = vec![json!({
+        "ph": "M", "name": "process_name", "pid": 0, "args": { "name": computing },
+    })];
     for (track, profile) in profiles.iter().enumerate() {
         let name = profile.scheme.to_string();
         events.push(json!({

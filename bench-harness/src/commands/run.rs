@@ -76,9 +76,11 @@ pub fn run(options: &Options) -> Result<()> {
         &mut row,
     )?;
     io::write_tensors(&options.output, &[(job.output(), output.view())])?;
-    execute::report("run", engine.environment(), &row, options.json.as_ref())?;
+    let environment = engine.environment();
+    let computing = environment.computing();
+    execute::report("run", environment, &row, options.json.as_ref())?;
     println!(
-        "{} of {} samples, ct-pt {algebra} {dtype}: run {}",
+        "{} of {} samples, ct-pt {algebra} {dtype}: run {} ({computing})",
         job.output(),
         row.samples,
         report::seconds(row.run_seconds),

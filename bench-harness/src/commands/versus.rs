@@ -442,6 +442,7 @@ fn print(report: &Report<Row>) {
         ]);
     }
     println!("{table}");
+    println!("{}", report.environment().computing());
     for row in report
         .rows()
         .iter()

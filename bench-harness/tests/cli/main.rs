@@ -316,6 +316,9 @@ fn profile_reports_every_command_and_writes_a_trace() {
     assert_eq!(report["command"], "profile");
     let rows = report["rows"].as_array().expect("rows");
     let events = trace["traceEvents"].as_array().expect("events");
+    let process = events.iter().find(|event| event["name"] == "process_name");
+    let process = process.expect("what computed")["args"]["name"].as_str();
+    assert!(process.is_some_and(|name| name.contains("threads on")));
     for algebra in ["compact2", "blocks2"] {
         let rows: Vec<_> = rows.iter().filter(|r| r["algebra"] == algebra).collect();
         let shares = rows.iter().map(|r| r["share"].as_f64().expect("a share"));
