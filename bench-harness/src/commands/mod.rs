@@ -36,7 +36,8 @@ pub struct Engine {
     /// Device: cpu or gpu.
     #[arg(long, default_value = "cpu")]
     pub device: String,
-    /// A part of the graphics adapter's name [default: the best adapter].
+    /// A part of the graphics adapter's name, backend or driver [default: FURTHERMORE_ADAPTER, or else the
+    /// best adapter].
     #[arg(long, value_name = "NAME")]
     pub adapter: Option<String>,
     /// Threads to compute with [default: all cores].
