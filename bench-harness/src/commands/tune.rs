@@ -13,7 +13,7 @@ use crate::environment::Environment;
 use crate::error::{Error, Result};
 use crate::kernels::cases;
 use crate::progress;
-use crate::report::{self, Report};
+use crate::report::{self, Report, Status};
 
 /// Options of `tune`.
 #[derive(clap::Args, Debug, Clone)]
@@ -24,7 +24,8 @@ pub struct Options {
     /// Algebras of the ciphertexts, comma-separated: compact2 to compact8, blocks2 to blocks8.
     #[arg(long, value_delimiter = ',', default_value = "compact2,blocks2")]
     pub algebra: Vec<Algebra>,
-    /// A part of the graphics adapter's name [default: the best adapter].
+    /// A part of the graphics adapter's name, backend or driver [default: FURTHERMORE_ADAPTER, or else the
+    /// best adapter].
     #[arg(long, value_name = "NAME")]
     pub adapter: Option<String>,
     /// Tune for tensors stored in half precision.
@@ -47,16 +48,19 @@ pub struct Row {
     pub shape: String,
     pub device: &'static str,
     /// Rows and columns of an invocation, rows and columns of a workgroup in invocations, depth.
-    pub tile: [u32; 5],
+    pub tile: Option<[u32; 5]>,
     pub tried: usize,
-    pub seconds: f64,
-    pub untuned_seconds: f64,
+    pub seconds: Option<f64>,
+    pub untuned_seconds: Option<f64>,
+    pub status: Status,
+    pub note: String,
 }
 
 /// Runs the command.
 ///
 /// # Errors
-/// When an option cannot be used, the device fails, or a file cannot be written.
+/// When an option cannot be used, the device fails at a kernel, whose row says why after the others were
+/// tuned, or a file cannot be written.
 pub fn run(options: &Options) -> Result<()> {
     if options.algebra.contains(&Algebra::Real) {
         let reason = "plaintext is tuned beside every other algebra".to_owned();
@@ -82,11 +86,19 @@ pub fn run(options: &Options) -> Result<()> {
         for side in &case.sides {
             bar.set_message(format!("{} {}", case.kernel, case.shape));
             let tuned = match side.plan() {
-                Some((plan, arithmetic)) => gpu.tune(plan, arithmetic)?,
-                None => None,
+                Some((plan, arithmetic)) => gpu.tune(plan, arithmetic),
+                None => Ok(None),
             };
             bar.inc(1);
-            let Some(tuned) = tuned else { continue };
+            let (tuned, failure) = match tuned {
+                Ok(None) => continue,
+                Ok(tuned) => (tuned, None),
+                Err(error) => (None, Some(error.to_string())),
+            };
+            if tuned.is_some() {
+                // What comes next may outlast whoever waits for it.
+                gpu.keep_tuned()?;
+            }
             rows.push(Row {
                 kernel: case.kernel.clone(),
                 regime: side.regime.name(),
@@ -94,23 +106,28 @@ pub fn run(options: &Options) -> Result<()> {
                 dtype: if options.half { "f16" } else { "f32" },
                 shape: case.shape.clone(),
                 device: "gpu",
-                tile: tuned.tile,
-                tried: tuned.tried,
-                seconds: tuned.seconds,
-                untuned_seconds: tuned.untuned_seconds,
+                tile: tuned.map(|tuned| tuned.tile),
+                tried: tuned.map_or(0, |tuned| tuned.tried),
+                seconds: tuned.map(|tuned| tuned.seconds),
+                untuned_seconds: tuned.map(|tuned| tuned.untuned_seconds),
+                status: match failure {
+                    None => Status::Ok,
+                    Some(_) => Status::Failed,
+                },
+                note: failure.unwrap_or_default(),
             });
         }
     }
     bar.finish_and_clear();
     print(&rows);
+    let isa = furthermore::device::Cpu::new()?.isa();
+    let environment = Environment::here(isa.name(), Some(adapter.to_string()));
+    let report = Report::new("tune", environment, rows);
     if let Some(path) = &options.json {
-        let isa = furthermore::device::Cpu::new()?.isa();
-        let environment = Environment::here(isa.name(), Some(adapter.to_string()));
-        Report::new("tune", environment, rows).write(path)?;
+        report.write(path)?;
     }
-    gpu.keep_tuned()?;
     println!("kept for {adapter}");
-    Ok(())
+    report.check(|row| row.status)
 }
 
 fn print(rows: &[Row]) {
@@ -126,17 +143,28 @@ fn print(rows: &[Row]) {
     ];
     let mut table = report::table(&header, 5);
     for row in rows {
-        let [rows, columns, group_rows, group_columns, depth] = row.tile;
+        let Some([rows, columns, group_rows, group_columns, depth]) = row.tile else {
+            continue;
+        };
         table.add_row([
             row.kernel.clone(),
             row.shape.clone(),
             row.regime.to_owned(),
             row.algebra.clone(),
             format!("{group_rows}x{group_columns} of {rows}x{columns}, depth {depth}"),
-            report::seconds(Some(row.seconds)),
-            report::seconds(Some(row.untuned_seconds)),
-            report::number(Some(row.untuned_seconds / row.seconds), 2),
+            report::seconds(row.seconds),
+            report::seconds(row.untuned_seconds),
+            report::number(
+                (row.untuned_seconds.zip(row.seconds)).map(|(untuned, tuned)| untuned / tuned),
+                2,
+            ),
         ]);
     }
     println!("{table}");
+    for row in rows.iter().filter(|row| row.status == Status::Failed) {
+        println!(
+            "failed: {} {} {} {}: {}",
+            row.kernel, row.shape, row.regime, row.algebra, row.note
+        );
+    }
 }
