@@ -16,7 +16,7 @@ use furthermore_kernels_cpu::elementwise::Broadcast;
 
 use crate::bindings::{command, device};
 use crate::cuts::options;
-use crate::gpu;
+use crate::{gpu, skipped};
 
 #[test]
 fn a_run_is_one_submit_and_one_pass() {
@@ -265,9 +265,9 @@ fn what_half_precision_cannot_store_is_an_error() {
     if gpu().is_none() {
         return;
     }
-    let Ok(half) = device(None, true) else {
-        println!("half precision skipped: the adapter does not store it");
-        return;
+    let half = match device(None, true) {
+        Ok(half) => half,
+        Err(error) => return skipped(format_args!("half precision: {error}")),
     };
     let operand = Operand {
         planes: 2,
