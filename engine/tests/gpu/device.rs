@@ -10,7 +10,7 @@ use furthermore::tensor::{Buffer, DType, Plaintext};
 use furthermore::{Algebra, Error};
 
 use furthermore::device::gpu::GpuOptions;
-use furthermore::device::{Device, Gpu, Source};
+use furthermore::device::{Device, Gpu, Program, Source};
 use furthermore_kernels_cpu::block_matmul::MatmulShape;
 use furthermore_kernels_cpu::elementwise::Broadcast;
 
@@ -181,6 +181,26 @@ fn an_adapter_that_is_not_there_is_named() {
     );
 }
 
+/// Writes multiples of one.
+fn upload(
+    program: &mut dyn Program,
+    region: &Region,
+    number: &dyn Fn(usize) -> f32,
+) -> Result<(), Error> {
+    let len = region.planes * region.stride;
+    let mut buffer = Buffer::zeroed(DType::F32, len).expect("memory");
+    let numbers = buffer.as_mut_slice::<f32>()[..region.elements].iter_mut();
+    numbers.enumerate().for_each(|(at, x)| *x = number(at));
+    let source = Source {
+        buffer: &buffer,
+        stride: region.stride,
+        row: 1,
+        rows: None,
+        embed: None,
+    };
+    program.upload(region, source)
+}
+
 /// More than 65,535 workgroups, which are folded into rows, and more work than one dispatch does.
 #[test]
 fn large_commands_are_folded_and_cut() {
@@ -195,18 +215,8 @@ fn large_commands_are_folded_and_cut() {
         let mut program = gpu.load(Arc::clone(&plan), arithmetic).expect("it loads");
         let command = &plan.commands()[0];
         for (region, (len, number)) in command.reads.iter().zip(reads) {
-            let mut buffer = Buffer::zeroed(DType::F32, region.stride).expect("memory");
-            for (at, x) in buffer.as_mut_slice::<f32>()[..*len].iter_mut().enumerate() {
-                *x = number(at);
-            }
-            let source = Source {
-                buffer: &buffer,
-                stride: region.stride,
-                row: 1,
-                rows: None,
-                embed: None,
-            };
-            program.upload(region, source).expect("it fits");
+            assert_eq!(region.elements, *len);
+            upload(program.as_mut(), region, number).expect("it fits");
         }
         program.run(&options()).expect("it runs");
         let region = command.writes[0];
@@ -280,16 +290,7 @@ fn what_half_precision_cannot_store_is_an_error() {
     let command = &plan.commands()[0];
     let region = command.reads[0];
     let mut write = |number: f32| {
-        let mut buffer = Buffer::zeroed(DType::F32, 2 * region.stride).expect("memory");
-        buffer.as_mut_slice::<f32>()[..5].fill(number);
-        let source = Source {
-            buffer: &buffer,
-            stride: region.stride,
-            row: 1,
-            rows: None,
-            embed: None,
-        };
-        program.upload(&region, source)?;
+        upload(program.as_mut(), &region, &|_| number)?;
         program.run(&options())
     };
     write(11.0).expect("59,874 is one of its numbers");
