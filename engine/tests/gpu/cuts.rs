@@ -327,7 +327,7 @@ fn bindings_that_are_too_small_to_be_aligned_are_refused() {
     if gpu().is_none() {
         return;
     }
-    let error = device(Some(255), false).err().expect("too small");
+    let error = device(Some(255), false).expect_err("too small");
     let error = error.to_string();
     assert!(error.contains("255 bytes"), "{error}");
 }

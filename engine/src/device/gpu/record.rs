@@ -232,11 +232,11 @@ impl<'a> Recorder<'a> {
                 lowered = Some(self.lowered(lowering, &part)?);
             }
             let little = |lowered: &Lowered| binder.binds(lowered.scratch, SCRATCH);
-            if !lowered.as_ref().is_some_and(|l| l.iter().all(little)) {
-                if let Some(smaller) = cutter.parts(&part, &mut self.views, &large) {
-                    left.extend(smaller.into_iter().rev());
-                    continue;
-                }
+            if !lowered.as_ref().is_some_and(|l| l.iter().all(little))
+                && let Some(smaller) = cutter.parts(&part, &mut self.views, &large)
+            {
+                left.extend(smaller.into_iter().rev());
+                continue;
             }
             // What is still too large is bound in segments.
             let lowered = match lowered {
