@@ -260,6 +260,12 @@ pub enum Error {
         /// Why not.
         reason: String,
     },
+    /// A graphics adapter without numbers in half precision, where tensors were to be stored so.
+    #[error("device {device}: it does not store half precision")]
+    NoHalfPrecision {
+        /// Which device.
+        device: String,
+    },
     /// The instruction set asked for is not here.
     #[error(transparent)]
     Isa(#[from] IsaError),

@@ -17,6 +17,13 @@ use crate::report::{self, Report, Status};
 /// Set to 1, a missing adapter is a failure, as in the tests.
 const REQUIRE_VARIABLE: &str = "FURTHERMORE_REQUIRE_GPU";
 
+fn lacks_half(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::Engine(furthermore::Error::NoHalfPrecision { .. })
+    )
+}
+
 /// Options of `parity`.
 #[derive(clap::Args, Debug, Clone)]
 pub struct Options {
@@ -78,8 +85,10 @@ pub fn run(options: &Options) -> Result<()> {
     let mut gpu = |half: bool| -> Result<Option<Gpu>> {
         match super::gpu(options.adapter.as_deref(), half) {
             Ok(gpu) => Ok(Some(gpu)),
-            // Not every adapter stores half precision; whoever names one means it.
-            Err(error) if !half && (required || options.adapter.is_some()) => Err(error),
+            // Whoever names an adapter means it, but not every one stores half precision.
+            Err(error) if (required || options.adapter.is_some()) && !lacks_half(&error) => {
+                Err(error)
+            }
             Err(error) => {
                 let what = if half { "f16 storage" } else { "gpu" };
                 eprintln!("skipped: {what}: {error}");

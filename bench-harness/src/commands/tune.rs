@@ -82,6 +82,7 @@ pub fn run(options: &Options) -> Result<()> {
     let count = cases.iter().map(|case| case.sides.len()).sum();
     let bar = progress::bar("tuning", count);
     let mut rows = Vec::new();
+    let mut kept = Ok(());
     for case in &cases {
         for side in &case.sides {
             bar.set_message(format!("{} {}", case.kernel, case.shape));
@@ -97,7 +98,7 @@ pub fn run(options: &Options) -> Result<()> {
             };
             if tuned.is_some() {
                 // What comes next may outlast whoever waits for it.
-                gpu.keep_tuned()?;
+                kept = kept.and(gpu.keep_tuned());
             }
             rows.push(Row {
                 kernel: case.kernel.clone(),
@@ -126,6 +127,7 @@ pub fn run(options: &Options) -> Result<()> {
     if let Some(path) = &options.json {
         report.write(path)?;
     }
+    kept?;
     println!("kept for {adapter}");
     report.check(|row| row.status)
 }

@@ -50,10 +50,10 @@ impl Precision {
     }
 
     /// What is written is rounded once more where it is stored in another precision than it was
-    /// computed in; what is read is as it was stored.
+    /// computed in, to either neighbour as a driver likes; what is read is as it was stored.
     fn stored(self) -> f64 {
         match self {
-            Precision::F16 => f64::from(half::f16::EPSILON) / 2.0,
+            Precision::F16 => f64::from(half::f16::EPSILON),
             _ => 0.0,
         }
     }

@@ -201,7 +201,8 @@ fn upload(
     program.upload(region, source)
 }
 
-/// More than 65,535 workgroups, which are folded into rows, and more work than one dispatch does.
+/// More than 65,535 workgroups, which are folded into rows, and more work than a dispatch of a software
+/// adapter does.
 #[test]
 fn large_commands_are_folded_and_cut() {
     let Some(gpu) = gpu() else { return };

@@ -69,7 +69,7 @@ impl DiskCache {
             return Ok(());
         };
         let digest = Sha256::digest(&data);
-        if fs::read(&self.file).is_ok_and(|kept| kept.starts_with(&digest)) {
+        if fs::read(&self.file).is_ok_and(|kept| whole(&kept) == Some(&data[..])) {
             return Ok(());
         }
         let folder = self.file.parent().unwrap_or(Path::new("."));

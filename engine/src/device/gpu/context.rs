@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use furthermore_kernels_cpu::Arithmetic;
-use furthermore_shaders::{Access, Shader, Stored, Variant};
+use furthermore_shaders::{Access, Binding, Shader, Stored, Variant};
 use wgpu::{
     BindGroupLayout, BindGroupLayoutDescriptor, BindGroupLayoutEntry, BindingType, Buffer,
     BufferBindingType, BufferDescriptor, BufferUsages, CommandEncoder, ComputePipeline,
@@ -43,7 +43,7 @@ pub(super) struct Context {
     pub(super) stored: Stored,
     /// How long a wait for the device may take.
     pub(super) patience: Duration,
-    /// The most bytes of one binding.
+    /// How operands are bound.
     pub(super) binder: Binder,
     pub(super) shared_layout: BindGroupLayout,
     pipelines: Mutex<HashMap<Variant, Arc<Pipeline>>>,
@@ -256,15 +256,23 @@ impl Context {
         Ok(made)
     }
 
-    /// The pipeline of a variant, compiled at first use.
+    /// The pipeline of a variant for the command `name`, compiled at first use.
     ///
     /// # Errors
     /// When the shader or the device refuses it.
-    pub(super) async fn pipeline(&self, variant: &Variant) -> Result<Arc<Pipeline>> {
+    pub(super) async fn pipeline(&self, name: &str, variant: &Variant) -> Result<Arc<Pipeline>> {
         if let Some(found) = locked(&self.pipelines).get(variant) {
             return Ok(Arc::clone(found));
         }
         let shader = variant.compile().map_err(|e| self.error(e.to_string()))?;
+        let storage = |b: &&Binding| b.access != Access::Uniform;
+        let bound = shader.bindings().iter().filter(storage).count();
+        let most = self.device.limits().max_storage_buffers_per_shader_stage as usize;
+        if bound > most {
+            return Err(self.error(format!(
+                "'{name}' takes {bound} bindings, and a shader {most}"
+            )));
+        }
         let label = Some(variant.entry);
         let entries: Vec<BindGroupLayoutEntry> = shader
             .bindings()
@@ -291,7 +299,7 @@ impl Context {
             // SAFETY: the shaders are this project's own. Each compares its element with the sizes
             // it is given before it reads or writes, `Lowered` takes these sizes from regions that
             // lie in the buffers bound, `Span::bindings` holds each number where the functions of its
-            // split look for it (tested there), and no loop is unbounded.
+            // split look for it (tested there, and on devices), and no loop is unbounded.
             let module = unsafe {
                 self.device
                     .create_shader_module_trusted(descriptor, ShaderRuntimeChecks::unchecked())

@@ -45,7 +45,8 @@ pub struct GpuOptions {
     /// A part of the adapter's name; the best adapter without.
     pub adapter: Option<String>,
     /// Tensors are stored in half precision, and computed with in single precision. What that does not
-    /// hold is an error where it is written, and where functions and updates make it.
+    /// hold is an error where it is written, and where functions and updates make it; what sums and
+    /// products make is not looked at, as in any precision.
     pub half: bool,
     /// How long a wait for the device may take before it is given up.
     pub patience: Duration,
@@ -137,7 +138,9 @@ impl Gpu {
             | Features::SHADER_F16;
         let features = adapter.features() & wanted;
         if options.half && !features.contains(Features::SHADER_F16) {
-            return Err(refuse("it does not store half precision".to_owned()));
+            return Err(Error::NoHalfPrecision {
+                device: description.to_string(),
+            });
         }
         let requested = adapter.request_device(&DeviceDescriptor {
             label: Some("furthermore"),

@@ -26,8 +26,6 @@ use crate::plan::{Command, Region};
 const DISPATCH_WORK: [usize; 2] = [1 << 36, 1 << 32];
 /// Bytes of a number of scratch.
 const SCRATCH: u64 = 4;
-/// Storage buffers of what all commands share: the algebra's constants and the guard's record.
-const SHARED_BINDINGS: u32 = 2;
 /// The most storage buffers of a dispatch, even where a device takes more: a kernel looks for its
 /// number among them at each access.
 const MOST_BINDINGS: u32 = 128;
@@ -201,8 +199,8 @@ impl<'a> Recorder<'a> {
     /// how many these are.
     ///
     /// # Errors
-    /// When it takes more bindings than a shader does or counts past 32 bits, or the device refuses a
-    /// shader.
+    /// When it takes more bindings than a shader does or has planes that no binding may begin at, counts
+    /// past 32 bits, or leaves more in scratch than a buffer takes, or the device refuses a shader.
     pub(super) async fn command(
         &mut self,
         lowering: &Lowering,
@@ -275,15 +273,12 @@ impl<'a> Recorder<'a> {
                 .extend(split.map(|split| (*operand, split)));
         }
         let of_split = |split: &Option<Split>| split.map_or(1, |split| split.bindings());
-        let most = limits
-            .max_storage_buffers_per_shader_stage
-            .min(MOST_BINDINGS);
-        let all = lowered.variant.declared_bindings() + SHARED_BINDINGS;
+        let all = lowered.variant.declared_bindings();
         let several = spans.iter().zip(&splits);
         let several = several.max_by_key(|(_, split)| of_split(split));
-        if let (true, Some(((operand, _), split))) = (all > most, several) {
+        if let (true, Some(((operand, _), split))) = (all > MOST_BINDINGS, several) {
             let why = format!(
-                "is {} bindings of {all} in all, and a shader takes {most}",
+                "is {} bindings of {all} in all, and a shader takes {MOST_BINDINGS}",
                 of_split(split)
             );
             return refuse(operand, why);
@@ -341,7 +336,7 @@ impl<'a> Recorder<'a> {
             spans.push(("scratch", scratch));
         }
         let operands = self.bind(&mut lowered, &spans, name)?;
-        let pipeline = self.context.pipeline(&lowered.variant).await?;
+        let pipeline = self.context.pipeline(name, &lowered.variant).await?;
         let of_dispatch = DISPATCH_WORK[usize::from(self.context.adapter.software)];
         let mut most = (of_dispatch / lowered.work.max(1)).clamp(1, AXIS_GROUPS * AXIS_GROUPS);
         if most > AXIS_GROUPS {

@@ -39,7 +39,7 @@ impl Staging {
     /// Writes a region from the planes that `source` has of it.
     ///
     /// # Errors
-    /// When numbers are past what the device stores; those of planes before them are written.
+    /// When numbers are past what the device stores: then none is written.
     pub(super) fn upload(
         &mut self,
         context: &Context,
@@ -48,54 +48,63 @@ impl Staging {
         from: Planes<'_, f32>,
         source: Source<'_>,
     ) -> Result<()> {
-        for plane in 0..region.planes {
-            self.numbers.clear();
-            match (source.embed, source.rows) {
-                (Some(one), _) => {
-                    let weight = one[plane] as f32;
-                    self.numbers
-                        .extend(from.plane(0).iter().map(|x| weight * x));
-                }
-                (None, None) => self.numbers.extend_from_slice(from.plane(plane)),
-                (None, Some(rows)) => {
-                    for row in rows {
-                        let row = &from.plane(plane)[row * source.row..][..source.row];
-                        self.numbers.extend_from_slice(row);
-                    }
-                }
-            }
-            self.write(context, target, plane * region.stride)?;
-        }
-        Ok(())
-    }
-
-    /// Writes the numbers gathered to `target` from element `at` on.
-    fn write(&mut self, context: &Context, target: &Buffer, at: usize) -> Result<()> {
         /// Half precision rounds it to infinity, and what is smaller to a finite number.
         const PAST_HALF: f32 = 65520.0;
-        let per_unit = (UNIT / size(context.stored)) as usize;
-        let padded = self.numbers.len().next_multiple_of(per_unit);
-        self.numbers.resize(padded, 0.0);
-        let bytes: &[u8] = match context.stored {
-            Stored::F32 => bytemuck::cast_slice(&self.numbers),
-            Stored::F16 => {
+        if context.stored == Stored::F16 {
+            for plane in 0..region.planes {
+                self.gather(plane, from, source);
                 let past = |x: &&f32| x.is_finite() && x.abs() >= PAST_HALF;
                 if let Some(past) = self.numbers.iter().find(past) {
                     return Err(context.error(format!(
                         "{past:e} was to be written, past what half precision stores"
                     )));
                 }
+            }
+        }
+        for plane in 0..region.planes {
+            self.gather(plane, from, source);
+            self.write(context, target, plane * region.stride);
+        }
+        Ok(())
+    }
+
+    /// The numbers of a plane in single precision.
+    fn gather(&mut self, plane: usize, from: Planes<'_, f32>, source: Source<'_>) {
+        self.numbers.clear();
+        match (source.embed, source.rows) {
+            (Some(one), _) => {
+                let weight = one[plane] as f32;
+                let multiples = from.plane(0).iter().map(|x| weight * x);
+                self.numbers.extend(multiples);
+            }
+            (None, None) => self.numbers.extend_from_slice(from.plane(plane)),
+            (None, Some(rows)) => {
+                for row in rows {
+                    let row = &from.plane(plane)[row * source.row..][..source.row];
+                    self.numbers.extend_from_slice(row);
+                }
+            }
+        }
+    }
+
+    /// Writes the numbers gathered to `target` from element `at` on.
+    fn write(&mut self, context: &Context, target: &Buffer, at: usize) {
+        let per_unit = (UNIT / size(context.stored)) as usize;
+        let padded = self.numbers.len().next_multiple_of(per_unit);
+        self.numbers.resize(padded, 0.0);
+        let bytes: &[u8] = match context.stored {
+            Stored::F32 => bytemuck::cast_slice(&self.numbers),
+            Stored::F16 => {
                 self.halves.resize(padded, f16::ZERO);
                 self.halves.convert_from_f32_slice(&self.numbers);
                 bytemuck::cast_slice(&self.halves)
             }
         };
         if bytes.is_empty() {
-            return Ok(());
+            return;
         }
         let offset = at as u64 * size(context.stored);
         context.write(target, offset, bytes);
-        Ok(())
     }
 
     /// Reads a region's planes into `numbers`.
